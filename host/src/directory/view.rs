@@ -1,0 +1,157 @@
+//! What is cached of tenants, plugins and keys: immutable snapshots, replaced whole on every change.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use crate::{
+    clock::Timestamp,
+    event::TenantId,
+    id::Key,
+    plugin::{grant::Grants, model::Manifest},
+    queue::reason::{Failure, ReasonClass},
+    route::{filter::Filter, pattern::TypePattern},
+    secret::TenantKey,
+    store::registry::{
+        ApiKeyRow, ConnectionRow, EndpointRow, EndpointState, InstallState, InstallationRow, Mode, PluginVersionRow, TenantRow,
+    },
+};
+
+/// Everything at one moment.
+#[derive(Default)]
+pub struct View {
+    /// Tenants by name.
+    pub tenants: HashMap<TenantId, Arc<TenantView>>,
+    /// Sources by id.
+    pub sources: HashMap<String, SourceView>,
+    /// API keys by the SHA-256 of their text.
+    pub keys: HashMap<[u8; 32], Arc<ApiKeyRow>>,
+    /// Versions of each plugin, newest (highest semantic version) first.
+    pub plugins: BTreeMap<String, Vec<Arc<PluginVersion>>>,
+}
+
+/// Where a source leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceView {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The plugin whose `receive` takes its requests.
+    pub plugin: String,
+    /// The source's name in the installation.
+    pub name: String,
+}
+
+/// A version of a plugin with its parsed manifest.
+pub struct PluginVersion {
+    /// The row.
+    pub row: PluginVersionRow,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Whether it exports `ingest`, `handler`, `poller`, `lifecycle`.
+    pub exports: crate::plugin::sandbox::Exports,
+}
+
+/// A tenant with all that hangs on it.
+pub struct TenantView {
+    /// The row.
+    pub row: TenantRow,
+    /// Its opened data key.
+    pub key: TenantKey,
+    /// Installations by plugin.
+    pub installations: BTreeMap<String, Arc<InstallationView>>,
+    /// Endpoints by key.
+    pub endpoints: BTreeMap<Key, Arc<EndpointView>>,
+    /// Connections by key.
+    pub connections: BTreeMap<Key, Arc<ConnectionView>>,
+}
+
+/// An installation with the version that is in force.
+pub struct InstallationView {
+    /// The row.
+    pub row: InstallationRow,
+    /// The pinned version, else the newest; none if the plugin has no such version (any more).
+    pub version: Option<Arc<PluginVersion>>,
+    /// What manifest and admin together allow.
+    pub grants: Grants,
+    /// Parsed patterns of what the version handles, without commands.
+    pub handles: Vec<TypePattern>,
+}
+
+/// An endpoint with its filter and opened secrets.
+pub struct EndpointView {
+    /// The row.
+    pub row: EndpointRow,
+    /// Parsed `event_types`.
+    pub patterns: Vec<TypePattern>,
+    /// The compiled CEL filter.
+    pub filter: Option<Filter>,
+    /// Signing secrets (`whsec_..`), newest first, with the end of their overlap.
+    pub secrets: Vec<(crate::outbound::sign::SigningSecret, Option<Timestamp>)>,
+    /// Own header fields.
+    pub headers: Vec<(String, String)>,
+}
+
+/// A connection with its opened secrets.
+pub struct ConnectionView {
+    /// The row.
+    pub row: ConnectionRow,
+    /// Opened secrets, newest first, with the end of their overlap.
+    pub secrets: Vec<(crate::connection::credential::Credential, Option<Timestamp>)>,
+}
+
+/// Why a target takes nothing now, and since when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// What a person reads.
+    pub failure: Failure,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl EndpointView {
+    /// The hold of its state, if it has one.
+    #[must_use]
+    pub fn hold(&self) -> Option<Hold> {
+        let code = match self.row.state {
+            EndpointState::Active => return None,
+            EndpointState::Paused => "endpoint_paused",
+            EndpointState::Disabled => "endpoint_disabled",
+        };
+        let (text, since) = self.row.state_reason.clone().unwrap_or_default();
+        Some(Hold { failure: Failure::new(ReasonClass::Config, code, text), since })
+    }
+}
+
+impl InstallationView {
+    /// The hold of its mode, its state, its version or a connection that it requires. A fresh hold counts from `now`.
+    #[must_use]
+    pub fn hold(&self, tenant: &TenantView) -> Option<Hold> {
+        let row = &self.row;
+        let hold = |reason, code: &str, text: String, since| Some(Hold { failure: Failure::new(reason, code, text), since });
+        if row.mode == Mode::Off {
+            return hold(ReasonClass::Config, "plugin_off", format!("{} is switched off", row.plugin), row.updated_at);
+        }
+        if let Some((failure, since)) = &row.blocked {
+            return Some(Hold { failure: failure.clone(), since: *since });
+        }
+        let Some(version) = &self.version else {
+            return hold(ReasonClass::Config, "no_version", format!("no version of {} is there", row.plugin), row.updated_at);
+        };
+        if let Some((broken, since)) = &row.broken
+            && *broken == version.row.version
+        {
+            let text = format!("{} {broken} keeps trapping: install a new version, or save the installation to go on", row.plugin);
+            return hold(ReasonClass::PluginBug, "version_broken", text, *since);
+        }
+        if row.state == InstallState::Failed {
+            let text = row.state_reason.clone().unwrap_or_default();
+            return hold(ReasonClass::Config, "install_failed", text, row.updated_at);
+        }
+        version.manifest.connections.iter().filter(|spec| spec.required).find_map(|spec| {
+            let bound = row.connections.get(&spec.name).and_then(|key| tenant.connections.get(key));
+            let (text, since) = bound?.row.needs_login.clone()?;
+            hold(ReasonClass::Auth, "needs_login", text, since)
+        })
+    }
+}
