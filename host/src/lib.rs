@@ -7,3 +7,6 @@ pub mod clock;
 
 /// Identifiers and randomness as a parameter.
 pub mod id;
+
+/// The sandbox for plugins, and the contract as plain data.
+pub mod plugin;
