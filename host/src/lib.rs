@@ -1,18 +1,79 @@
 //! Switchyard: signed events in, sandboxed plugins, signed webhooks out.
+//!
+//! The path of an event, file by file:
+//!
+//! 1. `ingress` takes a provider's request through its limits and the plugin's `receive`; `api` takes a client's event.
+//! 2. `accept` stores it with its dedupe key and its routed deliveries in one transaction (`route`, `policy`, `store`).
+//! 3. `queue` decides which delivery starts next and gives it a slot.
+//! 4. `run` runs a plugin with its journal (`plugin` is the sandbox, `connection` the way to providers);
+//!    `outbound` signs and sends to a subscriber.
+//! 5. `queue::attempt` settles: outcome, attempt, kv, cursor and emitted events in one transaction.
+
+/// The public side: the accept loop, its limits, and providers' requests.
+pub mod ingress;
+
+/// Events, their targets, and the catalogue of types.
+pub mod event;
+
+/// From something said to something stored.
+pub mod accept;
+
+/// Pure: which targets an event goes to.
+pub mod route;
+
+/// Pure: may it happen.
+pub mod policy;
+
+/// Deliveries: states, lanes, scheduling, attempts, retries.
+pub mod queue;
+
+/// One plugin run with its journal.
+pub mod run;
+
+/// The narrow door to the sandbox.
+pub mod plugin;
+
+/// Credentials, and how calls with them are judged.
+pub mod connection;
+
+/// Signed webhooks to subscribers, and the one HTTP client.
+pub mod outbound;
+
+/// Polls, parked requests, expiry and pruning.
+pub mod schedule;
+
+/// The only door to the database.
+pub mod store;
+
+/// What admins created, cached.
+pub mod directory;
+
+/// `/v1`.
+//TMP pub mod api;
+
+/// What the hub says about itself.
+pub mod observe;
+
+/// What the parts of one process share.
+pub mod hub;
+
+/// Wiring.
+pub mod app;
+
+/// Soft, then hard shutdown.
+pub mod lifecycle;
+
+/// Settings.
+pub mod config;
+
+/// The command line.
+//TMP pub mod cli;
+
+/// Secrets in memory, keys at rest.
+pub mod secret;
 
 /// Time as a parameter.
 pub mod clock;
 
 /// Identifiers and randomness as a parameter.
 pub mod id;
-
-/// What is recorded: events and their targets.
-pub mod event;
-
-/// Deliveries: states, lanes, scheduling, retries.
-pub mod queue;
-
-/// The only door to the database.
-pub mod store;
-/// The sandbox for plugins, and the contract as plain data.
-pub mod plugin;

@@ -7,12 +7,12 @@ use std::{
 
 use crate::{
     clock::Timestamp,
+    connection::vault::TenantKey,
     event::TenantId,
     id::Key,
     plugin::{grant::Grants, model::Manifest},
     queue::reason::{Failure, ReasonClass},
     route::{filter::Filter, pattern::TypePattern},
-    secret::TenantKey,
     store::registry::{
         ApiKeyRow, ConnectionRow, EndpointRow, EndpointState, InstallState, InstallationRow, Mode, PluginVersionRow, TenantRow,
     },
@@ -29,6 +29,14 @@ pub struct View {
     pub keys: HashMap<[u8; 32], Arc<ApiKeyRow>>,
     /// Versions of each plugin, newest (highest semantic version) first.
     pub plugins: BTreeMap<String, Vec<Arc<PluginVersion>>>,
+}
+
+impl View {
+    /// A version of a plugin.
+    #[must_use]
+    pub fn version(&self, plugin: &str, version: &str) -> Option<&Arc<PluginVersion>> {
+        self.plugins.get(plugin)?.iter().find(|known| known.row.version == version)
+    }
 }
 
 /// Where a source leads.
@@ -49,7 +57,7 @@ pub struct PluginVersion {
     /// The manifest.
     pub manifest: Manifest,
     /// Whether it exports `ingest`, `handler`, `poller`, `lifecycle`.
-    pub exports: crate::plugin::sandbox::Exports,
+    pub exports: crate::plugin::guest::Exports,
 }
 
 /// A tenant with all that hangs on it.
@@ -85,7 +93,7 @@ pub struct EndpointView {
     /// Parsed `event_types`.
     pub patterns: Vec<TypePattern>,
     /// The compiled CEL filter.
-    pub filter: Option<Filter>,
+    pub filter: Option<Arc<Filter>>,
     /// Signing secrets (`whsec_..`), newest first, with the end of their overlap.
     pub secrets: Vec<(crate::outbound::sign::SigningSecret, Option<Timestamp>)>,
     /// Own header fields.
