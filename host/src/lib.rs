@@ -49,7 +49,7 @@ pub mod store;
 pub mod directory;
 
 /// `/v1`.
-//TMP pub mod api;
+pub mod api;
 
 /// What the hub says about itself.
 pub mod observe;
@@ -66,8 +66,14 @@ pub mod lifecycle;
 /// Settings.
 pub mod config;
 
+/// Playing the story, and a playground with simulators.
+pub mod demo;
+
+/// What a component says of itself, without a hub.
+pub mod inspect;
+
 /// The command line.
-//TMP pub mod cli;
+pub mod cli;
 
 /// Secrets in memory, keys at rest.
 pub mod secret;
