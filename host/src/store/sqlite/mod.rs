@@ -76,14 +76,18 @@ mod row;
 /// What failures mean.
 mod error;
 
-pub use open::{Options, pending_migrations};
+/// How the statements are carried out.
+#[cfg(test)]
+mod plans;
+
+pub use open::Options;
 
 /// A store on one SQLite file that no other process may open.
 pub struct SqliteStore {
     writer: writer::Writer,
     readers: SqlitePool,
     latest: Arc<AtomicI64>,
-    dedupe_cursor: tokio::sync::Mutex<prune::DedupeCursor>,
+    walks: tokio::sync::Mutex<prune::Walks>,
 }
 
 impl SqliteStore {
