@@ -34,13 +34,13 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .get(
             "/v1/plugins",
-            doc(TAG, Read::SCOPE, "List plugins with their newest version").query::<PageParams>().answers::<Paged<Plugin>>(200, "A page."),
+            doc(TAG, Read::SCOPE, "List plugins with their newest version").query::<PageParams>().lists::<Plugin>("A page."),
             list,
         )
         .get("/v1/plugins/{name}", doc(TAG, Read::SCOPE, "Read a plugin's newest version").answers::<Plugin>(200, "The plugin."), read)
         .get(
             "/v1/plugins/{name}/versions",
-            doc(TAG, Read::SCOPE, "List a plugin's versions, newest first").answers::<Paged<Version>>(200, "All of them."),
+            doc(TAG, Read::SCOPE, "List a plugin's versions, newest first").lists::<Version>("All of them."),
             versions,
         )
         .delete(
@@ -128,7 +128,7 @@ async fn add(State(api): State<Api>, may: May<Operate>, request: Request) -> Ans
     }
     let wasm = body::read(request, MAX_WASM).await?;
     let added = api.hub.plugins.add(wasm.to_vec(), &may.caller.actor()).await?;
-    api.plugins_changed();
+    api.hub.rebuild_catalogue();
     let status = if added.new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Out(shown(&added.version))))
 }
@@ -166,6 +166,6 @@ async fn delete(
     Path((name, version)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
     api.hub.plugins.remove(&name, &version, api.audit(&may.caller, None, "plugin.version_removed", format!("{name} {version}"))).await?;
-    api.plugins_changed();
+    api.hub.rebuild_catalogue();
     Ok(StatusCode::NO_CONTENT)
 }

@@ -80,7 +80,7 @@ mod error;
 #[cfg(test)]
 mod plans;
 
-pub use open::Options;
+pub use open::{Options, pending_migrations};
 
 /// A store on one SQLite file that no other process may open.
 pub struct SqliteStore {
