@@ -1,6 +1,6 @@
 //! Wiring: from settings to a running hub.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -17,7 +17,7 @@ use crate::{
     event::catalogue::Catalogue,
     hub::Hub,
     id::{Ids, Key},
-    ingress::limits::RateLimits,
+    ingress::limits::{BodyLimits, LargeBody, RateLimits},
     lifecycle::Lifecycle,
     observe::{logging, redact::Redactor},
     outbound::{
@@ -37,6 +37,9 @@ use crate::{
         sqlite::{Options, SqliteStore},
     },
 };
+
+/// The longest time that the upload of a component may take.
+const UPLOAD: Duration = Duration::from_secs(300);
 
 /// What a process is started with besides its settings.
 pub struct Start {
@@ -262,7 +265,10 @@ async fn recover(hub: &Arc<Hub>) -> anyhow::Result<()> {
 
 fn spawn(hub: &Arc<Hub>, listener: TcpListener, lifecycle: &Lifecycle) {
     let router = crate::api::router(hub.clone()).merge(crate::ingress::receive::router(hub.clone()));
-    let serving = crate::ingress::listen::serve(listener, router, hub.settings.limits.clone(), lifecycle.soft());
+    let mut limits = hub.settings.limits.clone();
+    let component = BodyLimits { bytes: crate::plugin::registry::MAX_WASM, idle: limits.body_idle_timeout, deadline: UPLOAD };
+    limits.large_bodies.push(LargeBody { path: "/v1/plugins", limits: component });
+    let serving = crate::ingress::listen::serve(listener, router, limits, lifecycle.soft());
     lifecycle.spawn("listen", serving);
     lifecycle.spawn("ticks", hub.clone().run_ticks(lifecycle.soft()));
     if hub.settings.roles.has(Role::Scheduler) {
