@@ -2,3 +2,12 @@
 
 /// The behaviour of every store, as cases that take the store as a parameter.
 pub mod conformance;
+
+/// The real binary as a child process on its own folder.
+pub mod hub;
+
+/// A small client of the HTTP interface that shows status and body.
+pub mod api;
+
+/// The compiled components and the simulated other sides.
+pub mod world;
