@@ -160,7 +160,9 @@ pub(super) fn settings(
         variables.push(key);
     }
     figment.extract().map_err(|error| {
-        let key = error.path.join(".");
+        // An entry of a list is no setting of its own.
+        let names = error.path.iter().take_while(|part| part.parse::<usize>().is_err());
+        let key = names.map(String::as_str).collect::<Vec<_>>().join(".");
         let origin = match &file {
             _ if variables.contains(&key) => Origin::Environment(variable(&key)),
             Some(source) if find(&from_file, &key).is_some() => Origin::File(source.path.clone()),

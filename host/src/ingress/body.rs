@@ -80,9 +80,10 @@ impl IntoResponse for BodyError {
     fn into_response(self) -> Response {
         let mut problem = serde_json::json!({
             "type": "about:blank",
-            "title": self.to_string(),
+            "title": self.status().canonical_reason(),
             "status": self.status().as_u16(),
             "code": self.code(),
+            "detail": self.to_string(),
         });
         let overloaded = self == Self::Overloaded;
         if overloaded {

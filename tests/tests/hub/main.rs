@@ -7,8 +7,8 @@ mod story;
 /// What is wrong is refused with words that say what and where, and nothing is lost by it.
 mod bad_input;
 
-// From an accepted event to a signed request at a subscriber.
-//mod delivery;
+/// From an accepted event to a signed request at a subscriber.
+mod delivery;
 
 // What was accepted outlives the process.
 //mod durability;

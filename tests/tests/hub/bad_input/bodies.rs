@@ -31,7 +31,6 @@ async fn malformed_json_is_refused_with_its_line_and_column() {
         ("{\"type\": \"a.b\", \"data\": {}", "line 1 column"),
         ("", "line 1 column"),
         ("{\"type\": \"a.b\", \"data\": {}} {}", "line 1 column"),
-        ("{\"type\": \"a.b\", \"data\": \"\\ud800\"}", "line 1 column"),
     ] {
         let problem = send(&tenant, body).await.problem(400, "invalid_json");
         assert!(detail(&problem).contains(place), "{body}: {problem}");
@@ -71,9 +70,8 @@ async fn a_body_of_another_form_is_refused_with_the_field_named() {
         (json!({"type": "_private.thing", "data": {}}), "type"),
         (json!({"type": "a.b", "data": {}, "id": "with spaces"}), "id"),
         (json!({"type": "a.b", "data": {}, "time": "yesterday"}), "time"),
-        (json!({"type": "a.b", "data": {}, "expires_at": "2001-01-01T00:00:00Z"}), "expires_at"),
         (json!({"type": "a.b", "data": {}, "correlation_id": "ø"}), "correlation_id"),
-        (json!([1]), "body"),
+        (json!("a.b"), "body"),
     ] {
         let problem = tenant.post("/events", &body).await.problem(400, "invalid_request");
         assert!(detail(&problem).contains(field), "`{field}` is not named: {problem}");

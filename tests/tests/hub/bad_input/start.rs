@@ -30,7 +30,7 @@ async fn a_wrong_master_key_is_refused_and_the_missing_one_is_named() {
     assert!(said.contains("`k1`") && said.contains("fingerprint"), "{said}");
     for wrong in ["k1", "k1:AAAA", "k1:%%%%", ":", "k1:"] {
         let said = hub.refuses(&[("SWITCHYARD_MASTER_KEYS", wrong)]).await;
-        assert!(said.contains("id:base64(32 bytes)"), "{wrong}: {said}");
+        assert!(said.contains("`master_keys`") && said.contains("32 bytes in base64"), "{wrong}: {said}");
     }
     let twice = format!("{right},{right}");
     let said = hub.refuses(&[("SWITCHYARD_MASTER_KEYS", &twice)]).await;
@@ -75,6 +75,8 @@ async fn a_damaged_database_is_refused_and_not_repaired_by_guessing() {
     let mut hub = Hub::start().await;
     let _ = hub.tenant("acme").await;
     assert!(hub.stop().await.success());
+    // Whoever closes the last connection brings the log into the file, so that damage to the file counts.
+    sql(&hub, "select 1").await;
     let mut bytes = std::fs::read(hub.database()).expect("the file is there");
     let end = bytes.len();
     bytes[4096..end].fill(0x5a);
@@ -99,7 +101,7 @@ async fn a_setting_that_does_not_exist_or_does_not_fit_is_refused_with_its_place
             "127.0.0.1:0",
             ["unknown setting `SWITCHYARD_LISSEN`", "did you mean `SWITCHYARD_LISTEN`"],
         ),
-        ("SWITCHYARD_ADMIN_KEY", "short", ["`admin_key`", "24 characters"]),
+        ("SWITCHYARD_ADMIN_KEY", "short", ["`admin_key`", "at least 24"]),
         ("SWITCHYARD_EGRESS_ALLOW", "127.0.0.0/99", ["`egress_allow`", "127.0.0.0/99"]),
         ("SWITCHYARD_LISTEN", "everywhere", ["`listen`", "SWITCHYARD_LISTEN"]),
         ("SWITCHYARD_ROLES", "api,king", ["`roles`", "king"]),
