@@ -10,11 +10,11 @@ mod bad_input;
 /// From an accepted event to a signed request at a subscriber.
 mod delivery;
 
-// What was accepted outlives the process.
-//mod durability;
+/// What was accepted outlives the process.
+mod durability;
 
-// Secrets stay where they belong.
-//mod secrets;
+/// Secrets stay where they belong.
+mod secrets;
 
-// The interface is what its description says.
-//mod openapi;
+/// The interface is what its description says.
+mod openapi;
