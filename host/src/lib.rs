@@ -14,3 +14,5 @@ pub mod queue;
 
 /// The only door to the database.
 pub mod store;
+/// The sandbox for plugins, and the contract as plain data.
+pub mod plugin;
