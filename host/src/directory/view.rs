@@ -7,12 +7,12 @@ use std::{
 
 use crate::{
     clock::Timestamp,
+    connection::vault::TenantKey,
     event::TenantId,
     id::Key,
     plugin::{grant::Grants, model::Manifest},
     queue::reason::{Failure, ReasonClass},
     route::{filter::Filter, pattern::TypePattern},
-    secret::TenantKey,
     store::registry::{
         ApiKeyRow, ConnectionRow, EndpointRow, EndpointState, InstallState, InstallationRow, Mode, PluginVersionRow, TenantRow,
     },
@@ -85,7 +85,7 @@ pub struct EndpointView {
     /// Parsed `event_types`.
     pub patterns: Vec<TypePattern>,
     /// The compiled CEL filter.
-    pub filter: Option<Filter>,
+    pub filter: Option<Arc<Filter>>,
     /// Signing secrets (`whsec_..`), newest first, with the end of their overlap.
     pub secrets: Vec<(crate::outbound::sign::SigningSecret, Option<Timestamp>)>,
     /// Own header fields.

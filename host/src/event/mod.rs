@@ -4,4 +4,10 @@
 #[expect(clippy::module_inception, reason = "the file of the type that the folder is named after")]
 mod event;
 
+/// What types there are, with schemas and examples.
+pub mod catalogue;
+
+/// How deep and large JSON may be, judged before it is parsed.
+pub mod json_limits;
+
 pub use event::{Event, EventType, InvalidName, Target, TenantId, Urgency};

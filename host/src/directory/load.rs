@@ -1,0 +1,235 @@
+//! From rows to snapshots: opened secrets, compiled filters, versions in force.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    LoadError, places,
+    view::{ConnectionView, EndpointView, InstallationView, PluginVersion, SourceView, TenantView, View},
+};
+use crate::{
+    clock::Timestamp,
+    connection::{
+        credential::Credential,
+        vault::{Place, TenantKey, Vault},
+    },
+    outbound::sign::SigningSecret,
+    plugin::{
+        grant::Grants,
+        model::{EventKind, Manifest},
+        sandbox::Exports,
+    },
+    route::{filter::Filter, pattern::TypePattern},
+    secret::SecretString,
+    store::registry::{ConnectionRow, EndpointRow, InstallationRow, PluginVersionRow, RegistryRows, SealedSecret},
+};
+
+/// Versions of each plugin, newest first.
+pub(super) type PluginVersions = BTreeMap<String, Vec<Arc<PluginVersion>>>;
+
+/// Which exports a stored version has, kept beside its manifest so that nothing must be compiled to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportFlags {
+    /// `ingest`.
+    pub ingest: bool,
+    /// `handler`.
+    pub handler: bool,
+    /// `poller`.
+    pub poller: bool,
+    /// `lifecycle`.
+    pub lifecycle: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredManifest<M> {
+    #[serde(flatten)]
+    manifest: M,
+    exports: ExportFlags,
+}
+
+/// The text that is stored for a version: its manifest, and its exports beside.
+///
+/// # Errors
+/// Never for a manifest that came out of the sandbox.
+pub fn manifest_with_exports(manifest: &Manifest, exports: &Exports) -> Result<String, serde_json::Error> {
+    let exports = ExportFlags {
+        ingest: exports.ingest,
+        handler: exports.handler,
+        poller: exports.poller,
+        lifecycle: exports.lifecycle,
+    };
+    serde_json::to_string(&StoredManifest { manifest, exports })
+}
+
+/// Parsed versions, highest semantic version first. A row that does not parse is logged and left out.
+pub(super) fn plugins(rows: Vec<PluginVersionRow>) -> PluginVersions {
+    let mut plugins = PluginVersions::new();
+    for row in rows {
+        match serde_json::from_str::<StoredManifest<Manifest>>(&row.manifest) {
+            Ok(StoredManifest { manifest, exports: ExportFlags { ingest, handler, poller, lifecycle } }) => {
+                let exports = Exports { ingest, handler, poller, lifecycle };
+                let version = Arc::new(PluginVersion { manifest, exports, row });
+                plugins.entry(version.row.name.clone()).or_default().push(version);
+            }
+            Err(error) => {
+                tracing::error!(plugin.name = row.name, plugin.version = row.version, %error, "a stored manifest is damaged");
+            }
+        }
+    }
+    for versions in plugins.values_mut() {
+        versions.sort_by_cached_key(|version| std::cmp::Reverse(Version::parse(&version.row.version).ok()));
+    }
+    plugins
+}
+
+/// Splits rows of many tenants.
+pub(super) fn by_tenant(rows: RegistryRows) -> Vec<RegistryRows> {
+    let mut split = HashMap::new();
+    for tenant in rows.tenants {
+        split.entry(tenant.id.clone()).or_insert_with(RegistryRows::default).tenants.push(tenant);
+    }
+    for row in rows.installations {
+        if let Some(rows) = split.get_mut(&row.tenant) {
+            rows.installations.push(row);
+        }
+    }
+    for row in rows.connections {
+        if let Some(rows) = split.get_mut(&row.tenant) {
+            rows.connections.push(row);
+        }
+    }
+    for row in rows.endpoints {
+        if let Some(rows) = split.get_mut(&row.tenant) {
+            rows.endpoints.push(row);
+        }
+    }
+    split.into_values().collect()
+}
+
+/// The tenant of these rows, if there is one.
+pub(super) fn tenants(
+    rows: RegistryRows,
+    vault: &Vault,
+    plugins: &PluginVersions,
+    old: &View,
+) -> Result<Option<TenantView>, LoadError> {
+    let Some(row) = rows.tenants.into_iter().next() else { return Ok(None) };
+    let key = vault
+        .open_tenant_key(row.id.as_str(), &row.data_key)
+        .map_err(|source| LoadError::Vault { tenant: row.id.clone(), source })?;
+    let before = old.tenants.get(&row.id);
+    let endpoints = rows.endpoints.into_iter().map(|row| {
+        let filter = before.and_then(|tenant| tenant.endpoints.get(&row.key)).and_then(|old| old.filter.clone());
+        (row.key, Arc::new(endpoint(row, vault, &key, filter)))
+    });
+    let connections = rows.connections.into_iter().map(|row| (row.key, Arc::new(connection(row, vault, &key))));
+    let installations =
+        rows.installations.into_iter().map(|row| (row.plugin.clone(), Arc::new(installation(row, plugins))));
+    Ok(Some(TenantView {
+        endpoints: endpoints.collect(),
+        connections: connections.collect(),
+        installations: installations.collect(),
+        key,
+        row,
+    }))
+}
+
+/// A tenant whose installations follow other plugin versions; everything else is shared.
+pub(super) fn resolved_anew(tenant: &TenantView, plugins: &PluginVersions) -> TenantView {
+    let installations = tenant.installations.iter();
+    TenantView {
+        row: tenant.row.clone(),
+        key: tenant.key.clone(),
+        installations: installations
+            .map(|(name, old)| (name.clone(), Arc::new(installation(old.row.clone(), plugins))))
+            .collect(),
+        endpoints: tenant.endpoints.clone(),
+        connections: tenant.connections.clone(),
+    }
+}
+
+/// The sources of a tenant by id.
+pub(super) fn sources(tenant: &TenantView) -> Vec<(String, SourceView)> {
+    let of = |row: &InstallationRow, id: &str, name: &str| {
+        let view = SourceView { tenant: row.tenant.clone(), plugin: row.plugin.clone(), name: name.to_owned() };
+        (id.to_owned(), view)
+    };
+    tenant
+        .installations
+        .values()
+        .flat_map(|installation| installation.row.sources.iter().map(|source| of(&installation.row, &source.id, &source.name)))
+        .collect()
+}
+
+fn installation(row: InstallationRow, plugins: &PluginVersions) -> InstallationView {
+    let versions = plugins.get(&row.plugin);
+    let version = versions.and_then(|versions| match &row.version {
+        Some(pinned) => versions.iter().find(|version| version.row.version == *pinned),
+        None => newest(versions),
+    });
+    let version = version.cloned();
+    let grants = version.as_ref().map_or_else(Grants::default, |version| Grants::resolve(&version.manifest, &row.grants));
+    let handles = version.as_ref().map_or_else(Vec::new, |version| {
+        let events = version.manifest.handles.iter().filter(|entry| entry.kind == EventKind::Event);
+        events.filter_map(|entry| entry.name.parse::<TypePattern>().ok()).collect()
+    });
+    InstallationView { row, version, grants, handles }
+}
+
+/// The newest release; a pre-release only where there is no release.
+fn newest(versions: &[Arc<PluginVersion>]) -> Option<&Arc<PluginVersion>> {
+    let released = |version: &&Arc<PluginVersion>| {
+        Version::parse(&version.row.version).is_ok_and(|version| version.pre.is_empty())
+    };
+    versions.iter().find(released).or_else(|| versions.first())
+}
+
+fn endpoint(row: EndpointRow, vault: &Vault, key: &TenantKey, known: Option<Arc<Filter>>) -> EndpointView {
+    let place = places::endpoint_secret(&row.tenant, &row.key);
+    let secrets = opened(vault, key, place, &row.secrets, |text| {
+        SigningSecret::parse(&SecretString::from(std::str::from_utf8(text).ok()?)).ok()
+    });
+    let headers = row.headers.as_deref().map_or_else(Vec::new, |sealed| {
+        let place = places::endpoint_headers(&row.tenant, &row.key);
+        let plain = vault.open(key, place, sealed).inspect_err(|error| log_damage(place, error)).ok();
+        let map = plain.and_then(|plain| serde_json::from_slice::<BTreeMap<String, String>>(&plain).ok());
+        map.unwrap_or_default().into_iter().collect()
+    });
+    let patterns = row.event_types.iter().filter_map(|text| text.parse().ok()).collect();
+    let filter = row.filter.as_deref().and_then(|source| match known {
+        Some(known) if known.source() == source => Some(known),
+        _ => Filter::compile(source).inspect_err(|error| tracing::error!(%error, "a stored filter is damaged")).ok().map(Arc::new),
+    });
+    EndpointView { patterns, filter, secrets, headers, row }
+}
+
+fn connection(row: ConnectionRow, vault: &Vault, key: &TenantKey) -> ConnectionView {
+    let place = places::connection_secret(&row.tenant, &row.key);
+    let kind = row.kind.clone();
+    let secrets = opened(vault, key, place, &row.secrets, |json| Credential::from_json(&kind, json).ok());
+    ConnectionView { secrets, row }
+}
+
+/// Opens and reads secrets. One that does not open is logged and left out, so that it proves nothing.
+fn opened<T>(
+    vault: &Vault,
+    key: &TenantKey,
+    place: Place<'_>,
+    secrets: &[SealedSecret],
+    read: impl Fn(&[u8]) -> Option<T>,
+) -> Vec<(T, Option<Timestamp>)> {
+    let open = |secret: &SealedSecret| {
+        let plain = vault.open(key, place, &secret.sealed).inspect_err(|error| log_damage(place, error)).ok()?;
+        Some((read(&plain)?, secret.expires_at))
+    };
+    secrets.iter().filter_map(open).collect()
+}
+
+fn log_damage(place: Place<'_>, error: &crate::connection::vault::VaultError) {
+    tracing::error!(tenant = place.tenant, table = place.table, %error, "a sealed value does not open");
+}

@@ -1,0 +1,30 @@
+//! Where sealed values live, so that those who seal and those who open name the same place.
+
+use crate::{connection::vault::Place, event::TenantId, id::Key};
+
+/// A secret of a connection.
+#[must_use]
+pub fn connection_secret<'a>(tenant: &'a TenantId, connection: &'a Key) -> Place<'a> {
+    Place { tenant: tenant.as_str(), table: "connection", row: &connection.0, column: "secret" }
+}
+
+/// A signing secret of an endpoint.
+#[must_use]
+pub fn endpoint_secret<'a>(tenant: &'a TenantId, endpoint: &'a Key) -> Place<'a> {
+    Place { tenant: tenant.as_str(), table: "endpoint", row: &endpoint.0, column: "secret" }
+}
+
+/// The own header fields of an endpoint.
+#[must_use]
+pub fn endpoint_headers<'a>(tenant: &'a TenantId, endpoint: &'a Key) -> Place<'a> {
+    Place { tenant: tenant.as_str(), table: "endpoint", row: &endpoint.0, column: "headers" }
+}
+
+/// The stored answer of an idempotent request. It belongs to the hub, whoever asked.
+#[must_use]
+pub fn stored_answer<'a>(caller: &'a Key) -> Place<'a> {
+    Place { tenant: HUB, table: "idempotency", row: &caller.0, column: "body" }
+}
+
+/// Stands for a tenant where a value belongs to the hub itself. No tenant can have this name.
+pub const HUB: &str = "";

@@ -1,0 +1,319 @@
+//! CEL filters: compiled once, cheap and bounded at every event.
+//!
+//! What a filter may say is restricted so that its cost is bounded by its length times the size of the event, which both
+//! have limits: no comprehensions, no lists or maps built from data, few additions, and patterns of `matches` that are
+//! literals, compiled with the filter.
+
+use std::{
+    fmt,
+    sync::{Arc, LazyLock, OnceLock},
+};
+
+use cel::{
+    Context, Env, Value,
+    common::value::{CowVal, Val},
+    context::VariableResolver,
+    objects::{Key, Map},
+};
+use regex::Regex;
+
+use crate::event::{Event, Urgency};
+
+/// What a filter may contain.
+mod bounds;
+
+/// The longest filter in bytes.
+pub const MAX_BYTES: usize = 4096;
+
+static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib().with_optional_support(false)));
+
+/// Why a filter was refused, with the place and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {message}")]
+pub struct FilterError {
+    /// Counted from 1.
+    pub line: usize,
+    /// Counted from 1, in characters.
+    pub column: usize,
+    /// What is wrong and the fix.
+    pub message: String,
+}
+
+/// A compiled filter over `event` and `data`.
+pub struct Filter {
+    source: String,
+    expression: cel::IdedExpr,
+    /// The patterns of its `matches` calls; the n-th is called as `bounds::pattern_function(n)`.
+    patterns: Vec<(String, Arc<Regex>)>,
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Filter").field(&self.source).finish()
+    }
+}
+
+/// What filters see of one event. The values are converted when the first filter asks and shared by the others.
+pub struct EventFacts<'a> {
+    event: &'a Event,
+    data: &'a serde_json::Value,
+    values: OnceLock<(Box<dyn Val>, Box<dyn Val>)>,
+}
+
+impl<'a> EventFacts<'a> {
+    /// The facts of `event`, whose parsed payload is `data`.
+    #[must_use]
+    pub const fn new(event: &'a Event, data: &'a serde_json::Value) -> Self {
+        Self { event, data, values: OnceLock::new() }
+    }
+
+    fn values(&self) -> &(Box<dyn Val>, Box<dyn Val>) {
+        self.values.get_or_init(|| {
+            let boxed = |value: Value| -> Box<dyn Val> {
+                value.try_into().unwrap_or_else(|_| Box::new(cel::common::types::CelNull))
+            };
+            (boxed(event_value(self.event)), boxed(json_value(self.data)))
+        })
+    }
+}
+
+impl VariableResolver for EventFacts<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        let (event, data) = self.values();
+        match variable {
+            "event" => Some(CowVal::Borrowed(event.as_ref())),
+            "data" => Some(CowVal::Borrowed(data.as_ref())),
+            _ => None,
+        }
+    }
+}
+
+impl Filter {
+    /// Parses and checks a filter.
+    ///
+    /// # Errors
+    /// The first thing that is wrong: syntax, length, depth, an unknown variable, field or function, or a construct whose
+    /// cost has no bound.
+    pub fn compile(source: &str) -> Result<Self, FilterError> {
+        bounds::check_text(source)?;
+        let program = ENV.compile(source).map_err(|errors| bounds::syntax_error(&errors))?;
+        let mut expression = program.expression().clone();
+        let patterns = bounds::check_expression(&mut expression, program.source_info())?;
+        Ok(Self { source: source.to_owned(), expression, patterns })
+    }
+
+    /// The text it was compiled from.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether the event passes. A filter that cannot be evaluated (a missing field, other types) lets nothing pass and
+    /// is counted in `switchyard_filter_errors_total`.
+    #[must_use]
+    pub fn matches(&self, facts: &EventFacts<'_>) -> bool {
+        let mut context = Context::with_env(Arc::clone(&ENV));
+        context.set_variable_resolver(facts);
+        for (function, regex) in &self.patterns {
+            let regex = Arc::clone(regex);
+            let added = context.add_function(function, move |text: Arc<String>| regex.is_match(&text));
+            if added.is_err() {
+                return not_evaluated();
+            }
+        }
+        match Value::resolve(&self.expression, &context) {
+            Ok(Value::Bool(answer)) => answer,
+            Ok(_) | Err(_) => not_evaluated(),
+        }
+    }
+}
+
+fn not_evaluated() -> bool {
+    metrics::counter!("switchyard_filter_errors_total").increment(1);
+    false
+}
+
+fn text(value: &str) -> Value {
+    Value::String(Arc::new(value.to_owned()))
+}
+
+fn event_value(event: &Event) -> Value {
+    let urgency = match event.urgency {
+        Urgency::Normal => "normal",
+        Urgency::Emergency => "emergency",
+    };
+    let fields = [
+        ("id", text(&event.id)),
+        ("type", text(event.event_type.as_str())),
+        ("source", text(&event.source)),
+        ("subject", event.subject.as_deref().map_or(Value::Null, text)),
+        ("time", text(&event.time.to_string())),
+        ("urgency", text(urgency)),
+    ];
+    map(fields.into_iter().map(|(name, value)| (name.to_owned(), value)))
+}
+
+fn map(fields: impl Iterator<Item = (String, Value)>) -> Value {
+    let map = fields.map(|(name, value)| (Key::String(Arc::new(name)), value)).collect();
+    Value::Map(Map { map: Arc::new(map) })
+}
+
+/// Whole numbers become `int` where they fit, so that a filter compares and adds them with plain literals.
+fn json_value(value: &serde_json::Value) -> Value {
+    match value {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(flag) => Value::Bool(*flag),
+        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(int), _) => Value::Int(int),
+            (None, Some(uint)) => Value::UInt(uint),
+            (None, None) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::String(value) => text(value),
+        serde_json::Value::Array(items) => Value::List(Arc::new(items.iter().map(json_value).collect())),
+        serde_json::Value::Object(fields) => {
+            map(fields.iter().map(|(name, value)| (name.clone(), json_value(value))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{clock::Timestamp, id::Key as Id};
+
+    fn event() -> Event {
+        Event {
+            key: Id::default(),
+            id: "evt_1".into(),
+            tenant: "acme".parse().unwrap(),
+            event_type: "invoice.paid".parse().unwrap(),
+            source: "api".into(),
+            subject: None,
+            time: Timestamp(1_700_000_000_000),
+            accepted_at: Timestamp(1_700_000_000_000),
+            ordering_key: None,
+            correlation_id: "c".into(),
+            traceparent: "t".into(),
+            cause: None,
+            request: None,
+            hop: 0,
+            urgency: Urgency::Normal,
+            expires_at: None,
+            private_to: None,
+            extensions: None,
+            data: "{}".into(),
+        }
+    }
+
+    fn passes(filter: &str, data: &serde_json::Value) -> bool {
+        Filter::compile(filter).unwrap_or_else(|error| panic!("{filter}: {error}")).matches(&EventFacts::new(&event(), data))
+    }
+
+    #[track_caller]
+    fn refused(filter: &str) -> FilterError {
+        Filter::compile(filter).expect_err(filter)
+    }
+
+    #[test]
+    fn a_filter_sees_the_event_and_its_data() {
+        let data = json!({"amount": 120, "lines": [{"sku": "A-1"}], "customer": {"name": "Æble"}});
+        for filter in [
+            "event.type == 'invoice.paid' && event.urgency == 'normal'",
+            "event.subject == null",
+            "data.amount > 100 && data.amount + 5 == 125",
+            "data.lines[0].sku.startsWith('A')",
+            "data.lines[0].sku.matches('^[A-Z]-[0-9]$')",
+            "matches(data.customer.name, 'ble$')",
+            "data.customer.name in ['Æble', 'Pære']",
+            "has(data.customer) && !has(data.refund)",
+            "size(data.lines) == 1 ? true : false",
+            "data['amount'] >= 120.0",
+        ] {
+            assert!(passes(filter, &data), "{filter}");
+        }
+        assert!(!passes("data.amount > 1000", &data));
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_evaluated_lets_nothing_pass() {
+        assert!(!passes("data.missing > 1", &json!({})));
+        assert!(!passes("data.amount > 'x'", &json!({"amount": 1})));
+        assert!(!passes("data.amount", &json!({"amount": 1})));
+        assert!(!passes("data.amount.matches('1')", &json!({"amount": 1})));
+    }
+
+    #[test]
+    fn comprehensions_are_refused_with_their_place() {
+        for macro_call in ["all(x, x > 1)", "exists(x, x > 1)", "exists_one(x, x > 1)", "map(x, x)", "filter(x, x > 1)"] {
+            let error = refused(&format!("event.type == 'a.b' ||\n data.items.{macro_call}"));
+            assert_eq!(error.line, 2, "{macro_call}: {error}");
+            assert!(error.message.contains("walk"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_variable_field_or_function_is_named_with_what_there_is() {
+        let error = refused("evnt.type == 'a'");
+        assert_eq!((error.line, error.column), (1, 1));
+        assert!(error.message.contains("`evnt`") && error.message.contains("`event` and `data`"), "{error}");
+        assert!(refused("event.typ == 'a'").message.contains("urgency"));
+        assert!(refused("data.x.lower() == 'a'").message.contains("startsWith"));
+        assert!(refused("now() > 1").message.contains("`now`"));
+    }
+
+    #[test]
+    fn syntax_errors_give_line_and_column() {
+        let error = refused("data.a ==\n  == 1");
+        assert_eq!(error.line, 2, "{error}");
+        assert!(refused("").message.contains("empty"));
+        assert!(refused(&"x".repeat(MAX_BYTES + 1)).message.contains("4096"));
+    }
+
+    #[test]
+    fn constructs_without_a_bound_are_refused() {
+        let sums = format!("data.a{} == ''", " + data.a".repeat(40));
+        for filter in [
+            "data.text.matches(data.pattern)",
+            "data.text.matches('(')",
+            "data.text.matches('\\\\w{900}{900}')",
+            "[data, data].size() > 1",
+            "{'a': data}.a == 1",
+            &sums,
+        ] {
+            refused(filter);
+        }
+    }
+
+    #[test]
+    fn deep_expressions_are_refused_before_they_are_parsed() {
+        for filter in [
+            format!("data{}", ".a".repeat(2000)),
+            format!("{}true", "!".repeat(4000)),
+            format!("{}data.a == 1{}", "(".repeat(1500), ")".repeat(1500)),
+            format!("data{}", "[0]".repeat(1000)),
+            format!("1{} == 2", "*1".repeat(2000)),
+            format!("true{}", "?true:true".repeat(300)),
+        ] {
+            refused(&filter);
+        }
+    }
+
+    #[test]
+    fn many_alternatives_are_allowed() {
+        let filter = vec!["event.type == 'invoice.paid'"; 120].join(" || ");
+        assert!(passes(&filter, &json!({})));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_the_compiler(text in "[a-z.()'\"\\[\\]{}!?:&|=<>+*0-9 ,\\\\\n-]{0,200}") {
+            if let Ok(filter) = Filter::compile(&text) {
+                let data = json!({"a": 1});
+                let _ = filter.matches(&EventFacts::new(&event(), &data));
+            }
+        }
+    }
+}
