@@ -15,14 +15,14 @@ use super::{
 use crate::{
     clock::Timestamp,
     connection::{
-        credential::Credential,
+        credential::{ConnectionKind, Credential},
         vault::{Place, TenantKey, Vault},
     },
     outbound::sign::SigningSecret,
     plugin::{
         grant::Grants,
         model::{EventKind, Manifest},
-        sandbox::Exports,
+        guest::Exports,
     },
     route::{filter::Filter, pattern::TypePattern},
     secret::SecretString,
@@ -173,12 +173,20 @@ fn installation(row: InstallationRow, plugins: &PluginVersions) -> InstallationV
         None => newest(versions),
     });
     let version = version.cloned();
-    let grants = version.as_ref().map_or_else(Grants::default, |version| Grants::resolve(&version.manifest, &row.grants));
+    let grants = version.as_ref().map_or_else(Grants::default, |version| grants(version, &row));
     let handles = version.as_ref().map_or_else(Vec::new, |version| {
         let events = version.manifest.handles.iter().filter(|entry| entry.kind == EventKind::Event);
         events.filter_map(|entry| entry.name.parse::<TypePattern>().ok()).collect()
     });
     InstallationView { row, version, grants, handles }
+}
+
+/// What both sides allow. Grants that cannot be read, which the interface refuses, allow nothing.
+fn grants(version: &PluginVersion, row: &InstallationRow) -> Grants {
+    Grants::decide(&version.manifest, &row.grants).unwrap_or_else(|error| {
+        tracing::error!(tenant = %row.tenant, plugin.name = row.plugin, %error, "stored grants are damaged");
+        Grants::decide(&version.manifest, &[]).unwrap_or_default()
+    })
 }
 
 /// The newest release; a pre-release only where there is no release.
@@ -203,15 +211,20 @@ fn endpoint(row: EndpointRow, vault: &Vault, key: &TenantKey, known: Option<Arc<
     let patterns = row.event_types.iter().filter_map(|text| text.parse().ok()).collect();
     let filter = row.filter.as_deref().and_then(|source| match known {
         Some(known) if known.source() == source => Some(known),
-        _ => Filter::compile(source).inspect_err(|error| tracing::error!(%error, "a stored filter is damaged")).ok().map(Arc::new),
+        // A filter that cannot be read lets nothing pass: sending what nobody asked for cannot be undone.
+        _ => Filter::compile(source)
+            .inspect_err(|error| tracing::error!(%error, "a stored filter is damaged"))
+            .or_else(|_| Filter::compile("false"))
+            .ok()
+            .map(Arc::new),
     });
     EndpointView { patterns, filter, secrets, headers, row }
 }
 
 fn connection(row: ConnectionRow, vault: &Vault, key: &TenantKey) -> ConnectionView {
     let place = places::connection_secret(&row.tenant, &row.key);
-    let kind = row.kind.clone();
-    let secrets = opened(vault, key, place, &row.secrets, |json| Credential::from_json(&kind, json).ok());
+    let kind = row.kind.parse::<ConnectionKind>().ok();
+    let secrets = opened(vault, key, place, &row.secrets, |json| Credential::from_stored(kind?, json).ok());
     ConnectionView { secrets, row }
 }
 

@@ -31,6 +31,14 @@ pub struct View {
     pub plugins: BTreeMap<String, Vec<Arc<PluginVersion>>>,
 }
 
+impl View {
+    /// A version of a plugin.
+    #[must_use]
+    pub fn version(&self, plugin: &str, version: &str) -> Option<&Arc<PluginVersion>> {
+        self.plugins.get(plugin)?.iter().find(|known| known.row.version == version)
+    }
+}
+
 /// Where a source leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceView {
@@ -49,7 +57,7 @@ pub struct PluginVersion {
     /// The manifest.
     pub manifest: Manifest,
     /// Whether it exports `ingest`, `handler`, `poller`, `lifecycle`.
-    pub exports: crate::plugin::sandbox::Exports,
+    pub exports: crate::plugin::guest::Exports,
 }
 
 /// A tenant with all that hangs on it.

@@ -1,0 +1,158 @@
+//! Bodies: read once, bounded, and refused with the place named.
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Query, Request},
+    http::{HeaderMap, header, request::Parts},
+};
+use serde::de::DeserializeOwned;
+
+use super::problem::{Answer, Code, Problem};
+use crate::event::json_limits::check_json_limits;
+
+/// The largest JSON body.
+pub(super) const MAX_JSON: usize = 1 << 20;
+/// The largest batch of events.
+pub(super) const MAX_BATCH: usize = 4 << 20;
+
+/// A JSON body of type `T`, at most [`MAX_JSON`]. An empty body counts as `{}`.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let media = media_type(request.headers());
+        let bytes = read(request, MAX_JSON).await?;
+        if bytes.is_empty() {
+            return parse(b"{}").map(Self);
+        }
+        if !media.as_deref().is_some_and(is_json) {
+            let found = media.unwrap_or_else(|| "nothing".to_owned());
+            return Err(Problem::new(
+                Code::UnsupportedMediaType,
+                format!("send the body as `Content-Type: application/json`, not {found}"),
+            ));
+        }
+        parse(&bytes).map(Self)
+    }
+}
+
+/// The parameters of the query, with unknown ones refused.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = Query::<T>::try_from_uri(&parts.uri);
+        query.map(|Query(params)| Self(params)).map_err(|error| {
+            let detail = error.to_string();
+            let detail = detail.strip_prefix("Failed to deserialize query string: ").unwrap_or(&detail);
+            Problem::new(Code::InvalidRequest, format!("query: {detail}")).with_error("query", detail)
+        })
+    }
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn read(request: Request, limit: usize) -> Answer<Bytes> {
+    let (parts, body) = request.into_parts();
+    let said = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if said.is_some_and(|bytes| bytes > limit as u64) {
+        return Err(too_large(limit));
+    }
+    axum::body::to_bytes(body, limit).await.map_err(|error| {
+        let passed = std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
+        if passed { too_large(limit) } else { Problem::new(Code::InvalidRequest, "the body broke off") }
+    })
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(Code::BodyTooLarge, format!("the body is larger than {limit} bytes"))
+}
+
+/// The media type without its parameters, in lower case.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// Whether a media type is JSON.
+pub(super) fn is_json(media: &str) -> bool {
+    media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
+}
+
+/// Parses JSON after judging its shape. Errors name line and column, or the path of the field that is wrong.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+    check_json_limits(bytes)?;
+    // The plain parser is the fast one; only a body that it refuses is read again to find the path.
+    match serde_json::from_slice(bytes) {
+        Ok(value) => Ok(value),
+        Err(plain) => Err(explain::<T>(bytes, &plain)),
+    }
+}
+
+fn explain<T: DeserializeOwned>(bytes: &[u8], plain: &serde_json::Error) -> Problem {
+    if plain.is_syntax() || plain.is_eof() {
+        return Problem::new(Code::InvalidJson, plain.to_string());
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Err(error) => {
+            let path = error.path().to_string();
+            let field = if path == "." { "body".to_owned() } else { path };
+            Problem::field(field, without_place(&error.inner().to_string()))
+        }
+        Ok(_) => Problem::new(Code::InvalidJson, plain.to_string()),
+    }
+}
+
+/// The text of a JSON error without its line and column: the path says it better.
+fn without_place(text: &str) -> String {
+    text.rsplit_once(" at line ").map_or(text, |(message, _)| message).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        #[expect(dead_code, reason = "only its type matters")]
+        retry_schedule: Vec<u64>,
+    }
+
+    fn problem(text: &str) -> serde_json::Value {
+        serde_json::to_value(parse::<Sample>(text.as_bytes()).unwrap_err()).unwrap()
+    }
+
+    #[test]
+    fn malformed_json_gives_line_and_column() {
+        let problem = problem("{\n  \"retry_schedule\": [1,,2]\n}");
+        assert_eq!(problem["code"], "invalid_json");
+        assert!(problem["detail"].as_str().unwrap().contains("line 2 column"), "{problem}");
+    }
+
+    #[test]
+    fn a_wrong_type_names_the_path() {
+        let problem = problem(r#"{"retry_schedule": [1, "x"]}"#);
+        assert_eq!(problem["code"], "invalid_request");
+        assert_eq!(problem["errors"][0]["field"], "retry_schedule[1]");
+        assert!(!problem["detail"].as_str().unwrap().contains("line"), "{problem}");
+    }
+
+    #[test]
+    fn an_unknown_field_is_named() {
+        let problem = problem(r#"{"retry_schedule": [], "retries": 1}"#);
+        assert!(problem["detail"].as_str().unwrap().contains("retries"), "{problem}");
+    }
+
+    #[test]
+    fn deep_json_is_refused_before_it_is_parsed() {
+        let problem = problem(&format!("{{\"retry_schedule\": {}", "[".repeat(100_000)));
+        assert!(problem["detail"].as_str().unwrap().contains("64 levels"), "{problem}");
+    }
+}

@@ -1,0 +1,240 @@
+//! Installations: plugins switched on for a tenant.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json as Out,
+    extract::{Path, State},
+    http::StatusCode,
+    response::IntoResponse,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+
+use super::{
+    Api, Changing as _,
+    auth::{In, Manage, Need as _, Read},
+    body::{Json, Params},
+    installation_check::{Wanted, checked},
+    paging::{PageParams, Paged, paged_by_name},
+    problem::{Answer, Problem},
+    routes::{Routes, doc},
+};
+use crate::{
+    clock::Timestamp,
+    directory::view::{InstallationView, TenantView},
+    event::Target,
+    run::run::private,
+    store::registry::{InstallState, InstallationRow, Mode, ScheduleRow},
+};
+
+const TAG: &str = "installations";
+
+pub(super) fn routes(routes: Routes) -> Routes {
+    let one = "/v1/tenants/{tenant}/plugins/{name}";
+    routes
+        .get(
+            "/v1/tenants/{tenant}/plugins",
+            doc(TAG, Read::SCOPE, "List a tenant's installations").query::<PageParams>().answers::<Paged<Installation>>(200, "A page."),
+            list,
+        )
+        .get(one, doc(TAG, Read::SCOPE, "Read an installation").answers::<Installation>(200, "The installation."), read)
+        .put(
+            one,
+            doc(TAG, Manage::SCOPE, "Install a plugin, or replace its installation. Also takes it out of `broken` and `blocked`.")
+                .body::<InstallationIn>()
+                .answers::<Installation>(200, "Replaced.")
+                .answers::<Installation>(201, "Installed."),
+            put,
+        )
+        .delete(
+            one,
+            doc(TAG, Manage::SCOPE, "Remove an installation, after its `uninstall` where it has one")
+                .answers_as(204, "Removed.", None)
+                .answers_as(202, "`uninstall` runs; then it is removed.", None),
+            delete,
+        )
+}
+
+/// What an installation shall be.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InstallationIn {
+    /// `live`, or `off`: requests are parked, deliveries held, polls stopped.
+    #[serde(default = "live")]
+    #[schema(value_type = String, example = "live")]
+    pub(super) mode: Mode,
+    /// The pinned version; null follows the newest.
+    pub(super) version: Option<String>,
+    /// A version that runs beside for comparison; not offered yet.
+    pub(super) shadow_version: Option<String>,
+    /// As the plugin's config schema says.
+    #[serde(default)]
+    pub(super) config: Map<String, Value>,
+    /// `<slot>` or `<slot>@<source>` to the id of a connection.
+    #[serde(default)]
+    pub(super) connections: BTreeMap<String, String>,
+    /// Names of public inbound URLs; `["default"]` for a plugin that takes requests.
+    pub(super) sources: Option<Vec<String>>,
+    /// `emits:<type or pattern>` and `emergency`.
+    #[serde(default)]
+    pub(super) grants: Vec<String>,
+    /// Seconds before each attempt, instead of the plugin table.
+    pub(super) retry_schedule: Option<Vec<u64>>,
+}
+
+const fn live() -> Mode {
+    Mode::Live
+}
+
+/// An installation.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Installation {
+    name: String,
+    #[schema(value_type = String)]
+    mode: Mode,
+    /// The pinned version.
+    version: Option<String>,
+    /// The version in force.
+    running_version: Option<String>,
+    shadow_version: Option<String>,
+    #[schema(value_type = Object)]
+    config: Value,
+    connections: BTreeMap<String, String>,
+    sources: Vec<Source>,
+    grants: Vec<String>,
+    /// Patterns that the plugin asks to emit and no grant covers.
+    missing_grants: Vec<String>,
+    retry_schedule: Option<Vec<u64>>,
+    /// `installing`, `ready` or `failed`; `removing` while `uninstall` runs.
+    #[schema(value_type = String)]
+    state: InstallState,
+    /// Why it failed, or why it takes nothing now.
+    reason: Option<String>,
+    /// Why it takes nothing now.
+    hold: Option<Hold>,
+    #[schema(value_type = Vec<Object>)]
+    schedules: Vec<ScheduleRow>,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+/// A public inbound URL.
+#[derive(Serialize, ToSchema)]
+struct Source {
+    name: String,
+    id: String,
+    url: String,
+}
+
+/// Why a target takes nothing now.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Hold {
+    /// Reason class.
+    pub(super) reason: &'static str,
+    pub(super) code: String,
+    pub(super) message: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub(super) since: Timestamp,
+}
+
+impl From<crate::directory::view::Hold> for Hold {
+    fn from(hold: crate::directory::view::Hold) -> Self {
+        let failure = hold.failure;
+        Self { reason: failure.reason.as_str(), code: failure.code, message: failure.message, since: hold.since }
+    }
+}
+
+fn shown(api: &Api, tenant: &TenantView, view: &InstallationView) -> Installation {
+    let row = &view.row;
+    let hold = view.hold(tenant).map(Hold::from);
+    let reason = row.state_reason.clone().or_else(|| hold.as_ref().map(|hold| hold.message.clone()));
+    Installation {
+        name: row.plugin.clone(),
+        mode: row.mode,
+        version: row.version.clone(),
+        running_version: view.version.as_ref().map(|version| version.row.version.clone()),
+        shadow_version: None,
+        config: serde_json::from_str(&row.config).unwrap_or_default(),
+        connections: row.connections.iter().map(|(slot, key)| (slot.clone(), key.with_prefix("con"))).collect(),
+        sources: api.hub.sources(view).into_iter().map(|source| Source { name: source.name, id: source.id, url: source.url }).collect(),
+        grants: row.grants.clone(),
+        missing_grants: view.grants.open_requests(),
+        retry_schedule: row.retry_schedule.clone(),
+        state: row.state,
+        reason,
+        hold,
+        schedules: row.schedules.clone(),
+        updated_at: row.updated_at,
+    }
+}
+
+/// What the audit keeps: config may hold personal values, so only its fields' names.
+fn audited(row: &InstallationRow) -> Value {
+    let config: Map<String, Value> = serde_json::from_str(&row.config).unwrap_or_default();
+    json!({
+        "mode": row.mode,
+        "version": row.version,
+        "config_fields": config.keys().collect::<Vec<_>>(),
+        "connections": row.connections.iter().map(|(slot, key)| (slot.clone(), key.with_prefix("con"))).collect::<BTreeMap<_, _>>(),
+        "sources": row.sources.iter().map(|source| &source.name).collect::<Vec<_>>(),
+        "grants": row.grants,
+        "retry_schedule": row.retry_schedule,
+    })
+}
+
+fn found<'a>(tenant: &'a TenantView, name: &str) -> Answer<&'a InstallationView> {
+    tenant.installations.get(name).map(|view| &**view).ok_or_else(|| Problem::not_found("installation"))
+}
+
+async fn list(
+    State(api): State<Api>,
+    within: In<Read>,
+    Params(page): Params<PageParams>,
+) -> Answer<Out<Paged<Installation>>> {
+    let tenant = &within.tenant;
+    let entries = tenant.installations.iter().map(|(name, view)| (name.clone(), shown(&api, tenant, view)));
+    paged_by_name(entries.collect(), &page).map(Out)
+}
+
+async fn read(
+    State(api): State<Api>,
+    within: In<Read>,
+    Path((_, name)): Path<(String, String)>,
+) -> Answer<Out<Installation>> {
+    let view = found(&within.tenant, &name)?;
+    Ok(Out(shown(&api, &within.tenant, view)))
+}
+
+async fn put(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Path((_, name)): Path<(String, String)>,
+    Json(wanted): Json<InstallationIn>,
+) -> Answer<impl IntoResponse> {
+    let before = within.tenant.installations.get(&name);
+    let directory = api.hub.directory.view();
+    let wanted = Wanted { hub: &api.hub, tenant: &within.tenant, plugin: &name, view: &directory, before: before.map(|view| &view.row) };
+    let (mut row, version) = checked(&wanted, wanted_fields(&wanted, &name)?)?;
+    let lifecycle = lifecycle_call(before.map(|view| &**view), &row, &version.row.version, version.exports.lifecycle);
+    if let Some((event_type, _)) = &lifecycle
+        && *event_type == private::INSTALL
+    {
+        row.state = InstallState::Installing;
+        row.state_reason = None;
+    }
+    let action = if before.is_some() { "installation.changed" } else { "installation.created" };
+    let audit = api.audit(&within.caller, Some(within.id()), action, name.as_str());
+    let audit = audit.from_to(before.map(|view| audited(&view.row)).as_ref(), Some(&audited(&row)));
+    api.hub.store.put_installation(row, audit).await?;
+    api.tenant_changed(within.id()).await?;
+    if let Some((event_type, data)) = lifecycle {
+        api.hub.call_lifecycle(within.id(), &name, event_type, &data).await?;
+    }
+    api.wake_targets(within.id(), [Target::Plugin(name.as_str().into())]);
+    let tenant = api.hub.directory.tenant(within.id()).ok_or_else(|| Problem::not_found("tenant"))?;
+    let view = found(&tenant, &name)?;
+    let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, Out(shown(&api, &tenant, view))))
+}

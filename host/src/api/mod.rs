@@ -1,0 +1,227 @@
+//! The HTTP interface under `/v1`: one file per resource. Only here and in `ingress` are accepted requests built.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use crate::{
+    clock::Timestamp,
+    connection::vault::TenantKey,
+    directory::places,
+    event::{Target, TenantId, Urgency, catalogue::Catalogue},
+    hub::Hub,
+    id::Key,
+    observe::trace::CorrelationId,
+    queue::lane::Lane,
+    store::registry::AuditEntry,
+};
+
+mod audit;
+mod auth;
+mod body;
+mod cloudevents;
+mod connections;
+mod dead_letters;
+mod deliveries;
+mod endpoint_actions;
+mod endpoint_settings;
+mod endpoints;
+mod event_types;
+mod events;
+mod idempotency;
+mod installation_check;
+mod installations;
+mod keys;
+mod openapi;
+mod paging;
+mod plugins;
+mod problem;
+mod received;
+mod routes;
+mod status;
+mod tenants;
+mod traces;
+
+use problem::{Answer, Code, Problem};
+use routes::Routes;
+
+/// The header that links a request with everything it causes.
+const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
+
+/// What the handlers share.
+#[derive(Clone)]
+struct Api(Arc<Shared>);
+
+struct Shared {
+    hub: Arc<Hub>,
+    uses: Mutex<auth::Uses>,
+    in_progress: idempotency::InProgress,
+    /// Seals what belongs to no tenant. Read or made at the first need.
+    hub_key: OnceCell<TenantKey>,
+    document: String,
+    page: String,
+}
+
+impl std::ops::Deref for Api {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// The correlation id of a request.
+#[derive(Clone)]
+struct Correlation(CorrelationId);
+
+/// The interface, to be served beside `/in/{source_id}`.
+pub fn router(hub: Arc<Hub>) -> Router {
+    let routes = all_routes();
+    let document = openapi::document(&routes);
+    let api = Api(Arc::new(Shared {
+        hub,
+        uses: Mutex::default(),
+        in_progress: idempotency::InProgress::default(),
+        hub_key: OnceCell::new(),
+        page: openapi::page(&document),
+        document: document.to_string(),
+    }));
+    routes
+        .into_router()
+        .fallback(async || Problem::new(Code::NoSuchRoute, "there is no such path; /docs has them all"))
+        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "the path has other methods; see /docs"))
+        .layer(middleware::from_fn_with_state(api.clone(), idempotency::layer))
+        .layer(middleware::from_fn_with_state(api.clone(), correlate))
+        .with_state(api)
+}
+
+fn all_routes() -> Routes {
+    let mut routes = Routes::default();
+    for add in [
+        tenants::routes,
+        plugins::routes,
+        installations::routes,
+        connections::routes,
+        endpoints::routes,
+        endpoint_actions::routes,
+        events::routes,
+        deliveries::routes,
+        dead_letters::routes,
+        traces::routes,
+        received::routes,
+        event_types::routes,
+        keys::routes,
+        audit::routes,
+        status::routes,
+    ] {
+        routes = add(routes);
+    }
+    routes
+}
+
+/// Takes or makes the correlation id and puts it on every answer.
+async fn correlate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let offered = request.headers().get(CORRELATION).and_then(|value| value.to_str().ok());
+    let id = CorrelationId::accept(offered, &api.hub.ids);
+    let value = HeaderValue::from_str(id.as_str());
+    request.extensions_mut().insert(Correlation(id));
+    let mut response = next.run(request).await.into_response();
+    if let Ok(value) = value {
+        response.headers_mut().insert(CORRELATION, value);
+    }
+    response
+}
+
+impl Shared {
+    /// Notes the use of a key, and writes what has gathered when it is time.
+    fn note_use(&self, key: Key, now: Timestamp) {
+        let due = self.uses.lock().unwrap_or_else(PoisonError::into_inner).note(key, now);
+        if let Some(used) = due {
+            let store = self.hub.store.clone();
+            self.hub.tasks.spawn(async move {
+                if let Err(error) = store.touch_api_keys(used).await {
+                    tracing::warn!(%error, "the last use of keys could not be noted");
+                }
+            });
+        }
+    }
+
+    /// The key of what belongs to no tenant.
+    async fn hub_key(&self) -> Answer<TenantKey> {
+        const NAME: &str = "hub_data_key";
+        let make = async || -> Answer<TenantKey> {
+            let wrapped = match self.hub.store.meta(NAME).await? {
+                Some(wrapped) => wrapped,
+                None => {
+                    let wrapped = self.hub.vault.new_tenant_key(places::HUB)?;
+                    self.hub.store.set_meta(NAME, wrapped.clone()).await?;
+                    wrapped
+                }
+            };
+            Ok(self.hub.vault.open_tenant_key(places::HUB, &wrapped)?)
+        };
+        self.hub_key.get_or_try_init(make).await.cloned()
+    }
+
+    /// Brings a change of a tenant's rows into force: cache, scheduler, polls and parked requests.
+    async fn tenant_changed(&self, tenant: &TenantId) -> Answer<()> {
+        self.hub.directory.refresh_tenant(tenant).await?;
+        self.hub.reconsider(tenant);
+        self.hub.polls_moved.notify_one();
+        self.hub.parked_moved.notify_one();
+        Ok(())
+    }
+
+    /// Wakes both lanes of targets that may take deliveries again.
+    fn wake_targets(&self, tenant: &TenantId, targets: impl IntoIterator<Item = Target>) {
+        let lanes: Vec<Lane> = targets
+            .into_iter()
+            .flat_map(|target| {
+                [Urgency::Emergency, Urgency::Normal].map(|urgency| Lane { tenant: tenant.clone(), target: target.clone(), urgency })
+            })
+            .collect();
+        self.hub.wake(&lanes);
+    }
+
+    /// Brings a change of plugin versions into force.
+    fn plugins_changed(&self) {
+        let view = self.hub.directory.view();
+        self.hub.catalogue.store(Arc::new(Catalogue::of(&view)));
+        for tenant in view.tenants.keys() {
+            self.hub.reconsider(tenant);
+        }
+        self.hub.parked_moved.notify_one();
+    }
+
+    /// The audit row of a change.
+    fn audit(&self, caller: &auth::Caller, tenant: Option<&TenantId>, action: &str, target: impl Into<String>) -> AuditEntry {
+        AuditEntry {
+            at: self.hub.clock.now(),
+            tenant: tenant.cloned(),
+            actor: caller.actor(),
+            action: action.to_owned(),
+            target: target.into(),
+            before: None,
+            after: None,
+        }
+    }
+}
+
+/// An audit row with the object before and after.
+trait Changing {
+    fn from_to(self, before: Option<&Value>, after: Option<&Value>) -> Self;
+}
+
+impl Changing for AuditEntry {
+    fn from_to(self, before: Option<&Value>, after: Option<&Value>) -> Self {
+        Self { before: before.map(Value::to_string), after: after.map(Value::to_string), ..self }
+    }
+}
