@@ -16,14 +16,14 @@ use super::{
     Api, Changing as _,
     auth::{In, Manage, Need as _, Read},
     body::{Json, Params},
-    installation_check::{Wanted, checked},
+    installation_check::Setting,
     paging::{PageParams, Paged, paged_by_name},
     problem::{Answer, Problem},
     routes::{Routes, doc},
 };
 use crate::{
     clock::Timestamp,
-    directory::view::{InstallationView, TenantView},
+    directory::view::{InstallationView, PluginVersion, TenantView},
     event::Target,
     run::run::private,
     store::registry::{InstallState, InstallationRow, Mode, ScheduleRow},
@@ -213,11 +213,18 @@ async fn put(
     Path((_, name)): Path<(String, String)>,
     Json(wanted): Json<InstallationIn>,
 ) -> Answer<impl IntoResponse> {
-    let before = within.tenant.installations.get(&name);
+    let before = within.tenant.installations.get(&name).map(|view| &**view);
     let directory = api.hub.directory.view();
-    let wanted = Wanted { hub: &api.hub, tenant: &within.tenant, plugin: &name, view: &directory, before: before.map(|view| &view.row) };
-    let (mut row, version) = checked(&wanted, wanted_fields(&wanted, &name)?)?;
-    let lifecycle = lifecycle_call(before.map(|view| &**view), &row, &version.row.version, version.exports.lifecycle);
+    let setting = Setting {
+        ids: &api.hub.ids,
+        now: api.hub.clock.now(),
+        view: &directory,
+        tenant: &within.tenant,
+        plugin: &name,
+        before: before.map(|view| &view.row),
+    };
+    let (mut row, version) = setting.checked(wanted)?;
+    let lifecycle = lifecycle_call(before, &version);
     if let Some((event_type, _)) = &lifecycle
         && *event_type == private::INSTALL
     {
@@ -237,4 +244,39 @@ async fn put(
     let view = found(&tenant, &name)?;
     let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Out(shown(&api, &tenant, view))))
+}
+
+/// The lifecycle call that a change asks for: `install` for a new or failed installation, `upgrade` for another version.
+fn lifecycle_call(before: Option<&InstallationView>, version: &PluginVersion) -> Option<(&'static str, Value)> {
+    if !version.exports.lifecycle {
+        return None;
+    }
+    let Some(before) = before.filter(|before| before.row.state != InstallState::Failed) else {
+        return Some((private::INSTALL, json!({})));
+    };
+    let from = &before.version.as_ref()?.row.version;
+    (*from != version.row.version).then(|| (private::UPGRADE, json!({"from_version": from})))
+}
+
+async fn delete(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Path((_, name)): Path<(String, String)>,
+) -> Answer<StatusCode> {
+    let view = found(&within.tenant, &name)?;
+    let lifecycle = view.version.as_ref().is_some_and(|version| version.exports.lifecycle);
+    let audit = api.audit(&within.caller, Some(within.id()), "installation.deleted", name.as_str());
+    let audit = audit.from_to(Some(&audited(&view.row)), None);
+    // A second DELETE, or one of an installation that does not run, does not wait for `uninstall`.
+    let uninstall = lifecycle && view.row.state == InstallState::Ready && view.row.mode == Mode::Live;
+    if uninstall {
+        let row = InstallationRow { state: InstallState::Removing, ..view.row.clone() };
+        api.hub.store.put_installation(row, audit).await?;
+        api.tenant_changed(within.id()).await?;
+        api.hub.call_lifecycle(within.id(), &name, private::UNINSTALL, &json!({})).await?;
+        return Ok(StatusCode::ACCEPTED);
+    }
+    api.hub.store.delete_installation(within.id(), &name, audit).await?;
+    api.tenant_changed(within.id()).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

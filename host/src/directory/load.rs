@@ -190,7 +190,8 @@ fn grants(version: &PluginVersion, row: &InstallationRow) -> Grants {
 }
 
 /// The newest release; a pre-release only where there is no release.
-fn newest(versions: &[Arc<PluginVersion>]) -> Option<&Arc<PluginVersion>> {
+#[must_use]
+pub fn newest(versions: &[Arc<PluginVersion>]) -> Option<&Arc<PluginVersion>> {
     let released = |version: &&Arc<PluginVersion>| {
         Version::parse(&version.row.version).is_ok_and(|version| version.pre.is_empty())
     };

@@ -23,7 +23,7 @@ mod load;
 /// Where sealed values live.
 pub mod places;
 
-pub use load::{ExportFlags, manifest_with_exports};
+pub use load::{ExportFlags, manifest_with_exports, newest};
 use view::{TenantView, View};
 
 /// How many changes a slow listener may be behind before it is told to look at everything.

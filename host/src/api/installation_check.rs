@@ -1,0 +1,205 @@
+//! Whether an installation can be as it is asked for: every fault names its field.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::{Map, Value};
+
+use super::{
+    endpoint_settings::checked_schedule,
+    installations::InstallationIn,
+    problem::{Answer, Code, Problem},
+};
+use crate::{
+    clock::Timestamp,
+    directory::view::{PluginVersion, TenantView, View},
+    event::catalogue::{check_against, compile_schema},
+    id::{Ids, Key},
+    plugin::{
+        grant::Grants,
+        model::{Manifest, SecretKind},
+    },
+    store::registry::{InstallState, InstallationRow, Mode, ScheduleRow, SourceRow},
+};
+
+const MAX_SOURCES: usize = 20;
+const MAX_GRANTS: usize = 200;
+const MAX_CONNECTIONS: usize = 200;
+
+/// What an installation is checked against.
+pub(super) struct Setting<'a> {
+    pub(super) ids: &'a Ids,
+    pub(super) now: Timestamp,
+    pub(super) view: &'a View,
+    pub(super) tenant: &'a TenantView,
+    pub(super) plugin: &'a str,
+    pub(super) before: Option<&'a InstallationRow>,
+}
+
+impl Setting<'_> {
+    /// The row to store and the version that will be in force.
+    pub(super) fn checked(&self, wanted: InstallationIn) -> Answer<(InstallationRow, Arc<PluginVersion>)> {
+        if wanted.shadow_version.is_some() {
+            return Err(Problem::not_offered("shadow_version", "shadow runs are not offered yet; leave it null"));
+        }
+        let version = self.version(wanted.version.as_deref())?;
+        let manifest = &version.manifest;
+        check_config(manifest, &wanted.config)?;
+        check_grants(manifest, &wanted.grants)?;
+        let sources = self.sources(wanted.sources, version.exports.ingest)?;
+        let connections = self.connections(manifest, &wanted.connections, &sources)?;
+        if wanted.mode == Mode::Live {
+            check_required(manifest, &connections, &sources)?;
+        }
+        let retry_schedule = wanted.retry_schedule.map(checked_schedule).transpose()?;
+        let known = |name: &str| self.before?.schedules.iter().find(|schedule| schedule.name == name).cloned();
+        let fresh = |name: &str| ScheduleRow { name: name.to_owned(), due_at: Some(self.now), succeeded_at: None };
+        let schedules = manifest.schedules.iter().map(|schedule| known(&schedule.name).unwrap_or_else(|| fresh(&schedule.name)));
+        let row = InstallationRow {
+            tenant: self.tenant.row.id.clone(),
+            plugin: self.plugin.to_owned(),
+            mode: wanted.mode,
+            version: wanted.version,
+            config: Value::Object(wanted.config).to_string(),
+            connections,
+            grants: wanted.grants,
+            retry_schedule,
+            state: InstallState::Ready,
+            state_reason: None,
+            blocked: None,
+            broken: None,
+            updated_at: self.now,
+            sources,
+            schedules: schedules.collect(),
+        };
+        Ok((row, version))
+    }
+
+    fn version(&self, pinned: Option<&str>) -> Answer<Arc<PluginVersion>> {
+        let versions = self.view.plugins.get(self.plugin).ok_or_else(|| Problem::not_found("plugin"))?;
+        let Some(pinned) = pinned else {
+            return crate::directory::newest(versions).cloned().ok_or_else(|| Problem::not_found("plugin"));
+        };
+        self.view.version(self.plugin, pinned).cloned().ok_or_else(|| {
+            let known: Vec<_> = versions.iter().take(10).map(|version| version.row.version.as_str()).collect();
+            Problem::field("version", format!("{} has no version {pinned}; it has {}", self.plugin, known.join(", ")))
+        })
+    }
+
+    /// Known names keep their id, so that URLs given to providers stay.
+    fn sources(&self, wanted: Option<Vec<String>>, ingest: bool) -> Answer<Vec<SourceRow>> {
+        let names = match (wanted, self.before) {
+            (Some(names), _) => names,
+            (None, Some(before)) => return Ok(before.sources.clone()),
+            (None, None) if ingest => vec!["default".to_owned()],
+            (None, None) => Vec::new(),
+        };
+        if names.len() > MAX_SOURCES {
+            return Err(Problem::field("sources", format!("at most {MAX_SOURCES}")));
+        }
+        if !ingest && !names.is_empty() {
+            return Err(Problem::field("sources", format!("{} takes no requests; leave the list empty", self.plugin)));
+        }
+        let mut rows: Vec<SourceRow> = Vec::new();
+        for (index, name) in names.into_iter().enumerate() {
+            let field = format!("sources[{index}]");
+            if !is_name(&name) {
+                return Err(Problem::field(field, "must match [a-z0-9][a-z0-9-]{0,62}"));
+            }
+            if rows.iter().any(|row| row.name == name) {
+                return Err(Problem::field(field, format!("`{name}` is there twice")));
+            }
+            let known = self.before.and_then(|before| before.sources.iter().find(|source| source.name == name));
+            rows.push(known.cloned().unwrap_or_else(|| SourceRow { id: self.ids.next().with_prefix("src"), name }));
+        }
+        Ok(rows)
+    }
+
+    fn connections(
+        &self,
+        manifest: &Manifest,
+        wanted: &BTreeMap<String, String>,
+        sources: &[SourceRow],
+    ) -> Answer<BTreeMap<String, Key>> {
+        if wanted.len() > MAX_CONNECTIONS {
+            return Err(Problem::field("connections", format!("at most {MAX_CONNECTIONS}")));
+        }
+        wanted.iter().map(|(binding, id)| Ok((binding.clone(), self.connection(manifest, binding, id, sources)?))).collect()
+    }
+
+    fn connection(&self, manifest: &Manifest, binding: &str, id: &str, sources: &[SourceRow]) -> Answer<Key> {
+        let field = format!("connections.{binding}");
+        let (slot, source) = binding.split_once('@').map_or((binding, None), |(slot, source)| (slot, Some(source)));
+        if let Some(source) = source
+            && !sources.iter().any(|row| row.name == source)
+        {
+            return Err(Problem::field(field, format!("the installation has no source `{source}`")));
+        }
+        let found = Key::parse("con", id).and_then(|key| self.tenant.connections.get(&key));
+        let connection = found.ok_or_else(|| Problem::field(field.as_str(), format!("there is no connection {id}")))?;
+        let kind = connection.row.kind.as_str();
+        if let Some(spec) = manifest.connections.iter().find(|spec| spec.name == slot) {
+            let needed = spec.kind.as_str();
+            if needed != kind {
+                return Err(Problem::field(field, format!("{slot} needs a connection of kind {needed}; {id} is of kind {kind}")));
+            }
+        } else if let Some(spec) = manifest.secrets.iter().find(|spec| spec.name == slot) {
+            check_secret_kind(&field, &spec.kind, kind)?;
+        } else {
+            let slots = manifest.connections.iter().map(|spec| &spec.name).chain(manifest.secrets.iter().map(|spec| &spec.name));
+            let slots: Vec<_> = slots.map(String::as_str).collect();
+            let known = if slots.is_empty() { "none".to_owned() } else { slots.join(", ") };
+            return Err(Problem::field(field, format!("{} has no slot `{slot}`; it has {known}", self.plugin)));
+        }
+        Ok(connection.row.key)
+    }
+}
+
+fn check_secret_kind(field: &str, wanted: &SecretKind, kind: &str) -> Answer<()> {
+    match wanted {
+        SecretKind::Generated if kind != "generated" => {
+            Err(Problem::field(field, format!("this slot needs a connection of kind generated, not {kind}")))
+        }
+        SecretKind::Jwt { .. } => Err(Problem::field(field, "this slot checks signed tokens by public keys; bind nothing to it")),
+        SecretKind::Generated | SecretKind::MacKey(_) | SecretKind::Token | SecretKind::Other(_) => Ok(()),
+    }
+}
+
+/// Every required slot is bound, by itself or for each source.
+fn check_required(manifest: &Manifest, bound: &BTreeMap<String, Key>, sources: &[SourceRow]) -> Answer<()> {
+    let secrets = manifest.secrets.iter().filter(|spec| !matches!(spec.kind, SecretKind::Jwt { .. }));
+    let required = manifest.connections.iter().filter(|spec| spec.required).map(|spec| (&spec.name, spec.kind.as_str()));
+    let required = required.chain(secrets.filter(|spec| spec.required).map(|spec| (&spec.name, "hmac or generated")));
+    for (slot, kind) in required {
+        let by_source = || !sources.is_empty() && sources.iter().all(|source| bound.contains_key(&format!("{slot}@{}", source.name)));
+        if !bound.contains_key(slot) && !by_source() {
+            let message = format!("the plugin needs it: make a connection of kind {kind} and bind its id here, or install with mode off");
+            return Err(Problem::field(format!("connections.{slot}"), message));
+        }
+    }
+    Ok(())
+}
+
+fn check_config(manifest: &Manifest, config: &Map<String, Value>) -> Answer<()> {
+    let value = Value::Object(config.clone());
+    let Ok(schema) = serde_json::from_str(&manifest.config_schema) else { return Ok(()) };
+    let validator = compile_schema("config", &schema)
+        .map_err(|error| Problem::new(Code::InvalidPlugin, format!("the plugin's config schema is not usable: {error}")))?;
+    check_against(&validator, &value).map_err(|fault| Problem::field(format!("config{}", fault.path), fault.message))
+}
+
+fn check_grants(manifest: &Manifest, grants: &[String]) -> Answer<()> {
+    if grants.len() > MAX_GRANTS {
+        return Err(Problem::field("grants", format!("at most {MAX_GRANTS}")));
+    }
+    match Grants::decide(manifest, grants) {
+        Ok(_) => Ok(()),
+        Err(malformed) => Err(Problem::field(format!("grants[{}]", malformed.index), malformed.to_string())),
+    }
+}
+
+/// `[a-z0-9][a-z0-9-]{0,62}`.
+fn is_name(text: &str) -> bool {
+    matches!(text.len(), 1..=63)
+        && !text.starts_with('-')
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
