@@ -89,7 +89,7 @@ impl fmt::Display for EventType {
 }
 
 /// Whether an event takes the emergency lane.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Urgency {
     /// The lane of everything else.

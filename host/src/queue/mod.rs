@@ -8,3 +8,22 @@ pub mod lane;
 
 /// Why a delivery failed.
 pub mod reason;
+
+/// Who starts next: a pure state machine.
+pub mod scheduler;
+
+mod lane_state;
+
+mod pool;
+
+pub use lane_state::Health;
+pub use pool::PoolKind;
+
+/// The shell of the scheduler.
+pub mod dispatch;
+
+/// One attempt from its slot to its settle.
+pub mod attempt;
+
+/// When a delivery is tried again.
+pub mod retry;

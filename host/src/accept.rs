@@ -1,0 +1,373 @@
+//! From something said to something stored: one transaction for events, dedupe keys and routed deliveries, and the
+//! start of those deliveries that got a slot before the insert.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    clock::Timestamp,
+    directory::view::TenantView,
+    event::{Event, EventType, Target, Urgency, catalogue::SchemaFault},
+    hub::Hub,
+    plugin::model::EventKind,
+    policy::{self, Verdict},
+    queue::{
+        dispatch::Slot,
+        lane::{Lane, LaneKey},
+        reason::{Failure, ReasonClass},
+    },
+    route::route::{Route, needs_data, routes},
+    store::{
+        StoreError,
+        ledger::{Accept, Claimed, DedupeKey, EventOutcome, NewDelivery, NewEvent, Start},
+    },
+};
+
+/// An event that came from an event that came from an event: beyond this it is a loop.
+const MAX_HOPS: u8 = 16;
+
+/// Commands that are not worth carrying out a day later.
+const SHORT_LIVED: [&str; 3] = ["sms.send", "email.send", "call.create"];
+
+/// What a client of the API says.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The type.
+    pub event_type: String,
+    /// One JSON value as text.
+    pub data: String,
+    /// The client's id, `[A-Za-z0-9_-]{1,128}`.
+    pub id: Option<String>,
+    /// CloudEvents source; none means `api`.
+    pub source: Option<String>,
+    /// What it is about.
+    pub subject: Option<String>,
+    /// When it happened; none means now.
+    pub time: Option<Timestamp>,
+    /// Order at targets that keep it.
+    pub ordering_key: Option<String>,
+    /// `[A-Za-z0-9_-]{1,128}`; none makes one.
+    pub correlation_id: Option<String>,
+    /// Trace context of the caller.
+    pub traceparent: Option<String>,
+    /// Whether it takes the emergency lane.
+    pub urgency: Urgency,
+    /// When it is no longer worth delivering.
+    pub expires_at: Option<Timestamp>,
+    /// Unknown CloudEvents attributes, a JSON object.
+    pub extensions: Option<String>,
+    /// Instead of routing: this target alone.
+    pub only_to: Option<Target>,
+}
+
+/// The answer to a publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The event's id; the first one's if it is a duplicate.
+    pub id: String,
+    /// Whether it was there before.
+    pub duplicate: bool,
+    /// The correlation id.
+    pub correlation_id: String,
+}
+
+/// Why a publication was refused. Nothing was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A field is malformed.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// Its name.
+        field: &'static str,
+        /// What is wrong and the fix.
+        message: String,
+    },
+    /// The payload breaks the schema of its type.
+    #[error("data{path}: {message}")]
+    Schema {
+        /// JSON pointer into `data`.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The key may not set `urgency: emergency`.
+    #[error("this key may not set urgency to emergency")]
+    EmergencyDenied,
+    /// The id was used for another event.
+    #[error("the id {first_id} was used for another event")]
+    IdReused {
+        /// The id.
+        first_id: String,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An event with its deliveries, ready to be stored. Slots that it holds are given back when it is dropped unstored.
+pub struct Prepared {
+    tenant: Arc<TenantView>,
+    event: Arc<Event>,
+    dedupe: Option<DedupeKey>,
+    persons: Vec<[u8; 32]>,
+    deliveries: Vec<PreparedDelivery>,
+}
+
+struct PreparedDelivery {
+    new: NewDelivery,
+    lane: Arc<Lane>,
+    lane_key: LaneKey,
+    slot: Option<Slot>,
+}
+
+impl Prepared {
+    /// What the store gets.
+    #[must_use]
+    pub fn to_new_event(&self) -> NewEvent {
+        NewEvent {
+            event: self.event.clone(),
+            dedupe: self.dedupe.clone(),
+            persons: self.persons.clone(),
+            deliveries: self.deliveries.iter().map(|delivery| delivery.new.clone()).collect(),
+        }
+    }
+
+    /// The event.
+    #[must_use]
+    pub const fn event(&self) -> &Arc<Event> {
+        &self.event
+    }
+
+    /// Starts what holds a slot and wakes the lanes of the rest. Call it after the commit, for stored events only.
+    pub fn stored(self, hub: &Arc<Hub>) {
+        crate::observe::metrics::event_accepted();
+        for delivery in self.deliveries {
+            match (delivery.new.start, delivery.slot) {
+                (Start::Claimed, Some(slot)) => {
+                    let claimed = Claimed {
+                        delivery: delivery.new.key,
+                        lane: (*delivery.lane).clone(),
+                        epoch: 1,
+                        tries: 1,
+                        crashes: 0,
+                        journalled: false,
+                        replayed: false,
+                        created_at: self.event.accepted_at,
+                        event: self.event.clone(),
+                    };
+                    hub.attempt(claimed, slot);
+                }
+                (Start::Queued, _) => hub.lane_has_work(&self.tenant, &delivery.lane, delivery.lane_key, self.event.accepted_at),
+                (Start::Claimed, None) | (Start::Dead(_), _) => {}
+            }
+        }
+    }
+}
+
+/// Dedupe hash of an event: SHA-256 over type and payload.
+#[must_use]
+pub fn content_hash(event_type: &EventType, data: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(event_type.as_str());
+    hash.update([0]);
+    hash.update(data);
+    hash.finalize().into()
+}
+
+impl Hub {
+    /// Routes `event` and asks the scheduler for slots. `data` is its parsed payload, or null where
+    /// [`Hub::parse_data`] found that nobody looks at it.
+    #[must_use]
+    pub fn prepare(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        event: Event,
+        data: &Value,
+        dedupe: Option<DedupeKey>,
+        only_to: Option<&Target>,
+    ) -> Prepared {
+        let catalogue = self.catalogue.load();
+        let definition = catalogue.get(event.event_type.as_str());
+        let kind = definition.map_or(EventKind::Event, |definition| definition.kind);
+        let persons = definition.map_or_else(Vec::new, |definition| {
+            definition.persons_in(data).map(|person| self.vault.person_hash(&tenant.key, person)).collect()
+        });
+        let found = match only_to {
+            Some(target) => vec![Route { target: target.clone(), ordering_key: None, dead: None }],
+            None => routes(tenant, &event, kind, data),
+        };
+        let event = Arc::new(event);
+        let deliveries = found.into_iter().map(|route| self.prepare_delivery(tenant, &event, kind, route)).collect();
+        Prepared { tenant: tenant.clone(), event, dedupe, persons, deliveries }
+    }
+
+    fn prepare_delivery(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        event: &Arc<Event>,
+        kind: EventKind,
+        route: Route,
+    ) -> PreparedDelivery {
+        let key = self.ids.next();
+        let lane = Arc::new(Lane { tenant: event.tenant.clone(), target: route.target.clone(), urgency: event.urgency });
+        let lane_key = lane.key();
+        let looped = || Failure::new(ReasonClass::Config, "loop", format!("the event is {MAX_HOPS} runs away from its first cause: two plugins or rules answer each other"));
+        let dead = route.dead.or_else(|| (event.hop > MAX_HOPS).then(looped)).or_else(|| {
+            match policy::judge(tenant, event, kind, &route.target) {
+                Verdict::Refuse(failure) => Some(failure),
+                Verdict::Allow | Verdict::Hold(_) => None,
+            }
+        });
+        let (start, slot) = match dead {
+            Some(failure) => (Start::Dead(failure), None),
+            // With an ordering key the store decides whether another delivery stands before it.
+            None if route.ordering_key.is_some() => (Start::Queued, None),
+            None => match self.offer(tenant, &lane, lane_key, key) {
+                Some(slot) => (Start::Claimed, Some(slot)),
+                None => (Start::Queued, None),
+            },
+        };
+        let new = NewDelivery { key, target: route.target, start, ordering_key: route.ordering_key };
+        PreparedDelivery { new, lane, lane_key, slot }
+    }
+
+    /// Parses a payload if its schema, its persons, a filter or an ordering path look at it, and checks the schema.
+    ///
+    /// # Errors
+    /// The payload breaks the schema of its type.
+    pub fn parse_data(&self, tenant: &TenantView, event_type: &EventType, data: &str) -> Result<Value, SchemaFault> {
+        let catalogue = self.catalogue.load();
+        let definition = catalogue.get(event_type.as_str());
+        if definition.is_none() && !needs_data(tenant) {
+            return Ok(Value::Null);
+        }
+        let value = serde_json::from_str(data)
+            .map_err(|error| SchemaFault { path: String::new(), message: format!("not JSON: {error}") })?;
+        if definition.is_some() {
+            catalogue.check(event_type.as_str(), &value)?;
+        }
+        Ok(value)
+    }
+
+    /// Accepts one event of a client. It goes on when the caller goes away, so that what was stored is started.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn publish(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        may_emergency: bool,
+        publication: Publication,
+    ) -> Result<Published, PublishError> {
+        if publication.urgency == Urgency::Emergency && !may_emergency {
+            return Err(PublishError::EmergencyDenied);
+        }
+        let only_to = publication.only_to.clone();
+        let (event, dedupe, data) = self.build(tenant, publication)?;
+        let prepared = self.prepare(tenant, event, &data, dedupe, only_to.as_ref());
+        let hub = self.clone();
+        let accepting = self.tasks.spawn(async move { hub.store_prepared(prepared).await });
+        accepting.await.map_err(|_| StoreError::Unavailable("the hub is shutting down".to_owned()))?
+    }
+
+    async fn store_prepared(self: Arc<Self>, prepared: Prepared) -> Result<Published, PublishError> {
+        let accept = Accept { events: vec![prepared.to_new_event()], ..Accept::default() };
+        let accepted = self.store.accept(accept).await?;
+        let correlation_id = prepared.event.correlation_id.to_string();
+        match accepted.events.into_iter().next() {
+            Some(EventOutcome::Stored) => {
+                let id = prepared.event.id.to_string();
+                prepared.stored(&self);
+                Ok(Published { id, duplicate: false, correlation_id })
+            }
+            Some(EventOutcome::Duplicate { first_id, correlation_id: first, same: true }) => {
+                crate::observe::metrics::event_duplicate();
+                let correlation_id = first.map_or(correlation_id, |first| first.to_string());
+                Ok(Published { id: first_id.to_string(), duplicate: true, correlation_id })
+            }
+            Some(EventOutcome::Duplicate { first_id, .. }) => Err(PublishError::IdReused { first_id: first_id.to_string() }),
+            None => Err(StoreError::Inconsistent("an accept answered no outcome".to_owned()).into()),
+        }
+    }
+
+    fn build(&self, tenant: &TenantView, said: Publication) -> Result<(Event, Option<DedupeKey>, Value), PublishError> {
+        let event_type: EventType = said
+            .event_type
+            .parse()
+            .map_err(|error| PublishError::Invalid { field: "type", message: format!("{error}") })?;
+        if event_type.is_private() {
+            let message = "a type with a leading underscore is private to a plugin".to_owned();
+            return Err(PublishError::Invalid { field: "type", message });
+        }
+        check_token("id", said.id.as_deref())?;
+        check_token("correlation_id", said.correlation_id.as_deref())?;
+        check_length("subject", said.subject.as_deref())?;
+        check_length("ordering_key", said.ordering_key.as_deref())?;
+        check_length("source", said.source.as_deref())?;
+        let data = self
+            .parse_data(tenant, &event_type, &said.data)
+            .map_err(|SchemaFault { path, message }| PublishError::Schema { path, message })?;
+        let (key, now) = (self.ids.next(), self.clock.now());
+        let source = said.source.unwrap_or_else(|| "api".to_owned());
+        let hash = content_hash(&event_type, &said.data);
+        let dedupe = said.id.clone().map(|id| DedupeKey { scope: format!("api:{source}"), key: id, hash });
+        let event = Event {
+            key,
+            id: said.id.unwrap_or_else(|| key.with_prefix("evt")).into(),
+            tenant: tenant.row.id.clone(),
+            expires_at: said.expires_at.or_else(|| default_expiry(&event_type, now)),
+            event_type,
+            source: source.into(),
+            subject: said.subject,
+            time: said.time.unwrap_or(now),
+            accepted_at: now,
+            ordering_key: said.ordering_key,
+            correlation_id: said.correlation_id.unwrap_or_else(|| key.to_string()).into(),
+            traceparent: said.traceparent.unwrap_or_else(|| crate::observe::trace::new_traceparent(&self.ids)).into(),
+            cause: None,
+            request: None,
+            hop: 0,
+            urgency: said.urgency,
+            private_to: None,
+            extensions: said.extensions,
+            data: said.data.into(),
+        };
+        Ok((event, dedupe, data))
+    }
+}
+
+/// A day for messages and calls, none for the rest.
+#[must_use]
+pub fn default_expiry(event_type: &EventType, now: Timestamp) -> Option<Timestamp> {
+    let short_lived = SHORT_LIVED.contains(&event_type.as_str());
+    short_lived.then(|| now.after(std::time::Duration::from_secs(24 * 3600)))
+}
+
+fn check_token(field: &'static str, text: Option<&str>) -> Result<(), PublishError> {
+    let shaped = |text: &str| {
+        matches!(text.len(), 1..=128) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    };
+    match text {
+        Some(text) if !shaped(text) => {
+            Err(PublishError::Invalid { field, message: "must match [A-Za-z0-9_-]{1,128}".to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_length(field: &'static str, text: Option<&str>) -> Result<(), PublishError> {
+    match text {
+        Some(text) if text.is_empty() || text.len() > 255 => {
+            Err(PublishError::Invalid { field, message: "must have 1 to 255 bytes".to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").field("event", &self.event.id).field("deliveries", &self.deliveries.len()).finish()
+    }
+}

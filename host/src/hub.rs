@@ -1,0 +1,66 @@
+//! Everything that the parts of one process share.
+
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock::{SharedClock, TimeFactor},
+    config::Settings,
+    connection::pace::Paces,
+    connection::vault::Vault,
+    directory::Directory,
+    event::catalogue::Catalogue,
+    id::Ids,
+    outbound::client::HttpClient,
+    plugin::{registry::Plugins, sandbox::Sandbox},
+    queue::scheduler::Scheduler,
+    run::traps::Traps,
+    store::SharedStore,
+};
+
+/// One hub. Everything in it can be shared and is safe to use from many tasks.
+pub struct Hub {
+    /// Time.
+    pub clock: SharedClock,
+    /// Identifiers and randomness.
+    pub ids: Ids,
+    /// How much faster than real time retries, polls and schedules run.
+    pub time_factor: TimeFactor,
+    /// The database.
+    pub store: SharedStore,
+    /// Sealing and opening of secrets.
+    pub vault: Arc<Vault>,
+    /// What admins created, cached.
+    pub directory: Directory,
+    /// Known event types.
+    pub catalogue: ArcSwap<Catalogue>,
+    /// Where plugins run.
+    pub sandbox: Arc<Sandbox>,
+    /// Plugin versions.
+    pub plugins: Plugins,
+    /// The pooled client for everything that goes out.
+    pub client: HttpClient,
+    /// Rate and breaker of each connection.
+    pub paces: Paces,
+    /// How often versions trapped in a row.
+    pub traps: Traps,
+    /// The configuration.
+    pub settings: Arc<Settings>,
+    /// Where providers reach the hub, without a slash at the end.
+    pub public_url: String,
+    /// The scheduler; held only for the time of one step.
+    pub scheduler: Mutex<Scheduler>,
+    /// Rung when the scheduler's next tick moved ahead.
+    pub tick_moved: Notify,
+    /// Rung when a schedule became due.
+    pub polls_moved: Notify,
+    /// Rung when parked requests may be judged differently now.
+    pub parked_moved: Notify,
+    /// Attempts and accepts under way.
+    pub tasks: TaskTracker,
+    /// Cancelled when attempts must end: what runs is given back.
+    pub hard_stop: CancellationToken,
+}

@@ -1,0 +1,342 @@
+//! A provider's request: limits, the plugin's `receive`, then one transaction, then the answer.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, Request, State},
+    response::{IntoResponse as _, Response},
+    routing::any,
+};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
+use sha2::{Digest as _, Sha256};
+
+use super::{body::read_body, client::Client, receive_calls::ReceiveCalls};
+use crate::{
+    directory::view::{InstallationView, PluginVersion, SourceView, TenantView},
+    hub::Hub,
+    id::Key,
+    plugin::{
+        call::{Call, CallEnd, PluginLabel},
+        limits::Limits,
+        model::{CallContext, EmittedEvent, Header, InboundRequest, PluginError, Received, Reply},
+        virtual_time::VirtualClock,
+    },
+    queue::reason::{Failure, ReasonClass},
+    run::{emit, journal::millis, run::failure_of},
+    store::{
+        StoreError,
+        ledger::{Accept, ParkedRequest, RawRequest, Rejection, ScheduleName},
+    },
+};
+
+/// The one body for every refusal of a signature, so that a stranger learns nothing.
+const UNAUTHENTICATED: &str = "the request is not authenticated\n";
+
+/// What became of a request.
+pub(super) enum Verdict {
+    /// Stored, or nothing to store: the provider's answer.
+    Answered(Option<Reply>),
+    /// Refused, with status, code and the admin's text.
+    Refused(StatusCode, &'static str, String),
+    /// It could not be judged.
+    Neither(Failure),
+}
+
+/// Routes of the public inbound side.
+#[must_use]
+pub fn router(hub: Arc<Hub>) -> Router {
+    Router::new().route("/in/{source_id}", any(receive)).route("/in/{source_id}/{*rest}", any(receive)).with_state(hub)
+}
+
+async fn receive(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, String)>>, request: Request) -> Response {
+    let source_id = parts.into_iter().next().map(|(_, id)| id).unwrap_or_default();
+    let client = request.extensions().get::<Client>().copied();
+    let source_key = Key::parse("src", &source_id);
+    let limited = client
+        .map_or(Ok(()), |client| hub.rates.check_ip(client.ip()))
+        .and_then(|()| source_key.map_or(Ok(()), |key| hub.rates.check_source(key)));
+    let source = hub.directory.view().sources.get(&source_id).cloned();
+    if let Err(limited) = limited {
+        if let Some(source) = &source {
+            hub.note_rejection(source, &source_id, StatusCode::TOO_MANY_REQUESTS, "rate_limited", String::new(), 0, client).await;
+        }
+        return too_many(limited.retry_after_seconds());
+    }
+    let (uri, method, headers) = (request.uri().clone(), request.method().clone(), request.headers().clone());
+    let body = match read_body(request).await {
+        Ok(request) => request.into_body(),
+        Err(error) => {
+            if let Some(source) = &source {
+                hub.note_rejection(source, &source_id, error.status(), error.code(), error.to_string(), 0, client).await;
+            }
+            return (error.status(), format!("{error}\n")).into_response();
+        }
+    };
+    let Some(source) = source else {
+        // Equal work for a stranger who guesses: a known source would have its body hashed.
+        std::hint::black_box(Sha256::digest(&body));
+        return (StatusCode::NOT_FOUND, "no such source\n").into_response();
+    };
+    let key = hub.ids.next();
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let raw = RawRequest {
+        key,
+        tenant: source.tenant.clone(),
+        source_id,
+        method: method.to_string(),
+        url: format!("{}{path}", hub.public_url),
+        headers: headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect(),
+        body,
+        received_at: hub.clock.now(),
+        remote_addr: client.map(|client| client.ip().to_string()),
+        correlation_id: key.to_string().into(),
+    };
+    let worker = hub.clone();
+    // It goes on when the provider hangs up: what was stored must be started.
+    let judged = hub.tasks.spawn(async move { worker.receive(source, raw, client).await }).await;
+    let mut response = judged.unwrap_or_else(|_| unavailable());
+    if let Ok(value) = HeaderValue::try_from(key.to_string()) {
+        response.headers_mut().insert(HeaderName::from_static("x-correlation-id"), value);
+    }
+    response
+}
+
+impl Hub {
+    async fn receive(self: Arc<Self>, source: SourceView, raw: RawRequest, client: Option<Client>) -> Response {
+        match self.judge_request(&source, &raw, None).await {
+            Ok(Verdict::Answered(reply)) => replied(reply),
+            Ok(Verdict::Refused(status, code, reason)) => {
+                self.note_rejection(&source, &raw.source_id, status, code, reason, raw.body.len() as u64, client).await;
+                let text = if status == StatusCode::UNAUTHORIZED { UNAUTHENTICATED } else { "the request was refused\n" };
+                (status, text).into_response()
+            }
+            Ok(Verdict::Neither(failure)) => {
+                tracing::warn!(source.id = %raw.source_id, reason = %failure.reason, code = %failure.code, "a request is parked");
+                crate::observe::metrics::request_parked();
+                let parked = ParkedRequest { request: raw, plugin: source.plugin, failure, tries: 1 };
+                if let Err(error) = self.store.park(parked).await {
+                    tracing::error!(%error, "a request could not be parked");
+                }
+                unavailable()
+            }
+            Err(error) => {
+                tracing::error!(%error, "a request could not be stored");
+                unavailable()
+            }
+        }
+    }
+
+    /// Runs a request through `receive` and stores what it says. `parked` names the parked request that it was.
+    pub(super) async fn judge_request(
+        self: &Arc<Self>,
+        source: &SourceView,
+        raw: &RawRequest,
+        parked: Option<Key>,
+    ) -> Result<Verdict, StoreError> {
+        let view = self.directory.view();
+        let installed = view
+            .tenants
+            .get(&source.tenant)
+            .and_then(|tenant| tenant.installations.get(&source.plugin).map(|found| (tenant.clone(), found.clone())));
+        let Some((tenant, installation)) = installed else {
+            let failure = Failure::new(ReasonClass::Config, "plugin_removed", "the plugin is not installed");
+            return Ok(Verdict::Neither(failure));
+        };
+        // A connection that needs a login holds deliveries, but its provider's requests are still verified.
+        if let Some(hold) = installation.hold(&tenant)
+            && hold.failure.reason != ReasonClass::Auth
+        {
+            return Ok(Verdict::Neither(hold.failure));
+        }
+        let Some(version) = installation.version.clone() else {
+            return Ok(Verdict::Neither(Failure::new(ReasonClass::Config, "no_version", "the plugin has no version")));
+        };
+        let ended = match self.call_receive(&tenant, &installation, &version, source, raw).await {
+            Ok(ended) => ended,
+            Err(failure) => return Ok(Verdict::Neither(failure)),
+        };
+        let trapped = matches!(ended.result, Err(CallEnd::Trap { .. } | CallEnd::Limit { .. } | CallEnd::Malformed { .. }));
+        let sentence = ended.failure().unwrap_or_default();
+        self.note_traps(&tenant, &version, trapped).await;
+        match ended.result {
+            Ok(Received::Accepted { events, reply, poll_now }) => {
+                self.store_received(&tenant, &installation, &version, raw, parked, events, poll_now, reply).await
+            }
+            Ok(Received::Handled(reply)) => Ok(Verdict::Answered(Some(reply))),
+            Ok(Received::Unauthenticated(reason)) => {
+                Ok(Verdict::Refused(StatusCode::UNAUTHORIZED, "unauthenticated", reason))
+            }
+            Err(CallEnd::Error(PluginError::Reject(detail))) => {
+                let reason = format!("{}: {}", detail.code, detail.message);
+                Ok(Verdict::Refused(StatusCode::BAD_REQUEST, "rejected", reason))
+            }
+            Err(CallEnd::Error(error)) => Ok(Verdict::Neither(failure_of(&error))),
+            Err(end) => Ok(Verdict::Neither(Failure::new(ReasonClass::PluginBug, end.code(), sentence))),
+        }
+    }
+
+    async fn call_receive(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        installation: &Arc<InstallationView>,
+        version: &Arc<PluginVersion>,
+        source: &SourceView,
+        raw: &RawRequest,
+    ) -> Result<crate::plugin::call::Ended<Received>, Failure> {
+        let guest = self
+            .plugins
+            .guest(&version.row.name, &version.row.version)
+            .await
+            .map_err(|error| Failure::new(ReasonClass::PluginBug, "not_loadable", error.to_string()))?;
+        let received_at = millis(raw.received_at);
+        let context = CallContext {
+            tenant_id: tenant.row.id.to_string(),
+            installation_id: format!("{}/{}", tenant.row.id, installation.row.plugin),
+            correlation_id: raw.correlation_id.to_string(),
+            traceparent: crate::observe::trace::new_traceparent(&self.ids),
+            reference: raw.key.to_string(),
+            time_ms: received_at,
+            sources: self.sources(installation),
+            config: installation.row.config.clone(),
+        };
+        let request = InboundRequest {
+            source_id: raw.source_id.clone(),
+            method: raw.method.clone(),
+            url: raw.url.clone(),
+            headers: raw.headers.iter().map(|(name, value)| Header { name: name.clone(), value: value.clone() }).collect(),
+            body: raw.body.to_vec(),
+            received_at_ms: received_at,
+            remote_addr: raw.remote_addr.clone(),
+            extensions: None,
+        };
+        let calls = ReceiveCalls::new(self.clone(), tenant.clone(), installation.clone(), version.clone(), source.name.clone());
+        let call = Call {
+            context,
+            limits: Limits::resolve(&version.manifest.limits),
+            seed: self.ids.random(),
+            clock: VirtualClock::starting_at(received_at),
+            host: Box::new(calls),
+            plugin: PluginLabel { name: version.row.name.clone(), version: version.row.version.clone() },
+        };
+        Ok(self.sandbox.receive(&guest, request, call).await)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "everything that one accept is made of")]
+    async fn store_received(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        installation: &InstallationView,
+        version: &Arc<PluginVersion>,
+        raw: &RawRequest,
+        parked: Option<Key>,
+        events: Vec<EmittedEvent>,
+        poll_now: Vec<String>,
+        reply: Option<Reply>,
+    ) -> Result<Verdict, StoreError> {
+        let origin = emit::Origin {
+            correlation_id: raw.correlation_id.clone(),
+            traceparent: crate::observe::trace::new_traceparent(&self.ids).into(),
+            cause: None,
+            request: Some(raw.key),
+            hop: 0,
+            time: raw.received_at,
+            version,
+        };
+        let prepared: Result<Vec<_>, Failure> =
+            events.into_iter().map(|event| emit::prepare_one(self, tenant, installation, &origin, event)).collect();
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(failure) => return Ok(Verdict::Neither(failure)),
+        };
+        let schedule = |schedule| ScheduleName { tenant: tenant.row.id.clone(), plugin: installation.row.plugin.clone(), schedule };
+        let accept = Accept {
+            request: (!prepared.is_empty()).then(|| raw.clone()),
+            events: prepared.iter().map(crate::accept::Prepared::to_new_event).collect(),
+            polls_now: poll_now.into_iter().map(schedule).collect(),
+            parked: parked.map(|key| (tenant.row.id.clone(), key)),
+            polls_started: Vec::new(),
+        };
+        if accept.events.is_empty() && accept.polls_now.is_empty() && accept.parked.is_none() {
+            return Ok(Verdict::Answered(reply));
+        }
+        let polls = !accept.polls_now.is_empty();
+        let accepted = self.store.accept(accept).await?;
+        self.emitted_stored(prepared, accepted);
+        if polls {
+            self.polls_moved.notify_one();
+        }
+        Ok(Verdict::Answered(reply.filter(|reply| (200..300).contains(&reply.status))))
+    }
+
+    async fn note_traps(self: &Arc<Self>, tenant: &TenantView, version: &PluginVersion, trapped: bool) {
+        let (name, number) = (&version.row.name, &version.row.version);
+        let traps = self.traps.note(&tenant.row.id, name, number, trapped);
+        if traps == crate::run::traps::BROKEN_AFTER {
+            tracing::warn!(tenant = %tenant.row.id, plugin = %name, version = %number, "the version keeps trapping and is broken for the tenant");
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the columns of a rejection")]
+    async fn note_rejection(
+        &self,
+        source: &SourceView,
+        source_id: &str,
+        status: StatusCode,
+        code: &str,
+        mut reason: String,
+        bytes: u64,
+        client: Option<Client>,
+    ) {
+        crate::observe::metrics::request_rejected(status.as_u16());
+        while reason.len() > 256 {
+            reason.pop();
+        }
+        let key = self.ids.next();
+        let rejection = Rejection {
+            key,
+            tenant: source.tenant.clone(),
+            source_id: source_id.to_owned(),
+            at: self.clock.now(),
+            status: status.as_u16(),
+            code: code.to_owned(),
+            reason,
+            bytes,
+            remote_addr: client.map(|client| client.ip().to_string()),
+            correlation_id: key.to_string().into(),
+        };
+        if let Err(error) = self.store.reject(vec![rejection]).await {
+            tracing::warn!(%error, "a rejection could not be kept");
+        }
+    }
+}
+
+fn replied(reply: Option<Reply>) -> Response {
+    let Some(reply) = reply else { return StatusCode::OK.into_response() };
+    let mut response = Response::new(Body::from(Bytes::from(reply.body)));
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
+    for header in reply.headers {
+        let hop = ["connection", "content-length", "transfer-encoding", "keep-alive", "upgrade", "set-cookie"];
+        if hop.contains(&header.name.as_str()) {
+            continue;
+        }
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(header.name), HeaderValue::from_bytes(&header.value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
+}
+
+fn unavailable() -> Response {
+    let mut response = (StatusCode::SERVICE_UNAVAILABLE, "try again later\n").into_response();
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    response
+}
+
+fn too_many(seconds: u64) -> Response {
+    let mut response = (StatusCode::TOO_MANY_REQUESTS, "too many requests\n").into_response();
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}

@@ -1,0 +1,250 @@
+//! One delivery attempt to a subscriber's endpoint.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method,
+    header::CONTENT_TYPE,
+};
+use serde_json::json;
+
+use super::{
+    body::{BodyFormat, EventParts},
+    client::{Answer, Outgoing, SendError},
+    outcome,
+    sign::{ActiveSecrets, ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER},
+};
+use crate::{
+    clock::Timestamp,
+    directory::view::{EndpointView, TenantView},
+    event::Urgency,
+    hub::Hub,
+    queue::{
+        Health,
+        attempt::AttemptEnd,
+        reason::{Failure, ReasonClass},
+        retry::{self, RetryTable},
+    },
+    store::ledger::{AttemptRow, Claimed, Effect, Outcome},
+};
+
+/// Time for one attempt where the endpoint sets none, body included.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What is kept of an answer's body.
+const CAPTURE: usize = 16 << 10;
+
+/// Nothing but failures for so long disables an endpoint.
+const DISABLE_AFTER: Duration = Duration::from_secs(5 * 24 * 3600);
+
+/// The failing attempt of one delivery at which `endpoint.failing` is told.
+const TELL_AT_TRY: u32 = 4;
+
+impl Hub {
+    /// Sends an event to an endpoint once.
+    pub async fn deliver(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        endpoint: &Arc<EndpointView>,
+        claimed: &Claimed,
+    ) -> AttemptEnd {
+        let (started_at, started) = (self.clock.now(), self.clock.monotonic());
+        let result = match self.outgoing(endpoint, claimed, started_at) {
+            Ok(outgoing) => self.client.send(outgoing).await,
+            Err(failure) => {
+                let attempt = AttemptRow {
+                    started_at,
+                    duration_us: 0,
+                    failure: Some(failure.clone()),
+                    status: None,
+                    plugin_version: None,
+                    detail: None,
+                };
+                return AttemptEnd::plain(self.endpoint_again(endpoint, claimed, failure, None), Some(attempt));
+            }
+        };
+        let took = self.clock.monotonic().saturating_sub(started);
+        let now = self.clock.now();
+        let judged = outcome::classify(&result, now);
+        let attempt = |failure| AttemptRow {
+            started_at,
+            duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            failure,
+            status: result.as_ref().ok().map(|answer| answer.status.as_u16()),
+            plugin_version: None,
+            detail: capture(&result),
+        };
+        match judged {
+            outcome::Outcome::Delivered => {
+                crate::observe::metrics::endpoint_sent("delivered", took);
+                self.endpoint_well(tenant, endpoint, claimed, attempt(None))
+            }
+            outcome::Outcome::Failed(failed) => {
+                crate::observe::metrics::endpoint_sent("failed", took);
+                let failure = Failure::new(failed.reason, failed.code.clone(), failed.message.clone());
+                let attempt = attempt(Some(failure.clone()));
+                self.endpoint_ill(tenant, endpoint, claimed, failure, &failed, attempt)
+            }
+        }
+    }
+
+    fn outgoing(&self, endpoint: &EndpointView, claimed: &Claimed, now: Timestamp) -> Result<Outgoing, Failure> {
+        let event = &claimed.event;
+        let config = |code: &str, text: String| Failure::new(ReasonClass::Config, code, text);
+        let target = self
+            .client
+            .policy()
+            .check_url(&endpoint.row.url)
+            .map_err(|error| config(error.code(), format!("the endpoint's URL is refused: {error}")))?;
+        let format = if endpoint.row.format == "standard" { BodyFormat::Standard } else { BodyFormat::CloudEvents };
+        let extensions = extension_attributes(event.extensions.as_deref());
+        let borrowed: Vec<(&str, &str)> = extensions.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let causation = event.cause.map(|cause| cause.with_prefix("dlv"));
+        let body = format.write(&EventParts {
+            id: &event.id,
+            source: &event.source,
+            event_type: event.event_type.as_str(),
+            subject: event.subject.as_deref(),
+            time: event.time,
+            correlation_id: &event.correlation_id,
+            urgency: if event.urgency == Urgency::Emergency { "emergency" } else { "normal" },
+            ordering_key: event.ordering_key.as_deref(),
+            causation_id: causation.as_deref(),
+            extensions: &borrowed,
+            data: &event.data,
+        });
+        let active = endpoint.secrets.iter().filter(|(_, until)| until.is_none_or(|until| until > now));
+        let secrets = ActiveSecrets::new(active.map(|(secret, _)| secret.clone()).collect())
+            .map_err(|error| config("signing_secret", error.to_string()))?;
+        let signed = secrets.sign(&event.id, now, &body).map_err(|error| config("signing", error.to_string()))?;
+        let mut headers = HeaderMap::with_capacity(8 + endpoint.headers.len());
+        for (name, value) in &endpoint.headers {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+                headers.insert(name, value);
+            }
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+        headers.insert(ID_HEADER, signed.id);
+        headers.insert(TIMESTAMP_HEADER, signed.timestamp);
+        headers.insert(SIGNATURE_HEADER, signed.signature);
+        add_trace(&mut headers, &event.correlation_id, &event.traceparent);
+        let timeout = endpoint.row.timeout_ms.map_or(TIMEOUT, |ms| Duration::from_millis(u64::from(ms)));
+        Ok(Outgoing { method: Method::POST, target, headers, body, timeout, response_cap: CAPTURE })
+    }
+
+    fn endpoint_well(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        endpoint: &EndpointView,
+        claimed: &Claimed,
+        attempt: AttemptRow,
+    ) -> AttemptEnd {
+        let mut end = AttemptEnd::plain(Outcome::Delivered, Some(attempt));
+        end.health = Health::Good;
+        if endpoint.row.failing_since.is_some() {
+            end.effects.push(Effect::EndpointSucceeded(endpoint.row.key));
+            if claimed.tries > TELL_AT_TRY {
+                end.emitted.extend(self.endpoint_event(tenant, endpoint, claimed, "endpoint.recovered", "an attempt succeeded again"));
+            }
+        }
+        end
+    }
+
+    fn endpoint_ill(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        endpoint: &EndpointView,
+        claimed: &Claimed,
+        failure: Failure,
+        failed: &outcome::Failure,
+        attempt: AttemptRow,
+    ) -> AttemptEnd {
+        let now = self.clock.now();
+        let outcome = self.endpoint_again(endpoint, claimed, failure.clone(), failed.retry_after);
+        let mut end = AttemptEnd::plain(outcome, Some(attempt));
+        let answered_for_itself = matches!(failure.code.as_bytes(), [b'h', b't', b't', b'p', b'_', b'4', ..]);
+        end.health = if answered_for_itself && failure.reason != ReasonClass::RateLimited { Health::Neutral } else { Health::Bad };
+        end.silent_until = failed.retry_after.map(|wait| now.after(wait));
+        if endpoint.row.failing_since.is_none() {
+            end.effects.push(Effect::EndpointFailed(endpoint.row.key, now));
+        }
+        let failed_for_long = endpoint.row.failing_since.is_some_and(|since| now.since(since) >= DISABLE_AFTER);
+        if failed.disable_endpoint || failed_for_long {
+            let text = if failed.disable_endpoint { "it answered 410 Gone" } else { "every attempt failed for five days" };
+            end.effects.push(Effect::EndpointDisabled(endpoint.row.key, text.to_owned()));
+            end.emitted.extend(self.endpoint_event(tenant, endpoint, claimed, "endpoint.disabled", text));
+        } else if claimed.tries == TELL_AT_TRY {
+            end.emitted.extend(self.endpoint_event(tenant, endpoint, claimed, "endpoint.failing", &failure.message));
+        }
+        end
+    }
+
+    fn endpoint_again(
+        &self,
+        endpoint: &EndpointView,
+        claimed: &Claimed,
+        failure: Failure,
+        retry_after: Option<Duration>,
+    ) -> Outcome {
+        let table = retry_table(endpoint.row.retry_schedule.as_deref(), RetryTable::Endpoint);
+        match retry::next_delay(&table, claimed.tries, retry_after, self.time_factor, self.ids.fraction()) {
+            Some(delay) => Outcome::Waiting { run_at: self.clock.now().after(delay), failure, burnt: true },
+            None => Outcome::Dead(failure),
+        }
+    }
+
+    fn endpoint_event(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        endpoint: &EndpointView,
+        claimed: &Claimed,
+        event_type: &str,
+        message: &str,
+    ) -> Option<crate::accept::Prepared> {
+        if claimed.event.event_type.as_str().starts_with("endpoint.") {
+            return None;
+        }
+        let id = endpoint.row.key.with_prefix("ep");
+        let data = json!({"endpoint_id": id, "url": endpoint.row.url, "reason": message});
+        self.host_event(tenant, event_type, Some(id), &data, Some(claimed))
+    }
+}
+
+/// The schedule of an endpoint or installation, else the table of its kind.
+#[must_use]
+pub fn retry_table(schedule: Option<&[u64]>, otherwise: RetryTable) -> RetryTable {
+    let Some(schedule) = schedule else { return otherwise };
+    let seconds: Vec<u32> = schedule.iter().map(|wait| u32::try_from(*wait).unwrap_or(u32::MAX)).collect();
+    RetryTable::custom(&seconds).unwrap_or(otherwise)
+}
+
+/// Adds `x-correlation-id` and `traceparent`.
+pub fn add_trace(headers: &mut HeaderMap, correlation_id: &str, traceparent: &str) {
+    let fields = [("x-correlation-id", correlation_id), ("traceparent", traceparent)];
+    for (name, value) in fields {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
+/// Text attributes of the stored extensions; others are written as JSON text.
+fn extension_attributes(extensions: Option<&str>) -> Vec<(String, String)> {
+    let parsed: Option<serde_json::Map<String, serde_json::Value>> =
+        extensions.and_then(|text| serde_json::from_str(text).ok());
+    let text = |value: serde_json::Value| match value {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    parsed.unwrap_or_default().into_iter().map(|(name, value)| (name, text(value))).collect()
+}
+
+/// What is kept of an answer: the first bytes of its body as text.
+fn capture(result: &Result<Answer, SendError>) -> Option<String> {
+    let answer = result.as_ref().ok()?;
+    if answer.body.is_empty() && answer.status.is_success() {
+        return None;
+    }
+    let body = String::from_utf8_lossy(&answer.body);
+    Some(json!({"response": {"body": body, "truncated": answer.truncated}}).to_string())
+}

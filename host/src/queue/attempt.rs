@@ -1,0 +1,289 @@
+//! One attempt from its slot to its settle.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::FutureExt as _;
+use serde_json::json;
+
+use super::{
+    Health,
+    dispatch::Slot,
+    reason::{Failure, ReasonClass},
+};
+use crate::{
+    accept::Prepared,
+    clock::Timestamp,
+    directory::view::TenantView,
+    event::{Event, Target, Urgency},
+    hub::Hub,
+    store::{
+        StoreError,
+        ledger::{
+            Accept, Accepted, AttemptRow, Claimed, Effect, EventOutcome, JournalChange, KvWrite, Outcome, PollSettled, Settle,
+            Settled,
+        },
+    },
+};
+
+/// How an attempt ended, before it is written.
+pub struct AttemptEnd {
+    /// What becomes of the delivery.
+    pub outcome: Outcome,
+    /// The record; none when nothing happened.
+    pub attempt: Option<AttemptRow>,
+    /// What becomes of the journal.
+    pub journal: JournalChange,
+    /// kv operations.
+    pub kv: Vec<KvWrite>,
+    /// Whose kv and cursor.
+    pub plugin: Option<String>,
+    /// What a poll leaves.
+    pub poll: Option<PollSettled>,
+    /// Events to accept with the settle.
+    pub emitted: Vec<Prepared>,
+    /// Further changes.
+    pub effects: Vec<Effect>,
+    /// What it says of the target.
+    pub health: Health,
+    /// Until when the target asked for silence.
+    pub silent_until: Option<Timestamp>,
+}
+
+impl AttemptEnd {
+    /// An end that changes nothing but the delivery.
+    #[must_use]
+    pub const fn plain(outcome: Outcome, attempt: Option<AttemptRow>) -> Self {
+        Self {
+            outcome,
+            attempt,
+            journal: JournalChange::Keep,
+            kv: Vec::new(),
+            plugin: None,
+            poll: None,
+            emitted: Vec::new(),
+            effects: Vec::new(),
+            health: Health::Neutral,
+            silent_until: None,
+        }
+    }
+}
+
+impl Hub {
+    /// Starts an attempt of a claimed delivery.
+    pub fn attempt(self: &Arc<Self>, claimed: Claimed, slot: Slot) {
+        let hub = self.clone();
+        self.tasks.spawn(async move { hub.run_attempt(claimed, slot).await });
+    }
+
+    async fn run_attempt(self: Arc<Self>, claimed: Claimed, slot: Slot) {
+        let performing = AssertUnwindSafe(self.perform(&claimed)).catch_unwind();
+        let end = tokio::select! {
+            () = self.hard_stop.cancelled() => AttemptEnd::plain(Outcome::Released { failure: None }, None),
+            ended = performing => ended.unwrap_or_else(|_| self.panicked(&claimed)),
+        };
+        self.finish_attempt(&claimed, end, slot).await;
+    }
+
+    async fn perform(self: &Arc<Self>, claimed: &Claimed) -> AttemptEnd {
+        let now = self.clock.now();
+        let view = self.directory.view();
+        let Some(tenant) = view.tenants.get(&claimed.lane.tenant).cloned() else {
+            return AttemptEnd::plain(Outcome::Released { failure: None }, None);
+        };
+        if claimed.event.expires_at.is_some_and(|at| at <= now) {
+            let failure = Failure::new(ReasonClass::Expired, "expired", "its time passed before it was delivered");
+            return AttemptEnd::plain(Outcome::Dead(failure), None);
+        }
+        if super::dispatch::hold(&tenant, &claimed.lane.target, claimed.lane.urgency).is_some() {
+            return AttemptEnd::plain(Outcome::Released { failure: None }, None);
+        }
+        match &claimed.lane.target {
+            Target::Endpoint(key) => match tenant.endpoints.get(key).cloned() {
+                Some(endpoint) => self.deliver(&tenant, &endpoint, claimed).await,
+                None => gone("endpoint_deleted", "the endpoint was deleted"),
+            },
+            Target::Plugin(name) => match tenant.installations.get(&**name).cloned() {
+                Some(installation) => self.run(&tenant, &installation, claimed).await,
+                None => gone("plugin_removed", "the plugin was removed from the tenant"),
+            },
+            Target::Unrouted => gone("no_handler", "no installed plugin handles the command"),
+        }
+    }
+
+    fn panicked(&self, claimed: &Claimed) -> AttemptEnd {
+        tracing::error!(delivery.id = %claimed.delivery, "an attempt panicked");
+        let failure = Failure::new(ReasonClass::PluginBug, "host_fault", "the hub failed while it ran this attempt");
+        let run_at = self.clock.now().after(self.time_factor.scale(Duration::from_secs(60)));
+        AttemptEnd::plain(Outcome::Waiting { run_at, failure, burnt: true }, None)
+    }
+
+    async fn finish_attempt(self: &Arc<Self>, claimed: &Claimed, mut end: AttemptEnd, slot: Slot) {
+        if let Outcome::Dead(failure) = &end.outcome {
+            let told = self.tell_of_death(claimed, failure);
+            end.emitted.extend(told);
+        }
+        crate::observe::metrics::attempt_ended(&claimed.lane.target, &end.outcome);
+        let AttemptEnd { outcome, attempt, journal, kv, plugin, poll, emitted, effects, health, silent_until } = end;
+        let events = emitted.iter().map(Prepared::to_new_event).collect();
+        let settle = Settle {
+            tenant: claimed.lane.tenant.clone(),
+            delivery: claimed.delivery,
+            epoch: claimed.epoch,
+            now: self.clock.now(),
+            outcome,
+            attempt,
+            journal,
+            kv,
+            plugin,
+            poll,
+            emitted: Accept { events, ..Accept::default() },
+            effects,
+        };
+        let due_at = match &settle.outcome {
+            Outcome::Waiting { run_at, .. } => Some(*run_at),
+            Outcome::Released { .. } => Some(settle.now),
+            Outcome::Delivered | Outcome::Dead(_) => None,
+        };
+        let (touches_registry, polled) = (!settle.effects.is_empty(), settle.poll.is_some());
+        match self.settle_surely(settle).await {
+            Some(Settled::Done { accepted, released_next }) => {
+                if touches_registry {
+                    self.refresh(&claimed.lane.tenant).await;
+                }
+                self.emitted_stored(emitted, accepted);
+                if polled {
+                    self.polls_moved.notify_one();
+                }
+                let due_at = if released_next { Some(self.clock.now()) } else { due_at };
+                slot.finish(health, silent_until, due_at);
+            }
+            Some(Settled::LostSwap) => {
+                drop(emitted);
+                self.release(claimed, slot).await;
+            }
+            Some(Settled::LostLease) => {
+                tracing::info!(delivery.id = %claimed.delivery, "a late attempt found its delivery ended or running elsewhere");
+            }
+            None => tracing::error!(delivery.id = %claimed.delivery, "an attempt could not be settled before the hub stopped"),
+        }
+    }
+
+    /// Gives an attempt back because a compare-and-swap lost; it runs again at once.
+    async fn release(self: &Arc<Self>, claimed: &Claimed, slot: Slot) {
+        let settle = Settle {
+            tenant: claimed.lane.tenant.clone(),
+            delivery: claimed.delivery,
+            epoch: claimed.epoch,
+            now: self.clock.now(),
+            outcome: Outcome::Released { failure: None },
+            attempt: None,
+            journal: JournalChange::Keep,
+            kv: Vec::new(),
+            plugin: None,
+            poll: None,
+            emitted: Accept::default(),
+            effects: Vec::new(),
+        };
+        if self.settle_surely(settle).await.is_some() {
+            slot.finish(Health::Neutral, None, Some(self.clock.now()));
+        }
+    }
+
+    /// Settles, and tries again while the database is away: the outcome of what was done outside must not be lost.
+    async fn settle_surely(&self, settle: Settle) -> Option<Settled> {
+        let mut wait = Duration::from_millis(100);
+        loop {
+            match self.store.settle(settle.clone()).await {
+                Ok(settled) => return Some(settled),
+                Err(StoreError::Unavailable(_) | StoreError::Overloaded) => {
+                    tokio::select! {
+                        () = self.hard_stop.cancelled() => return None,
+                        () = tokio::time::sleep(wait) => wait = (wait * 2).min(Duration::from_secs(5)),
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, delivery.id = %settle.delivery, "an attempt cannot be settled");
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Starts the deliveries of emitted events that were stored.
+    pub fn emitted_stored(self: &Arc<Self>, emitted: Vec<Prepared>, accepted: Accepted) {
+        for (prepared, outcome) in emitted.into_iter().zip(accepted.events) {
+            match outcome {
+                EventOutcome::Stored => prepared.stored(self),
+                EventOutcome::Duplicate { .. } => crate::observe::metrics::event_duplicate(),
+            }
+        }
+    }
+
+    /// Reads a tenant again after the hub itself changed its rows, and gives its lanes their limits.
+    pub async fn refresh(self: &Arc<Self>, tenant: &crate::event::TenantId) {
+        if let Err(error) = self.directory.refresh_tenant(tenant).await {
+            tracing::error!(%error, tenant = %tenant, "a tenant could not be read again");
+        }
+        self.reconsider(tenant);
+    }
+
+    /// The event that tells of a dead delivery; a death of a `delivery.*` event is not told, nor of a private one.
+    fn tell_of_death(self: &Arc<Self>, claimed: &Claimed, failure: &Failure) -> Option<Prepared> {
+        let event = &claimed.event;
+        if event.event_type.as_str().starts_with("delivery.") || event.event_type.is_private() {
+            return None;
+        }
+        let view = self.directory.view();
+        let tenant = view.tenants.get(&claimed.lane.tenant)?;
+        let data = json!({
+            "delivery_id": claimed.delivery.with_prefix("dlv"),
+            "event_id": event.id,
+            "event_type": event.event_type,
+            "target": claimed.lane.target.to_string(),
+            "reason": failure.reason,
+            "code": failure.code,
+            "message": failure.message,
+        });
+        self.host_event(tenant, "delivery.died", Some(claimed.delivery.with_prefix("dlv")), &data, Some(claimed))
+    }
+
+    /// An event of the hub itself, caused by a delivery.
+    #[must_use]
+    pub fn host_event(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        event_type: &str,
+        subject: Option<String>,
+        data: &serde_json::Value,
+        cause: Option<&Claimed>,
+    ) -> Option<Prepared> {
+        let (key, now) = (self.ids.next(), self.clock.now());
+        let event = Event {
+            key,
+            id: key.with_prefix("evt").into(),
+            tenant: tenant.row.id.clone(),
+            event_type: event_type.parse().ok()?,
+            source: "switchyard:host".into(),
+            subject,
+            time: now,
+            accepted_at: now,
+            ordering_key: None,
+            correlation_id: cause.map_or_else(|| key.to_string().into(), |cause| cause.event.correlation_id.clone()),
+            traceparent: cause
+                .map_or_else(|| crate::observe::trace::new_traceparent(&self.ids).into(), |cause| cause.event.traceparent.clone()),
+            cause: cause.map(|cause| cause.delivery),
+            request: None,
+            hop: cause.map_or(0, |cause| cause.event.hop + 1),
+            urgency: Urgency::Normal,
+            expires_at: None,
+            private_to: None,
+            extensions: None,
+            data: data.to_string().into(),
+        };
+        Some(self.prepare(tenant, event, data, None, None))
+    }
+}
+
+fn gone(code: &str, text: &str) -> AttemptEnd {
+    AttemptEnd::plain(Outcome::Dead(Failure::new(ReasonClass::Config, code, text)), None)
+}

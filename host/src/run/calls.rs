@@ -1,0 +1,391 @@
+//! What a run's imports reach: the journal first, then kv, secrets and providers.
+
+use std::{any::Any, collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::{
+    journal::{Entry, EntryOutcome, Journal, JournalMismatch, Recorded, Step, call_print, millis},
+    run::journal_place,
+    secrets,
+};
+use crate::{
+    connection::vault::{PersonKind, TenantKey, VaultError},
+    directory::view::{InstallationView, PluginVersion, TenantView},
+    hub::Hub,
+    id::Key,
+    plugin::{
+        host_calls::{Answer, HostCalls, Stop},
+        model::{
+            CryptoError, HttpError, HttpRequest, HttpResponse, KvEntry, KvError, KvOptions, KvPage, LogLine, Mac,
+            MetricSample, SwapResult,
+        },
+        virtual_time::VirtualClock,
+    },
+    store::{
+        StoreError,
+        ledger::{Claimed, Expected, KvWrite},
+    },
+};
+
+/// The largest value of a key.
+const VALUE_BYTES: u64 = 256 << 10;
+
+/// The most that an installation keeps.
+const TOTAL_BYTES: u64 = 16 << 20;
+
+/// Why the host ended a run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunStop {
+    /// The run left the path of its journal.
+    #[error(transparent)]
+    Mismatch(JournalMismatch),
+    /// A compare-and-swap lost before a provider write.
+    #[error("another run changed the same keys")]
+    LostSwap,
+    /// The delivery runs elsewhere or was cancelled.
+    #[error("the delivery was taken away")]
+    LostLease,
+    /// The database failed.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+struct Staged {
+    value: Option<Vec<u8>>,
+    version: u64,
+    expected: Expected,
+    ttl: Option<Duration>,
+    person: Option<[u8; 32]>,
+}
+
+/// The caller's side of one run.
+pub struct RunCalls {
+    pub(super) hub: Arc<Hub>,
+    pub(super) tenant: Arc<TenantView>,
+    pub(super) installation: Arc<InstallationView>,
+    pub(super) version: Arc<PluginVersion>,
+    pub(super) claimed: Claimed,
+    /// The record.
+    pub journal: Journal,
+    pub(super) clock: Arc<VirtualClock>,
+    staged: BTreeMap<String, Staged>,
+    held_bytes: Option<u64>,
+    log: Vec<(LogLine, bool)>,
+    pub(super) login: Option<(Key, String)>,
+}
+
+impl RunCalls {
+    /// The calls of one run.
+    #[must_use]
+    pub const fn new(
+        hub: Arc<Hub>,
+        tenant: Arc<TenantView>,
+        installation: Arc<InstallationView>,
+        version: Arc<PluginVersion>,
+        claimed: Claimed,
+        journal: Journal,
+        clock: Arc<VirtualClock>,
+    ) -> Self {
+        Self {
+            hub,
+            tenant,
+            installation,
+            version,
+            claimed,
+            journal,
+            clock,
+            staged: BTreeMap::new(),
+            held_bytes: None,
+            log: Vec::new(),
+            login: None,
+        }
+    }
+
+    /// The staged kv operations, for the commit that they go with.
+    pub fn take_staged(&mut self) -> Vec<KvWrite> {
+        let now = self.hub.clock.now();
+        std::mem::take(&mut self.staged)
+            .into_iter()
+            .map(|(key, staged)| KvWrite {
+                key,
+                expected: staged.expected,
+                value: staged.value,
+                expires_at: staged.ttl.map(|ttl| now.after(ttl)),
+                person: staged.person,
+            })
+            .collect()
+    }
+
+    /// The connection whose credential was refused in this run.
+    #[must_use]
+    pub fn needs_login(&self) -> Option<(Key, String)> {
+        self.login.clone()
+    }
+
+    /// The record, sealed for its delivery.
+    ///
+    /// # Errors
+    /// It cannot be sealed.
+    pub fn sealed_journal(&self, key: &TenantKey) -> Result<Vec<u8>, VaultError> {
+        let plain = serde_json::to_vec(self.journal.record()).map_err(|_| VaultError::Malformed)?;
+        let row = self.claimed.delivery.to_string();
+        self.hub.vault.seal(key, journal_place(self.tenant.row.id.as_str(), &row), &plain)
+    }
+
+    /// The calls for the attempt's page.
+    #[must_use]
+    pub fn summary(&self) -> Vec<Value> {
+        let entries = self.journal.record().entries.iter().enumerate();
+        entries
+            .map(|(index, entry)| {
+                json!({"index": index, "call": entry.call, "outcome": entry.outcome, "status": entry.status,
+                    "key": entry.key, "at": crate::clock::Timestamp(i64::try_from(entry.at_ms).unwrap_or(0)),
+                    "from_journal": self.journal.is_frozen(index)})
+            })
+            .collect()
+    }
+
+    /// The guest's log for the attempt's page.
+    #[must_use]
+    pub fn log_lines(&self) -> Vec<Value> {
+        self.log
+            .iter()
+            .map(|(line, replayed)| json!({"level": line.level, "message": line.message, "fields": line.fields, "replayed": replayed}))
+            .collect()
+    }
+
+    /// The journal's answer, if it has one. A call that is not a write is never unresolved.
+    fn meet(&mut self, call: &str, print: [u8; 32]) -> Result<Option<Recorded>, Stop> {
+        match self.journal.meet(call, print, false).map_err(|mismatch| Stop::new(RunStop::Mismatch(mismatch)))? {
+            Step::Served(answer) => {
+                self.clock.advance_to(self.journal.served_at_ms());
+                Ok(Some(answer))
+            }
+            Step::Live { .. } => Ok(None),
+            Step::Unanswered { index, .. } | Step::Repeat { index, .. } => Err(self.foreign(index, call)),
+        }
+    }
+
+    fn note(&mut self, call: String, print: [u8; 32], answer: Recorded) {
+        let at_ms = millis(self.hub.clock.now());
+        self.clock.advance_to(at_ms);
+        let outcome = EntryOutcome::Read;
+        self.journal.push(Entry { call, print, outcome, key: None, sent_at_ms: None, at_ms, status: None, answer: Some(answer) });
+    }
+
+    /// The journal's answer belongs to another kind of call.
+    pub(super) fn foreign(&self, index: usize, call: &str) -> Stop {
+        let recorded = self.journal.record().entries.get(index).map_or_else(String::new, |entry| entry.call.clone());
+        Stop::new(RunStop::Mismatch(JournalMismatch { index, recorded, actual: call.to_owned() }))
+    }
+
+    async fn read(&self, key: &str) -> Result<(Option<Vec<u8>>, u64), Stop> {
+        if let Some(staged) = self.staged.get(key) {
+            return Ok((staged.value.clone(), staged.version));
+        }
+        let (tenant, plugin) = (&self.tenant.row.id, &self.installation.row.plugin);
+        let row = self.hub.store.kv_get(tenant, plugin, key, self.hub.clock.now()).await.map_err(stop)?;
+        Ok((row.value, row.version))
+    }
+
+    async fn stage(&mut self, key: &str, value: Option<Vec<u8>>, expected: Expected, options: KvOptions) -> Answer<u64, KvError> {
+        if let Err(error) = self.check(key, value.as_deref()).await? {
+            return Ok(Err(error));
+        }
+        let kind = |value: &str| PersonKind::of(value);
+        let person = options.person.and_then(|person| self.tenant.key.person_hash(kind(&person), &person));
+        // A key that this run staged keeps the expectation of its first write: the later ones are on its own value.
+        let (version, expected) = match self.staged.get(key) {
+            Some(staged) => (staged.version, staged.expected),
+            None => (self.read(key).await?.1 + 1, expected),
+        };
+        let ttl = options.ttl_ms.map(Duration::from_millis);
+        self.staged.insert(key.to_owned(), Staged { value, version, expected, ttl, person });
+        Ok(Ok(version))
+    }
+
+    async fn check(&mut self, key: &str, value: Option<&[u8]>) -> Answer<(), KvError> {
+        if !matches!(key.len(), 1..=512) {
+            return Ok(Err(KvError::InvalidKey));
+        }
+        let bytes = value.map_or(0, |value| value.len() as u64);
+        if bytes > VALUE_BYTES {
+            return Ok(Err(KvError::TooLarge(VALUE_BYTES)));
+        }
+        if bytes == 0 {
+            return Ok(Ok(()));
+        }
+        let held = match self.held_bytes {
+            Some(held) => held,
+            None => self.hub.store.kv_bytes(&self.tenant.row.id, &self.installation.row.plugin).await.map_err(stop)?,
+        };
+        self.held_bytes = Some(held + bytes);
+        Ok(if held + bytes > TOTAL_BYTES { Err(KvError::QuotaExceeded) } else { Ok(()) })
+    }
+}
+
+fn stop(error: StoreError) -> Stop {
+    Stop::new(RunStop::Store(error))
+}
+
+fn entry((value, version): (Option<Vec<u8>>, u64)) -> Option<KvEntry> {
+    value.map(|value| KvEntry { value, version })
+}
+
+/// Takes the recorded answer of the right kind, or ends the run as a mismatch.
+macro_rules! served {
+    ($self:ident, $call:expr, $print:expr, $kind:path) => {
+        if let Some(served) = $self.meet(&$call, $print)? {
+            return match served {
+                $kind(answer) => Ok(answer),
+                _ => Err($self.foreign(0, &$call)),
+            };
+        }
+    };
+}
+
+#[async_trait]
+impl HostCalls for RunCalls {
+    async fn http_send(&mut self, request: HttpRequest) -> Answer<HttpResponse, HttpError> {
+        self.send_to_provider(request).await
+    }
+
+    async fn kv_get(&mut self, key: String) -> Answer<Option<KvEntry>, KvError> {
+        let (call, print) = (format!("kv.get {key}"), call_print("kv.get", &[key.as_bytes()]));
+        served!(self, call, print, Recorded::KvGet);
+        let answer = Ok(entry(self.read(&key).await?));
+        self.note(call, print, Recorded::KvGet(answer.clone()));
+        Ok(answer)
+    }
+
+    async fn kv_get_many(&mut self, keys: Vec<String>) -> Answer<Vec<Option<KvEntry>>, KvError> {
+        let parts: Vec<&[u8]> = keys.iter().map(String::as_bytes).collect();
+        let (call, print) = (format!("kv.get-many of {} keys", keys.len()), call_print("kv.get-many", &parts));
+        served!(self, call, print, Recorded::KvGetMany);
+        let mut entries = Vec::with_capacity(keys.len());
+        for key in &keys {
+            entries.push(entry(self.read(key).await?));
+        }
+        let answer = Ok(entries);
+        self.note(call, print, Recorded::KvGetMany(answer.clone()));
+        Ok(answer)
+    }
+
+    async fn kv_set(&mut self, key: String, value: Vec<u8>, options: KvOptions) -> Answer<(), KvError> {
+        let ttl = options.ttl_ms.unwrap_or(0).to_be_bytes();
+        let (call, print) = (format!("kv.set {key}"), call_print("kv.set", &[key.as_bytes(), &value, &ttl]));
+        served!(self, call, print, Recorded::KvDone);
+        let answer = self.stage(&key, Some(value), Expected::Any, options).await?.map(|_| ());
+        self.note(call, print, Recorded::KvDone(answer.clone()));
+        Ok(answer)
+    }
+
+    async fn kv_delete(&mut self, key: String) -> Answer<(), KvError> {
+        let (call, print) = (format!("kv.delete {key}"), call_print("kv.delete", &[key.as_bytes()]));
+        served!(self, call, print, Recorded::KvDone);
+        let answer = self.stage(&key, None, Expected::Any, KvOptions::default()).await?.map(|_| ());
+        self.note(call, print, Recorded::KvDone(answer.clone()));
+        Ok(answer)
+    }
+
+    async fn kv_swap(
+        &mut self,
+        key: String,
+        expected: Option<u64>,
+        value: Vec<u8>,
+        options: KvOptions,
+    ) -> Answer<SwapResult, KvError> {
+        let (wanted, ttl) = (expected.unwrap_or(0).to_be_bytes(), options.ttl_ms.unwrap_or(0).to_be_bytes());
+        let print = call_print("kv.swap", &[key.as_bytes(), &wanted, &value, &ttl]);
+        let call = format!("kv.swap {key}");
+        served!(self, call, print, Recorded::KvSwap);
+        let there = entry(self.read(&key).await?);
+        let answer = if there.as_ref().map(|entry| entry.version) == expected {
+            let expected = expected.map_or(Expected::Absent, Expected::Version);
+            self.stage(&key, Some(value), expected, options).await?.map(SwapResult::Swapped)
+        } else {
+            Ok(SwapResult::Stale(there))
+        };
+        self.note(call, print, Recorded::KvSwap(answer.clone()));
+        Ok(answer)
+    }
+
+    async fn kv_list_keys(&mut self, prefix: String, cursor: Option<String>, limit: u32) -> Answer<KvPage, KvError> {
+        let after = cursor.as_deref().unwrap_or_default();
+        let print = call_print("kv.list-keys", &[prefix.as_bytes(), after.as_bytes(), &limit.to_be_bytes()]);
+        let call = format!("kv.list-keys {prefix}");
+        served!(self, call, print, Recorded::KvKeys);
+        let (tenant, plugin, now) = (&self.tenant.row.id, &self.installation.row.plugin, self.hub.clock.now());
+        let wanted = limit.saturating_add(u32::try_from(self.staged.len()).unwrap_or(u32::MAX)).saturating_add(1);
+        let stored = self.hub.store.kv_keys(tenant, plugin, &prefix, cursor.as_deref(), wanted, now).await.map_err(stop)?;
+        let mut keys: std::collections::BTreeSet<String> = stored.into_iter().collect();
+        for (key, staged) in &self.staged {
+            if !key.starts_with(&prefix) || key.as_str() <= after {
+                continue;
+            }
+            if staged.value.is_some() {
+                keys.insert(key.clone());
+            } else {
+                keys.remove(key);
+            }
+        }
+        let more = keys.len() > limit as usize;
+        let keys: Vec<String> = keys.into_iter().take(limit as usize).collect();
+        let cursor = if more { keys.last().cloned() } else { None };
+        let answer = Ok(KvPage { keys, cursor });
+        self.note(call, print, Recorded::KvKeys(answer.clone()));
+        Ok(answer)
+    }
+
+    async fn verify_mac(&mut self, secret: String, algorithm: Mac, data: Vec<u8>, tag: Vec<u8>) -> Answer<bool, CryptoError> {
+        let name = format!("{algorithm:?}");
+        let (call, print) = (
+            format!("crypto.verify-mac {secret}"),
+            call_print("crypto.verify-mac", &[secret.as_bytes(), name.as_bytes(), &data, &tag]),
+        );
+        served!(self, call, print, Recorded::Verified);
+        let now = self.hub.clock.now();
+        let answer = secrets::verify_mac(&self.tenant, &self.installation, None, &secret, algorithm, &data, &tag, now);
+        self.note(call, print, Recorded::Verified(answer.clone()));
+        Ok(answer)
+    }
+
+    async fn verify_token(&mut self, secret: String, token: String) -> Answer<bool, CryptoError> {
+        let (call, print) = (
+            format!("crypto.verify-token {secret}"),
+            call_print("crypto.verify-token", &[secret.as_bytes(), token.as_bytes()]),
+        );
+        served!(self, call, print, Recorded::Verified);
+        let answer = secrets::verify_token(&self.tenant, &self.installation, None, &secret, &token, self.hub.clock.now());
+        self.note(call, print, Recorded::Verified(answer.clone()));
+        Ok(answer)
+    }
+
+    async fn verify_jwt(&mut self, secret: String, token: String, audience: String) -> Answer<String, CryptoError> {
+        let (call, print) = (
+            format!("crypto.verify-jwt {secret}"),
+            call_print("crypto.verify-jwt", &[secret.as_bytes(), token.as_bytes(), audience.as_bytes()]),
+        );
+        served!(self, call, print, Recorded::Claims);
+        let answer = Err(secrets::jwt_not_offered());
+        self.note(call, print, Recorded::Claims(answer.clone()));
+        Ok(answer)
+    }
+
+    fn log(&mut self, line: LogLine) {
+        let replayed = self.journal.is_replaying();
+        self.log.push((line, replayed));
+    }
+
+    fn metric(&mut self, sample: MetricSample) {
+        if !self.journal.is_replaying() {
+            crate::observe::metrics::plugin_sample(&self.tenant.row.id, &self.version, &sample);
+        }
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
+        self
+    }
+}

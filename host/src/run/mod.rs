@@ -1,0 +1,23 @@
+//! One plugin run: its journal, what its imports reach, and how it ends.
+
+/// The recorded host calls of a delivery.
+pub mod journal;
+
+/// What a run's imports reach.
+pub mod calls;
+
+/// Calls to providers from a run.
+mod provider;
+
+/// Secrets by slot and field.
+pub mod secrets;
+
+/// Events that a plugin emits.
+pub mod emit;
+
+/// How often versions trapped in a row.
+pub mod traps;
+
+/// One run, from its record to its end.
+#[expect(clippy::module_inception, reason = "the file of the function that the folder is named after")]
+pub mod run;

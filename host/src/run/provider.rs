@@ -1,0 +1,306 @@
+//! Calls to providers from a run: grant, credential, journal, intent, answer.
+
+use std::{borrow::Cow, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use super::{
+    calls::{RunCalls, RunStop},
+    journal::{Entry, EntryOutcome, JournalMismatch, Recorded, Step, http_print, idempotency_key, millis},
+    secrets,
+};
+use crate::{
+    clock::Timestamp,
+    connection::{
+        breaker::Wait,
+        call::{self, CallError, JournalOutcome, Judged, Sending},
+        guard,
+        template::{self, UsedSecrets},
+    },
+    directory::view::ConnectionView,
+    outbound::{client::Outgoing, deliver::add_trace},
+    plugin::{
+        host_calls::{Answer, Stop},
+        limits::Limits,
+        model::{ConnectionSpec, Header, HttpError, HttpRequest, HttpResponse, Idempotency},
+    },
+    store::ledger::{Intent, IntentOutcome},
+};
+
+/// Time for a call that names none.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The largest body of a request.
+const REQUEST_BYTES: usize = 4 << 20;
+
+/// A request that may be sent.
+struct Ready {
+    outgoing: Outgoing,
+    used: UsedSecrets,
+    connection: crate::id::Key,
+}
+
+impl RunCalls {
+    pub(super) async fn send_to_provider(&mut self, request: HttpRequest) -> Answer<HttpResponse, HttpError> {
+        let name = format!("{} {} {}", request.method, request.connection, request.path.split('?').next().unwrap_or_default());
+        let print = http_print(&request);
+        let manifest = &self.version.clone().manifest;
+        let spec = manifest.connections.iter().find(|spec| spec.name == request.connection);
+        let convention = request.idempotency.clone().or_else(|| spec.map(|spec| spec.idempotency.clone())).unwrap_or(Idempotency::None);
+        let method = Method::from_bytes(request.method.as_str().as_bytes()).unwrap_or(Method::GET);
+        let write = call::is_write(&method, request.read_only);
+        let repeatable = write && call::may_repeat(&method, known(&convention));
+        let met = self.journal.meet(&name, print, repeatable);
+        match met.map_err(|mismatch: JournalMismatch| Stop::new(RunStop::Mismatch(mismatch)))? {
+            Step::Served(Recorded::Http(answer)) => {
+                self.clock.advance_to(self.journal.served_at_ms());
+                Ok(answer)
+            }
+            Step::Served(_) => Err(self.foreign(0, &name)),
+            Step::Unanswered { index, sent_at_ms } => Ok(self.never_answered(index, sent_at_ms)),
+            Step::Repeat { index, key, sent_at_ms } => {
+                let sent_at = Timestamp(i64::try_from(sent_at_ms).unwrap_or(0));
+                let sending = self.sending(method, &request, &convention, true, sent_at);
+                match self.make_ready(&request, spec, &convention, Some(&key)) {
+                    Ok(ready) => self.send_and_answer(index, ready, sending).await,
+                    // Turned away on our side: the first sending stays unresolved, under its key.
+                    Err(error) => Ok(Err(error)),
+                }
+            }
+            Step::Live { index } => {
+                let key = write.then(|| idempotency_key(self.claimed.delivery, index, self.claimed.epoch));
+                let sending = self.sending(method, &request, &convention, false, self.hub.clock.now());
+                match self.make_ready(&request, spec, &convention, key.as_deref()) {
+                    Ok(ready) => {
+                        self.push_entry(name, print, key, if write { EntryOutcome::Intent } else { EntryOutcome::Read }, None);
+                        if write {
+                            self.intend().await?;
+                        }
+                        self.send_and_answer(index, ready, sending).await
+                    }
+                    Err(error) => {
+                        let outcome = if write { EntryOutcome::Failed } else { EntryOutcome::Read };
+                        self.push_entry(name, print, None, outcome, Some(Recorded::Http(Err(error.clone()))));
+                        Ok(Err(error))
+                    }
+                }
+            }
+        }
+    }
+
+    fn sending(
+        &self,
+        method: Method,
+        request: &HttpRequest,
+        convention: &Idempotency,
+        is_repeat: bool,
+        first_sent_at: Timestamp,
+    ) -> Sending {
+        Sending {
+            method,
+            read_only: request.read_only,
+            idempotency: known(convention),
+            is_repeat,
+            first_sent_at,
+            response_cap: Limits::resolve(&self.version.manifest.limits).response_bytes,
+        }
+    }
+
+    /// A write of an earlier attempt has no answer and may not be repeated: the plugin must look its effect up, and
+    /// every later run sees the same.
+    fn never_answered(&mut self, index: usize, sent_at_ms: u64) -> Result<HttpResponse, HttpError> {
+        let message = "the hub stopped before the provider's answer was recorded".to_owned();
+        let answer = Err(HttpError::UnknownOutcome { sent_at_ms, message });
+        let at_ms = millis(self.hub.clock.now());
+        self.clock.advance_to(at_ms);
+        self.journal.answer(index, EntryOutcome::Unknown, None, Recorded::Http(answer.clone()), at_ms);
+        answer
+    }
+
+    fn push_entry(&mut self, call: String, print: [u8; 32], key: Option<String>, outcome: EntryOutcome, answer: Option<Recorded>) {
+        let at_ms = millis(self.hub.clock.now());
+        let sent_at_ms = key.is_some().then_some(at_ms);
+        self.journal.push(Entry { call, print, outcome, key, sent_at_ms, at_ms, status: None, answer });
+    }
+
+    /// Commits the journal and the staged kv operations, so that a crash from here on is met by the next attempt.
+    async fn intend(&mut self) -> Result<(), Stop> {
+        let journal = self.sealed_journal(&self.tenant.key).map_err(Stop::new)?;
+        let kv = self.take_staged();
+        let intent = Intent {
+            tenant: self.tenant.row.id.clone(),
+            delivery: self.claimed.delivery,
+            epoch: self.claimed.epoch,
+            journal,
+            kv,
+            plugin: self.installation.row.plugin.clone(),
+        };
+        match self.hub.store.intend(intent).await.map_err(|error| Stop::new(RunStop::Store(error)))? {
+            IntentOutcome::Committed => Ok(()),
+            IntentOutcome::LostLease => Err(Stop::new(RunStop::LostLease)),
+            IntentOutcome::LostSwap => Err(Stop::new(RunStop::LostSwap)),
+        }
+    }
+
+    async fn send_and_answer(&mut self, index: usize, ready: Ready, sending: Sending) -> Answer<HttpResponse, HttpError> {
+        let started = self.hub.clock.monotonic();
+        let result = self.hub.client.send(ready.outgoing).await;
+        let now = self.hub.clock.now();
+        let Judged { outcome, seen, signal } = call::judge(&sending, result, now);
+        self.hub.paces.record(ready.connection, self.hub.clock.monotonic(), signal, self.hub.ids.fraction());
+        crate::observe::metrics::provider_call(self.hub.clock.monotonic().saturating_sub(started));
+        let (status, answer) = match seen {
+            Ok(response) => {
+                let response = response.masked(&ready.used);
+                let headers = response.headers.into_iter().map(|(name, value)| Header { name: name.to_string(), value });
+                let answer = HttpResponse { status: response.status, headers: headers.collect(), body: response.body.to_vec() };
+                (Some(answer.status), Ok(answer))
+            }
+            Err(error) => {
+                if let CallError::NeedsLogin(text) = &error {
+                    self.login = Some((ready.connection, text.clone()));
+                }
+                (None, Err(http_error(error)))
+            }
+        };
+        let at_ms = millis(now);
+        self.clock.advance_to(at_ms);
+        self.journal.answer(index, entry_outcome(outcome), status, Recorded::Http(answer.clone()), at_ms);
+        Ok(answer)
+    }
+
+    /// Checks the request against manifest, grants and limits and puts the credential on it.
+    fn make_ready(
+        &self,
+        request: &HttpRequest,
+        spec: Option<&ConnectionSpec>,
+        convention: &Idempotency,
+        key: Option<&str>,
+    ) -> Result<Ready, HttpError> {
+        let denied = |text: String| HttpError::Denied(text);
+        let slot = &request.connection;
+        let spec = spec.ok_or_else(|| denied(format!("the manifest has no connection `{slot}`: add it to `connections`")))?;
+        if !spec.methods.contains(&request.method) {
+            return Err(denied(format!("the manifest's connection `{slot}` does not list {}: add it to its `methods`", request.method)));
+        }
+        guard::check_path(&request.path).map_err(|error| denied(error.to_string()))?;
+        let body = request.body.as_deref().unwrap_or_default();
+        if body.len() > REQUEST_BYTES {
+            return Err(HttpError::RequestTooLarge(REQUEST_BYTES as u64));
+        }
+        let connection = secrets::bound(&self.tenant, &self.installation, None, slot)
+            .ok_or_else(|| HttpError::NeedsLogin(format!("no connection is bound to the slot `{slot}`")))?;
+        let now = self.hub.clock.now();
+        let (credential, _) = connection
+            .secrets
+            .first()
+            .ok_or_else(|| HttpError::NeedsLogin(format!("the connection bound to `{slot}` has no secret")))?;
+        let mut used = UsedSecrets::default();
+        used.also(credential.masked_values());
+        let mut headers = self.fill_headers(&request.headers, &mut used, now)?;
+        let body = self.fill(body, &mut used, now)?.into_owned();
+        let path = with_key(&mut headers, &request.path, convention, key);
+        credential.apply(&mut headers, &body).map_err(|error| denied(error.to_string()))?;
+        add_trace(&mut headers, &self.claimed.event.correlation_id, &self.claimed.event.traceparent);
+        let target = self.target(connection, spec, &path)?;
+        self.hub.paces.try_pass(connection.row.key, self.hub.clock.monotonic()).map_err(|wait| match wait {
+            Wait::Rate(wait) => HttpError::RateLimited(ms(wait)),
+            Wait::Down(wait) => HttpError::Unreachable(Some(ms(wait))),
+        })?;
+        let outgoing = Outgoing {
+            method: Method::from_bytes(request.method.as_str().as_bytes()).map_err(|error| denied(error.to_string()))?,
+            target,
+            headers,
+            body: Bytes::from(body),
+            timeout: request.timeout_ms.map_or(TIMEOUT, Duration::from_millis),
+            response_cap: usize::try_from(Limits::resolve(&self.version.manifest.limits).response_bytes).unwrap_or(usize::MAX),
+        };
+        Ok(Ready { outgoing, used, connection: connection.row.key })
+    }
+
+    fn target(
+        &self,
+        connection: &ConnectionView,
+        spec: &ConnectionSpec,
+        path: &str,
+    ) -> Result<crate::outbound::egress::Target, HttpError> {
+        let base = connection.row.base_url.as_deref().unwrap_or(&spec.base_url).trim_end_matches('/');
+        let refused = |error| HttpError::Denied(format!("the connection's base URL cannot be called: {error}"));
+        self.hub.client.policy().check_url(&format!("{base}{path}")).map_err(refused)
+    }
+
+    fn fill_headers(&self, given: &[Header], used: &mut UsedSecrets, now: Timestamp) -> Result<HeaderMap, HttpError> {
+        let mut headers = HeaderMap::with_capacity(given.len() + 4);
+        for header in given {
+            let denied = || HttpError::Denied(format!("the field `{}` is set by the host or is malformed", header.name));
+            let name = HeaderName::try_from(header.name.as_str()).map_err(|_| denied())?;
+            if guard::is_reserved_header(&name) {
+                return Err(denied());
+            }
+            let filled = self.fill(&header.value, used, now)?;
+            headers.append(name, HeaderValue::from_bytes(&filled).map_err(|_| denied())?);
+        }
+        Ok(headers)
+    }
+
+    fn fill<'a>(&self, text: &'a [u8], used: &mut UsedSecrets, now: Timestamp) -> Result<Cow<'a, [u8]>, HttpError> {
+        let valid = |slot: &str, field: &str| {
+            let connection = secrets::bound(&self.tenant, &self.installation, None, slot)?;
+            let mut current = connection.secrets.iter().filter(|(_, until)| until.is_none_or(|until| until > now));
+            current.find_map(|(credential, _)| credential.field(field))
+        };
+        template::fill(text, used, valid).map_err(|error| HttpError::Denied(error.to_string()))
+    }
+}
+
+/// Puts the idempotency key where the provider looks for it; answers the path to use.
+fn with_key(headers: &mut HeaderMap, path: &str, convention: &Idempotency, key: Option<&str>) -> String {
+    match (convention, key) {
+        (Idempotency::Header(name), Some(key)) => {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(key)) {
+                headers.insert(name, value);
+            }
+            path.to_owned()
+        }
+        (Idempotency::Query(name), Some(key)) => {
+            let joint = if path.contains('?') { '&' } else { '?' };
+            format!("{path}{joint}{name}={key}")
+        }
+        _ => path.to_owned(),
+    }
+}
+
+const fn known(convention: &Idempotency) -> call::Idempotency {
+    match convention {
+        Idempotency::Header(_) => call::Idempotency::Header,
+        Idempotency::Query(_) => call::Idempotency::Query,
+        Idempotency::OwnId => call::Idempotency::OwnId,
+        Idempotency::None | Idempotency::Other(_) => call::Idempotency::None,
+    }
+}
+
+const fn entry_outcome(outcome: JournalOutcome) -> EntryOutcome {
+    match outcome {
+        JournalOutcome::Read => EntryOutcome::Read,
+        JournalOutcome::Confirmed => EntryOutcome::Confirmed,
+        JournalOutcome::Failed => EntryOutcome::Failed,
+        JournalOutcome::Unknown => EntryOutcome::Unknown,
+    }
+}
+
+fn http_error(error: CallError) -> HttpError {
+    match error {
+        CallError::Denied(text) => HttpError::Denied(text),
+        CallError::NeedsLogin(text) => HttpError::NeedsLogin(text),
+        CallError::RateLimited(wait) => HttpError::RateLimited(ms(wait)),
+        CallError::Unreachable(wait) => HttpError::Unreachable(wait.map(ms)),
+        CallError::Timeout => HttpError::Timeout,
+        CallError::ResponseTooLarge { status, limit } => HttpError::ResponseTooLarge { status, limit },
+        CallError::UnknownOutcome { sent_at, message } => HttpError::UnknownOutcome { sent_at_ms: millis(sent_at), message },
+    }
+}
+
+fn ms(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+}

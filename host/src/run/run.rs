@@ -1,0 +1,476 @@
+//! One plugin run, from its record to its end.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::json;
+
+use super::{
+    calls::{RunCalls, RunStop},
+    emit,
+    journal::{Journal, Record, millis},
+};
+use crate::{
+    clock::Timestamp,
+    connection::vault::Place,
+    directory::view::{InstallationView, PluginVersion, TenantView},
+    hub::Hub,
+    plugin::{
+        call::{Call, CallEnd, Ended, PluginLabel},
+        limits::Limits,
+        model::{CallContext, EmittedEvent, HandledEvent, PluginError, PollOutput, SourceRef},
+        virtual_time::VirtualClock,
+    },
+    queue::{
+        attempt::AttemptEnd,
+        reason::{Failure, ReasonClass},
+        retry::{self, RetryTable},
+    },
+    outbound::deliver::retry_table,
+    store::{
+        StoreError,
+        ledger::{AttemptRow, Claimed, Effect, JournalChange, Outcome, PollSettled},
+    },
+};
+
+/// The private events with which the host makes a plugin run.
+pub mod private {
+    /// A poll is due; data `{"schedule", "cursor"}`.
+    pub const POLL_DUE: &str = "_poll.due";
+    /// The plugin was switched on.
+    pub const INSTALL: &str = "_lifecycle.install";
+    /// The plugin is to be removed.
+    pub const UNINSTALL: &str = "_lifecycle.uninstall";
+    /// Another version takes over; data `{"from_version"}`.
+    pub const UPGRADE: &str = "_lifecycle.upgrade";
+}
+
+/// What a successful call leaves, whatever its kind.
+struct Left {
+    events: Vec<EmittedEvent>,
+    poll: Option<PollOutput>,
+}
+
+impl Hub {
+    /// Runs the plugin of an installation for a claimed delivery.
+    pub async fn run(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        installation: &Arc<InstallationView>,
+        claimed: &Claimed,
+    ) -> AttemptEnd {
+        let (started_at, started) = (self.clock.now(), self.clock.monotonic());
+        let opened = match self.open_journal(tenant, installation, claimed).await {
+            Ok(opened) => opened,
+            Err(failure) => return self.failed_to_open(claimed, installation, failure),
+        };
+        let (journal, version) = opened;
+        let guest = match self.plugins.guest(&version.row.name, &version.row.version).await {
+            Ok(guest) => guest,
+            Err(error) => {
+                let failure = Failure::new(ReasonClass::PluginBug, "not_loadable", error.to_string());
+                return self.failed_to_open(claimed, installation, failure);
+            }
+        };
+        let record = journal.record();
+        let clock = VirtualClock::starting_at(record.started_at_ms);
+        let seed = record.seed;
+        let context = self.context(tenant, installation, claimed, record);
+        let calls = RunCalls::new(self.clone(), tenant.clone(), installation.clone(), version.clone(), claimed.clone(), journal, clock.clone());
+        let call = Call {
+            context,
+            limits: Limits::resolve(&version.manifest.limits),
+            seed,
+            clock,
+            host: Box::new(calls),
+            plugin: PluginLabel { name: version.row.name.clone(), version: version.row.version.clone() },
+        };
+        let ended = self.call_guest(&guest, call, claimed).await;
+        let mut end = self.judge_run(tenant, installation, &version, claimed, ended, started_at);
+        if let Some(attempt) = &mut end.attempt {
+            attempt.duration_us = u64::try_from((self.clock.monotonic() - started).as_micros()).unwrap_or(u64::MAX);
+        }
+        end
+    }
+
+    async fn call_guest(
+        &self,
+        guest: &Arc<crate::plugin::guest::Guest>,
+        call: Call,
+        claimed: &Claimed,
+    ) -> Ended<Left> {
+        let event = &claimed.event;
+        let field = |name: &str| {
+            let data: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
+            data.get(name).and_then(serde_json::Value::as_str).map(str::to_owned)
+        };
+        let plain = |output: crate::plugin::model::Output| Left { events: output.events, poll: None };
+        match event.event_type.as_str() {
+            private::POLL_DUE => {
+                let (schedule, cursor) = (field("schedule").unwrap_or_default(), field("cursor"));
+                let ended = self.sandbox.poll(guest, schedule, cursor, call).await;
+                map(ended, |mut output: PollOutput| Left { events: std::mem::take(&mut output.events), poll: Some(output) })
+            }
+            private::INSTALL => map(self.sandbox.install(guest, call).await, plain),
+            private::UNINSTALL => map(self.sandbox.uninstall(guest, call).await, plain),
+            private::UPGRADE => {
+                let from = field("from_version").unwrap_or_default();
+                map(self.sandbox.upgrade(guest, from, call).await, plain)
+            }
+            _ => map(self.sandbox.handle(guest, handled(claimed), call).await, plain),
+        }
+    }
+
+    /// Opens the stored record or begins one, and finds the version that it runs on.
+    async fn open_journal(
+        &self,
+        tenant: &TenantView,
+        installation: &InstallationView,
+        claimed: &Claimed,
+    ) -> Result<(Journal, Arc<PluginVersion>), Failure> {
+        let current = installation.version.clone();
+        let fresh = |version: &PluginVersion| {
+            Journal::begin(Record {
+                started_at_ms: millis(self.clock.now()),
+                seed: self.ids.random(),
+                version: version.row.version.clone(),
+                config: installation.row.config.clone(),
+                sources: self.sources(installation),
+                traceparent: claimed.event.traceparent.to_string(),
+                entries: Vec::new(),
+            })
+        };
+        let none = || Failure::new(ReasonClass::Config, "no_version", "the plugin has no version to run");
+        if !claimed.journalled {
+            let version = current.ok_or_else(none)?;
+            return Ok((fresh(&version), version));
+        }
+        let Some(mut journal) = self.stored_journal(tenant, claimed).await? else {
+            let version = current.ok_or_else(none)?;
+            return Ok((fresh(&version), version));
+        };
+        if claimed.replayed {
+            let version = current.ok_or_else(none)?;
+            journal.move_to(&version.row.version, &installation.row.config);
+            return Ok((journal, version));
+        }
+        let wanted = journal.record().version.clone();
+        let view = self.directory.view();
+        let version = view.version(&installation.row.plugin, &wanted).cloned().ok_or_else(|| {
+            let text = format!("the journal belongs to version {wanted}, which is gone: replay on the current version");
+            Failure::new(ReasonClass::Config, "version_gone", text)
+        })?;
+        Ok((journal, version))
+    }
+
+    async fn stored_journal(&self, tenant: &TenantView, claimed: &Claimed) -> Result<Option<Journal>, Failure> {
+        let broken = |text: String| Failure::new(ReasonClass::PluginBug, "journal_unreadable", text);
+        let sealed = match self.store.journal(&tenant.row.id, claimed.delivery).await {
+            Ok(Some(sealed)) => sealed,
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(Failure::new(ReasonClass::ProviderDown, "database", error.to_string())),
+        };
+        let row = claimed.delivery.to_string();
+        let plain = self
+            .vault
+            .open(&tenant.key, journal_place(tenant.row.id.as_str(), &row), &sealed)
+            .map_err(|error| broken(error.to_string()))?;
+        let record = serde_json::from_slice(&plain).map_err(|error| broken(error.to_string()))?;
+        Ok(Journal::reopen(record))
+    }
+
+    fn context(
+        &self,
+        tenant: &TenantView,
+        installation: &InstallationView,
+        claimed: &Claimed,
+        record: &Record,
+    ) -> CallContext {
+        CallContext {
+            tenant_id: tenant.row.id.to_string(),
+            installation_id: format!("{}/{}", tenant.row.id, installation.row.plugin),
+            correlation_id: claimed.event.correlation_id.to_string(),
+            traceparent: record.traceparent.clone(),
+            reference: claimed.delivery.to_string(),
+            time_ms: record.started_at_ms,
+            sources: record.sources.clone(),
+            config: record.config.clone(),
+        }
+    }
+
+    /// The public addresses of an installation.
+    #[must_use]
+    pub fn sources(&self, installation: &InstallationView) -> Vec<SourceRef> {
+        let url = |id: &str| format!("{}/in/{id}", self.public_url);
+        let sources = installation.row.sources.iter();
+        sources.map(|row| SourceRef { id: row.id.clone(), name: row.name.clone(), url: url(&row.id) }).collect()
+    }
+
+    fn failed_to_open(&self, claimed: &Claimed, installation: &InstallationView, failure: Failure) -> AttemptEnd {
+        let outcome = self.try_again(claimed, installation, failure.clone(), None);
+        let attempt = self.attempt_row(claimed, Some(failure), None, None);
+        AttemptEnd::plain(outcome, Some(attempt))
+    }
+
+    fn attempt_row(
+        &self,
+        claimed: &Claimed,
+        failure: Option<Failure>,
+        version: Option<&PluginVersion>,
+        detail: Option<String>,
+    ) -> AttemptRow {
+        let _ = claimed;
+        AttemptRow {
+            started_at: self.clock.now(),
+            duration_us: 0,
+            failure,
+            status: None,
+            plugin_version: version.map(|version| version.row.version.clone()),
+            detail,
+        }
+    }
+
+    /// Waiting by the retry table, or dead when it ends.
+    fn try_again(
+        &self,
+        claimed: &Claimed,
+        installation: &InstallationView,
+        failure: Failure,
+        after: Option<Duration>,
+    ) -> Outcome {
+        let table = retry_table(installation.row.retry_schedule.as_deref(), RetryTable::Plugin);
+        match retry::next_delay(&table, claimed.tries, after, self.time_factor, self.ids.fraction()) {
+            Some(delay) => Outcome::Waiting { run_at: self.clock.now().after(delay), failure, burnt: true },
+            None => Outcome::Dead(failure),
+        }
+    }
+
+    fn judge_run(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        installation: &InstallationView,
+        version: &Arc<PluginVersion>,
+        claimed: &Claimed,
+        ended: Ended<Left>,
+        started_at: Timestamp,
+    ) -> AttemptEnd {
+        let sentence = ended.failure();
+        let Ended { result, host, usage, stderr, .. } = ended;
+        let Ok(calls) = host.into_any().downcast::<RunCalls>() else {
+            let failure = Failure::new(ReasonClass::PluginBug, "host_fault", "the run lost its host");
+            return AttemptEnd::plain(Outcome::Dead(failure), None);
+        };
+        let mut calls = *calls;
+        let result = match result {
+            Ok(left) => match calls.journal.finish() {
+                Ok(()) => Ok(left),
+                Err(mismatch) => Err(CallEnd::Stopped(crate::plugin::host_calls::Stop::new(RunStop::Mismatch(mismatch)))),
+            },
+            Err(end) => Err(end),
+        };
+        let trapped = matches!(result, Err(CallEnd::Trap { .. } | CallEnd::Limit { .. } | CallEnd::Malformed { .. }));
+        let traps = self.traps.note(&tenant.row.id, &version.row.name, &version.row.version, trapped);
+        let mut end = match result {
+            Ok(left) => match emit::prepare(self, tenant, installation, version, claimed, left.events) {
+                Ok(emitted) => self.succeeded(installation, version, claimed, left.poll, emitted, &mut calls),
+                Err(failure) => AttemptEnd::plain(Outcome::Dead(failure), None),
+            },
+            Err(end) => self.failed(installation, claimed, end, sentence.as_deref().unwrap_or_default(), &mut calls),
+        };
+        if traps >= super::traps::BROKEN_AFTER {
+            end.effects.push(Effect::VersionBroken(version.row.name.clone(), version.row.version.clone()));
+        }
+        self.lifecycle_ended(claimed, &mut end);
+        self.poll_ended(version, claimed, &mut end);
+        let failure = match &end.outcome {
+            Outcome::Delivered => None,
+            Outcome::Waiting { failure, .. } | Outcome::Dead(failure) => Some(failure.clone()),
+            Outcome::Released { failure } => failure.clone(),
+        };
+        let settles_silently = matches!(&end.outcome, Outcome::Released { failure: None });
+        if !settles_silently {
+            let detail = json!({
+                "usage": { "cpu_ms": usage.cpu_ms, "wall_ms": usage.wall_ms, "peak_memory_bytes": usage.peak_memory_bytes,
+                    "http_calls": usage.http_calls, "kv_operations": usage.kv_operations },
+                "calls": calls.summary(),
+                "log": calls.log_lines(),
+                "stderr": stderr,
+                "emitted": end.emitted.iter().map(|event| json!({"id": event.event().id, "type": event.event().event_type})).collect::<Vec<_>>(),
+            });
+            let mut row = self.attempt_row(claimed, failure, Some(version), Some(detail.to_string()));
+            row.started_at = started_at;
+            end.attempt = Some(row);
+        }
+        end.plugin = Some(installation.row.plugin.clone());
+        end.journal = self.journal_change(tenant, claimed, &calls);
+        end
+    }
+
+    fn journal_change(&self, tenant: &TenantView, claimed: &Claimed, calls: &RunCalls) -> JournalChange {
+        if !calls.journal.has_effects() {
+            return if claimed.journalled { JournalChange::Clear } else { JournalChange::Keep };
+        }
+        match calls.sealed_journal(&tenant.key) {
+            Ok(sealed) => JournalChange::Put(sealed),
+            Err(error) => {
+                // What the last intent committed stays: the run is served less, but never wrongly.
+                tracing::error!(%error, delivery.id = %claimed.delivery, "a journal could not be sealed");
+                JournalChange::Keep
+            }
+        }
+    }
+
+    fn succeeded(
+        &self,
+        installation: &InstallationView,
+        version: &PluginVersion,
+        claimed: &Claimed,
+        poll: Option<PollOutput>,
+        emitted: Vec<crate::accept::Prepared>,
+        calls: &mut RunCalls,
+    ) -> AttemptEnd {
+        let _ = installation;
+        let mut end = AttemptEnd::plain(Outcome::Delivered, None);
+        end.emitted = emitted;
+        end.kv = calls.take_staged();
+        if let Some(output) = poll {
+            let schedule = schedule_of(claimed);
+            let now = self.clock.now();
+            let regular = crate::schedule::next_due(&version.manifest, &schedule, now, self.time_factor);
+            let sooner = output.next_in_ms.map(|ms| now.after(self.time_factor.scale(Duration::from_millis(ms.max(1000)))));
+            let due_at = if output.has_more { Some(now) } else { [regular, sooner].into_iter().flatten().min() };
+            end.poll = Some(PollSettled { schedule, cursor: Some(output.cursor), due_at, succeeded_at: Some(now) });
+        }
+        end
+    }
+
+    /// A poll that died must not stop its schedule.
+    fn poll_ended(&self, version: &PluginVersion, claimed: &Claimed, end: &mut AttemptEnd) {
+        let died = matches!(end.outcome, Outcome::Dead(_));
+        if died && claimed.event.event_type.as_str() == private::POLL_DUE {
+            let schedule = schedule_of(claimed);
+            let due_at = crate::schedule::next_due(&version.manifest, &schedule, self.clock.now(), self.time_factor);
+            end.poll = Some(PollSettled { schedule, cursor: None, due_at, succeeded_at: None });
+        }
+    }
+
+    fn lifecycle_ended(&self, claimed: &Claimed, end: &mut AttemptEnd) {
+        let plugin = match &claimed.lane.target {
+            crate::event::Target::Plugin(name) => name.to_string(),
+            crate::event::Target::Endpoint(_) | crate::event::Target::Unrouted => return,
+        };
+        let result = match &end.outcome {
+            Outcome::Delivered => Ok(()),
+            Outcome::Dead(failure) => Err(failure.message.clone()),
+            Outcome::Waiting { .. } | Outcome::Released { .. } => return,
+        };
+        match claimed.event.event_type.as_str() {
+            private::INSTALL => end.effects.push(Effect::InstallationState(plugin, result)),
+            // After its retry table the removal goes on without it.
+            private::UNINSTALL => end.effects.push(Effect::InstallationRemoved(plugin)),
+            _ => {}
+        }
+    }
+
+    fn failed(
+        &self,
+        installation: &InstallationView,
+        claimed: &Claimed,
+        end: CallEnd,
+        sentence: &str,
+        calls: &mut RunCalls,
+    ) -> AttemptEnd {
+        let code = end.code().to_owned();
+        let mut settled = match end {
+            CallEnd::Error(error) => self.disposed(installation, claimed, error),
+            CallEnd::Stopped(stop) => match stop.0.downcast_ref::<RunStop>() {
+                Some(RunStop::Mismatch(mismatch)) => {
+                    let failure = Failure::new(ReasonClass::PluginBug, "journal_mismatch", mismatch.to_string());
+                    AttemptEnd::plain(Outcome::Dead(failure), None)
+                }
+                Some(RunStop::LostSwap | RunStop::LostLease) => AttemptEnd::plain(Outcome::Released { failure: None }, None),
+                Some(RunStop::Store(_)) | None => {
+                    let failure = Failure::new(ReasonClass::ProviderDown, "database", sentence);
+                    AttemptEnd::plain(self.try_again(claimed, installation, failure, None), None)
+                }
+            },
+            CallEnd::HostFault(_) => {
+                let failure = Failure::new(ReasonClass::PluginBug, "host_fault", sentence);
+                AttemptEnd::plain(self.try_again(claimed, installation, failure, None), None)
+            }
+            CallEnd::Trap { .. } | CallEnd::Limit { .. } | CallEnd::Malformed { .. } | CallEnd::MissingExport(_) => {
+                let failure = Failure::new(ReasonClass::PluginBug, code, sentence);
+                AttemptEnd::plain(self.try_again(claimed, installation, failure, None), None)
+            }
+        };
+        if let Some((connection, text)) = calls.needs_login() {
+            // The connection's own state says it, whatever the plugin made of the error.
+            let failure = Failure::new(ReasonClass::Auth, "needs_login", text.clone());
+            settled.outcome = Outcome::Released { failure: Some(failure) };
+            settled.effects.push(Effect::ConnectionNeedsLogin(connection, text));
+        }
+        settled
+    }
+
+    /// Carries out the disposition that a plugin returned.
+    fn disposed(&self, installation: &InstallationView, claimed: &Claimed, error: PluginError) -> AttemptEnd {
+        let failure = failure_of(&error);
+        let outcome = match error {
+            PluginError::Reject(_) => Outcome::Dead(failure),
+            PluginError::Retry { after_ms, .. } => {
+                self.try_again(claimed, installation, failure, after_ms.map(Duration::from_millis))
+            }
+            PluginError::Other(_) => self.try_again(claimed, installation, failure, None),
+            PluginError::NeedsAttention(_) => {
+                let mut end = AttemptEnd::plain(Outcome::Released { failure: Some(failure.clone()) }, None);
+                end.effects.push(Effect::InstallationBlocked(installation.row.plugin.clone(), failure));
+                return end;
+            }
+        };
+        AttemptEnd::plain(outcome, None)
+    }
+}
+
+/// A plugin's error as it is stored: its own class counts as `plugin_bug` only where it names none of ours.
+#[must_use]
+pub fn failure_of(error: &PluginError) -> Failure {
+    let detail = error.detail();
+    let reason = detail.reason.as_str().parse().unwrap_or(ReasonClass::ProviderDown);
+    Failure::new(reason, detail.code.clone(), detail.message.clone())
+}
+
+/// The place of a delivery's journal in the vault's associated data.
+#[must_use]
+pub const fn journal_place<'a>(tenant: &'a str, delivery: &'a str) -> Place<'a> {
+    Place { tenant, table: "journal", row: delivery.as_bytes(), column: "record" }
+}
+
+fn schedule_of(claimed: &Claimed) -> String {
+    let data: serde_json::Value = serde_json::from_str(&claimed.event.data).unwrap_or_default();
+    data.get("schedule").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn handled(claimed: &Claimed) -> HandledEvent {
+    let event = &claimed.event;
+    HandledEvent {
+        id: event.id.to_string(),
+        type_: event.event_type.to_string(),
+        source: event.source.to_string(),
+        subject: event.subject.clone(),
+        time_ms: millis(event.time),
+        ordering_key: event.ordering_key.clone(),
+        data: event.data.to_string(),
+        extensions: event.extensions.clone(),
+    }
+}
+
+fn map<T, U>(ended: Ended<T>, take: impl FnOnce(T) -> U) -> Ended<U> {
+    let Ended { result, host, usage, stderr, plugin } = ended;
+    Ended { result: result.map(take), host, usage, stderr, plugin }
+}
+
+/// The store failed under a run.
+impl From<StoreError> for RunStop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}

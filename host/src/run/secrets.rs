@@ -1,0 +1,114 @@
+//! Secrets by `<slot>.<field>`, for `crypto` and for templates: bound like connections, never given to a guest.
+
+use secrecy::SecretString;
+
+use crate::{
+    clock::Timestamp,
+    connection::verify::{self, KeyEncoding, MacAlgorithm},
+    directory::view::{ConnectionView, InstallationView, TenantView},
+    plugin::model::{CryptoError, KeyEncoding as SpecEncoding, Mac, SecretKind},
+};
+
+/// The connection bound to a slot. For a request to a source the binding `<slot>@<source name>` comes first.
+#[must_use]
+pub fn bound<'a>(
+    tenant: &'a TenantView,
+    installation: &InstallationView,
+    source: Option<&str>,
+    slot: &str,
+) -> Option<&'a ConnectionView> {
+    let bindings = &installation.row.connections;
+    let of_source = source.and_then(|source| bindings.get(&format!("{slot}@{source}")));
+    let key = of_source.or_else(|| bindings.get(slot))?;
+    tenant.connections.get(key).map(AsRef::as_ref)
+}
+
+/// Every value of `<slot>.<field>` that is valid now, newest first.
+#[must_use]
+pub fn values(
+    tenant: &TenantView,
+    installation: &InstallationView,
+    source: Option<&str>,
+    name: &str,
+    now: Timestamp,
+) -> Vec<SecretString> {
+    let Some((slot, field)) = name.split_once('.') else { return Vec::new() };
+    let Some(connection) = bound(tenant, installation, source, slot) else { return Vec::new() };
+    connection
+        .secrets
+        .iter()
+        .filter(|(_, until)| until.is_none_or(|until| until > now))
+        .filter_map(|(credential, _)| credential.field(field))
+        .collect()
+}
+
+/// `crypto.verify-mac`.
+///
+/// # Errors
+/// `NoSuchSecret` where the manifest has no such slot or nothing usable is bound.
+#[expect(clippy::too_many_arguments, reason = "the arguments of the import, and where its secret is looked up")]
+pub fn verify_mac(
+    tenant: &TenantView,
+    installation: &InstallationView,
+    source: Option<&str>,
+    name: &str,
+    algorithm: Mac,
+    data: &[u8],
+    tag: &[u8],
+    now: Timestamp,
+) -> Result<bool, CryptoError> {
+    let encoding = encoding(installation, name)?;
+    let texts = values(tenant, installation, source, name, now);
+    let keys: Vec<_> = texts.iter().filter_map(|text| verify::decode_key(encoding, text)).collect();
+    if keys.is_empty() {
+        return Err(CryptoError::NoSuchSecret);
+    }
+    let algorithm = match algorithm {
+        Mac::HmacSha1 => MacAlgorithm::HmacSha1,
+        Mac::HmacSha256 => MacAlgorithm::HmacSha256,
+        Mac::HmacSha512 => MacAlgorithm::HmacSha512,
+    };
+    Ok(verify::verify_mac(algorithm, &keys, data, tag))
+}
+
+/// `crypto.verify-token`.
+///
+/// # Errors
+/// As [`verify_mac`].
+pub fn verify_token(
+    tenant: &TenantView,
+    installation: &InstallationView,
+    source: Option<&str>,
+    name: &str,
+    token: &str,
+    now: Timestamp,
+) -> Result<bool, CryptoError> {
+    encoding(installation, name)?;
+    let texts = values(tenant, installation, source, name, now);
+    if texts.is_empty() {
+        return Err(CryptoError::NoSuchSecret);
+    }
+    Ok(verify::verify_token(&texts, token))
+}
+
+/// `crypto.verify-jwt` needs fetched key sets, which no bundled plugin asks for yet.
+#[must_use]
+pub fn jwt_not_offered() -> CryptoError {
+    CryptoError::Other("this host does not verify tokens against fetched key sets".to_owned())
+}
+
+/// How the text of a secret becomes bytes: as its slot says; a connection's fields are text.
+fn encoding(installation: &InstallationView, name: &str) -> Result<KeyEncoding, CryptoError> {
+    let slot = name.split_once('.').map(|(slot, _)| slot).ok_or(CryptoError::NoSuchSecret)?;
+    let manifest = &installation.version.as_ref().ok_or(CryptoError::NoSuchSecret)?.manifest;
+    if let Some(spec) = manifest.secrets.iter().find(|spec| spec.name == slot) {
+        return match &spec.kind {
+            SecretKind::MacKey(SpecEncoding::Hex) => Ok(KeyEncoding::Hex),
+            SecretKind::MacKey(SpecEncoding::Base64) => Ok(KeyEncoding::Base64),
+            SecretKind::MacKey(SpecEncoding::Text) | SecretKind::Token | SecretKind::Generated => Ok(KeyEncoding::Text),
+            SecretKind::Jwt { .. } | SecretKind::Other(_) => Err(CryptoError::WrongKind),
+        };
+    }
+    let named = manifest.connections.iter().any(|spec| spec.name == slot);
+    if named { Ok(KeyEncoding::Text) } else { Err(CryptoError::NoSuchSecret) }
+}

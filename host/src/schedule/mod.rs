@@ -1,0 +1,177 @@
+//! Schedules: making polls due, trying parked requests again, expiry and pruning.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::{TimeFactor, Timestamp},
+    event::{Event, Urgency},
+    hub::Hub,
+    plugin::model::{Manifest, Trigger},
+    run::run::private,
+    store::ledger::{Accept, PollDue},
+};
+
+/// When parked requests are judged again without any other cause.
+const PARKED_EVERY: Duration = Duration::from_secs(300);
+
+/// How often expiry and pruning look.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// At most so many rows in one transaction of a sweep.
+const SWEEP_ROWS: u32 = 500;
+
+/// When a schedule is due again after a start at `now`; none if the manifest has no such schedule.
+#[must_use]
+pub fn next_due(manifest: &Manifest, schedule: &str, now: Timestamp, factor: TimeFactor) -> Option<Timestamp> {
+    let spec = manifest.schedules.iter().find(|spec| spec.name == schedule)?;
+    match &spec.trigger {
+        Trigger::Every(ms) => Some(now.after(factor.scale(Duration::from_millis(*ms)))),
+        Trigger::Cron { expression, time_zone } => next_cron(expression, time_zone.as_deref(), now),
+    }
+}
+
+/// The next time of a five-field cron expression in a zone, by default UTC.
+#[must_use]
+pub fn next_cron(expression: &str, time_zone: Option<&str>, now: Timestamp) -> Option<Timestamp> {
+    let cron: croner::Cron = expression.parse().ok()?;
+    let zone = jiff::tz::TimeZone::get(time_zone.unwrap_or("UTC")).ok()?;
+    let local = jiff::Timestamp::from_millisecond(now.0).ok()?.to_zoned(zone);
+    let next = cron.find_next_occurrence(&local, false).ok()?;
+    Some(Timestamp(next.timestamp().as_millisecond()))
+}
+
+impl Hub {
+    /// Makes polls due at their times, until `stop`.
+    pub async fn run_schedules(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            let wait = match self.make_polls_due().await {
+                Ok(wait) => wait.min(Duration::from_secs(5)),
+                Err(error) => {
+                    tracing::warn!(%error, "schedules could not be read; they are read again");
+                    Duration::from_secs(1)
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.polls_moved.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn make_polls_due(self: &Arc<Self>) -> Result<Duration, crate::store::StoreError> {
+        let now = self.clock.now();
+        for due in self.store.polls_due(now, 256).await? {
+            self.start_poll(due).await?;
+        }
+        let next = self.store.next_poll().await?;
+        Ok(next.map_or(Duration::from_secs(5), |at| at.since(self.clock.now())))
+    }
+
+    async fn start_poll(self: &Arc<Self>, due: PollDue) -> Result<(), crate::store::StoreError> {
+        let view = self.directory.view();
+        let Some(tenant) = view.tenants.get(&due.name.tenant) else { return Ok(()) };
+        let data = json!({"schedule": due.name.schedule, "cursor": due.cursor});
+        let event = self.private_event(&due.name.tenant, &due.name.plugin, private::POLL_DUE, &data);
+        let prepared = self.prepare(tenant, event, &data, None, None);
+        let accept = Accept { events: vec![prepared.to_new_event()], polls_started: vec![due.name], ..Accept::default() };
+        let accepted = self.store.accept(accept).await?;
+        self.emitted_stored(vec![prepared], accepted);
+        Ok(())
+    }
+
+    /// An event that only one installation sees, made by the host.
+    #[must_use]
+    pub fn private_event(
+        &self,
+        tenant: &crate::event::TenantId,
+        plugin: &str,
+        event_type: &'static str,
+        data: &serde_json::Value,
+    ) -> Event {
+        let (key, now) = (self.ids.next(), self.clock.now());
+        Event {
+            key,
+            id: key.with_prefix("evt").into(),
+            tenant: tenant.clone(),
+            event_type: event_type.parse().unwrap_or_else(|_| unreachable!("{event_type} is a type")),
+            source: "switchyard:host".into(),
+            subject: None,
+            time: now,
+            accepted_at: now,
+            ordering_key: None,
+            correlation_id: key.to_string().into(),
+            traceparent: crate::observe::trace::new_traceparent(&self.ids).into(),
+            cause: None,
+            request: None,
+            hop: 0,
+            urgency: Urgency::Normal,
+            expires_at: None,
+            private_to: Some(plugin.to_owned()),
+            extensions: None,
+            data: data.to_string().into(),
+        }
+    }
+
+    /// Makes a lifecycle call due: `install`, `upgrade` or `uninstall`, as a delivery with retries and dead letters.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn call_lifecycle(
+        self: &Arc<Self>,
+        tenant: &crate::event::TenantId,
+        plugin: &str,
+        event_type: &'static str,
+        data: &serde_json::Value,
+    ) -> Result<(), crate::store::StoreError> {
+        let view = self.directory.view();
+        let Some(view) = view.tenants.get(tenant) else { return Ok(()) };
+        let event = self.private_event(tenant, plugin, event_type, data);
+        let prepared = self.prepare(view, event, data, None, None);
+        let accept = Accept { events: vec![prepared.to_new_event()], ..Accept::default() };
+        let accepted = self.store.accept(accept).await?;
+        self.emitted_stored(vec![prepared], accepted);
+        Ok(())
+    }
+
+    /// Judges parked requests again when something changed, and every five minutes, until `stop`.
+    pub async fn run_parked(self: Arc<Self>, stop: CancellationToken) {
+        let every = self.time_factor.scale(PARKED_EVERY);
+        loop {
+            if let Err(error) = self.judge_parked().await {
+                tracing::warn!(%error, "parked requests could not be judged; they stay parked");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.parked_moved.notified() => {}
+                () = tokio::time::sleep(every) => {}
+            }
+        }
+    }
+
+    /// Expires and prunes, a bounded part at a time, until `stop`.
+    pub async fn run_sweeps(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            if let Err(error) = self.sweep().await {
+                tracing::warn!(%error, "a sweep failed; the next one goes on");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+            }
+        }
+    }
+
+    async fn sweep(&self) -> Result<(), crate::store::StoreError> {
+        let now = self.clock.now();
+        while self.store.expire(now, SWEEP_ROWS).await?.len() >= SWEEP_ROWS as usize {}
+        let retention = &self.settings.retention;
+        let before = |age: Duration| Timestamp(now.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+        let (events, dedupe) = (before(retention.events), before(retention.dedupe));
+        while self.store.prune(events, dedupe, SWEEP_ROWS).await? >= u64::from(SWEEP_ROWS) {}
+        Ok(())
+    }
+}
