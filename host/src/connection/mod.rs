@@ -1,0 +1,22 @@
+//! Connections: a tenant's credentials at providers, how they are kept, and how calls made with them are judged.
+
+/// Secrets at rest: a data key per tenant, wrapped by a master key.
+pub mod vault;
+
+/// What a connection's `secret` holds, per kind, and how it is put on a request.
+pub mod credential;
+
+/// Checks that a plugin asks for against secrets it cannot read.
+pub mod verify;
+
+/// What a plugin may write into a request: path and headers.
+pub mod guard;
+
+/// `{{secret:<slot>.<field>}}` in requests, and masking in what comes back.
+pub mod template;
+
+/// How fast a connection may be used, and when to leave the provider alone.
+pub mod breaker;
+
+/// What an answer to a provider call means: for the journal and for the plugin.
+pub mod call;
