@@ -1,0 +1,425 @@
+//! Connections: a tenant's credentials at providers. Secrets go in and never come out.
+
+use axum::{
+    Json as Out,
+    extract::{Path, State},
+    http::StatusCode,
+    response::IntoResponse,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::{
+    Api, Changing as _,
+    auth::{In, Manage, Need as _, Read},
+    body::{Json, Params},
+    paging::{PageParams, Paged, paged_by_name},
+    problem::{Answer, Code, Problem},
+    routes::{Routes, doc},
+    tenants::checked_name,
+};
+use crate::{
+    clock::Timestamp,
+    connection::credential::{ConnectionKind, Credential, CredentialError},
+    directory::{
+        places,
+        view::{ConnectionView, TenantView},
+    },
+    event::Target,
+    id::Key,
+    store::registry::{ConnectionRow, SealedSecret},
+};
+
+const TAG: &str = "connections";
+/// Old secrets that still prove signatures, beside the current one.
+const MAX_OLD_SECRETS: usize = 10;
+const DEFAULT_OVERLAP_S: u64 = 86_400;
+const MAX_OVERLAP_S: u64 = 30 * 86_400;
+
+pub(super) fn routes(routes: Routes) -> Routes {
+    let (all, one) = ("/v1/tenants/{tenant}/connections", "/v1/tenants/{tenant}/connections/{id}");
+    routes
+        .post(
+            all,
+            doc(TAG, Manage::SCOPE, "Make a connection").body::<NewConnection>().answers::<Connection>(201, "Made."),
+            create,
+        )
+        .get(
+            all,
+            doc(TAG, Read::SCOPE, "List connections").query::<PageParams>().answers::<Paged<Connection>>(200, "A page."),
+            list,
+        )
+        .get(one, doc(TAG, Read::SCOPE, "Read a connection").answers::<Connection>(200, "The connection."), read)
+        .patch(
+            one,
+            doc(TAG, Manage::SCOPE, "Change name, account or base URL; fields left out stay")
+                .body::<ConnectionChange>()
+                .answers::<Connection>(200, "Changed."),
+            change,
+        )
+        .delete(one, doc(TAG, Manage::SCOPE, "Remove a connection that nothing uses").answers_as(204, "Removed.", None), delete)
+        .post(
+            "/v1/tenants/{tenant}/connections/{id}/rotate",
+            doc(TAG, Manage::SCOPE, "Give a new secret; the old one still proves signatures during the overlap")
+                .body::<Rotation>()
+                .answers::<Connection>(200, "Rotated."),
+            rotate,
+        )
+        .post(
+            "/v1/tenants/{tenant}/connections/{id}/test",
+            doc(TAG, Manage::SCOPE, "Say what can be checked without calling the provider").answers::<Checks>(200, "The checks."),
+            test,
+        )
+}
+
+/// A connection to make.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewConnection {
+    /// The provider's name: `billy`.
+    provider: String,
+    /// For people, unique in the tenant.
+    name: String,
+    /// `header`, `basic`, `bearer`, `hmac` or `generated`.
+    kind: String,
+    /// The account at the provider, unique with the provider.
+    account: Option<String>,
+    /// Instead of the base URL in the plugin's manifest.
+    base_url: Option<String>,
+    /// header `{name,value}`, basic `{username,password}`, bearer `{token}`, hmac `{secret}`, generated `{}`.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    secret: Value,
+}
+
+/// Changes of a connection.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ConnectionChange {
+    name: Option<String>,
+    account: Option<String>,
+    base_url: Option<String>,
+}
+
+/// A new secret.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Rotation {
+    /// As when the connection was made; kind `generated` makes its own.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    secret: Value,
+    /// Seconds for which the old secret still proves signatures; a day without it, 0 ends it at once.
+    overlap_s: Option<u64>,
+}
+
+/// A connection. Its secret is never shown.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Connection {
+    id: String,
+    provider: String,
+    name: String,
+    kind: String,
+    account: Option<String>,
+    base_url: Option<String>,
+    /// `ok` or `needs_login`.
+    state: &'static str,
+    /// Why it needs a person.
+    reason: Option<String>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    needs_login_since: Option<Timestamp>,
+    /// When each old secret stops proving signatures.
+    #[schema(value_type = Vec<String>)]
+    old_secrets_until: Vec<Timestamp>,
+    /// Installations that use it: `plugin/slot`.
+    used_by: Vec<String>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    updated_at: Timestamp,
+}
+
+/// What was checked.
+#[derive(Serialize, ToSchema)]
+struct Checks {
+    /// Whether every check passed.
+    ok: bool,
+    checks: Vec<Check>,
+}
+
+/// One check.
+#[derive(Serialize, ToSchema)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    message: String,
+}
+
+fn shown(tenant: &TenantView, row: &ConnectionRow) -> Connection {
+    let uses = tenant.installations.values().flat_map(|installation| {
+        let slots = installation.row.connections.iter().filter(|(_, key)| **key == row.key);
+        slots.map(|(slot, _)| format!("{}/{slot}", installation.row.plugin))
+    });
+    Connection {
+        id: row.key.with_prefix("con"),
+        provider: row.provider.clone(),
+        name: row.name.clone(),
+        kind: row.kind.clone(),
+        account: row.account.clone(),
+        base_url: row.base_url.clone(),
+        state: if row.needs_login.is_some() { "needs_login" } else { "ok" },
+        reason: row.needs_login.as_ref().map(|(text, _)| text.clone()),
+        needs_login_since: row.needs_login.as_ref().map(|(_, since)| *since),
+        old_secrets_until: row.secrets.iter().filter_map(|secret| secret.expires_at).collect(),
+        used_by: uses.collect(),
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    }
+}
+
+fn audited(row: &ConnectionRow) -> Value {
+    json!({"provider": row.provider, "name": row.name, "kind": row.kind, "base_url": row.base_url, "secrets": row.secrets.len()})
+}
+
+fn found<'a>(tenant: &'a TenantView, id: &str) -> Answer<&'a ConnectionView> {
+    let view = Key::parse("con", id).and_then(|key| tenant.connections.get(&key));
+    view.map(|view| &**view).ok_or_else(|| Problem::not_found("connection"))
+}
+
+fn refused(error: &CredentialError) -> Problem {
+    Problem::field(error.field.as_str(), error.problem)
+}
+
+fn kind_of(text: &str) -> Answer<ConnectionKind> {
+    let kind = text.parse::<ConnectionKind>().map_err(|error| refused(&error))?;
+    match kind {
+        ConnectionKind::Oauth2 | ConnectionKind::GoogleServiceAccount => Err(Problem::not_offered(
+            "kind",
+            format!("{kind} is not offered yet; use header, basic, bearer, hmac or generated"),
+        )),
+        ConnectionKind::Header
+        | ConnectionKind::Basic
+        | ConnectionKind::Bearer
+        | ConnectionKind::Hmac
+        | ConnectionKind::Generated => Ok(kind),
+    }
+}
+
+/// Checks and seals a secret. The error never repeats a value.
+fn sealed(api: &Api, tenant: &TenantView, key: Key, kind: ConnectionKind, secret: &Value) -> Answer<SealedSecret> {
+    let credential = Credential::from_api(kind, secret, &api.hub.ids).map_err(|error| refused(&error))?;
+    let place = places::connection_secret(&tenant.row.id, &key);
+    let sealed = api.hub.vault.seal(&tenant.key, place, &credential.to_stored())?;
+    Ok(SealedSecret { sealed, expires_at: None })
+}
+
+fn checked_base_url(api: &Api, url: String) -> Answer<String> {
+    match api.hub.client.policy().check_url(&url) {
+        Ok(_) => Ok(url),
+        Err(error) => Err(Problem::field("base_url", error.to_string())),
+    }
+}
+
+fn checked_text(field: &str, text: String) -> Answer<String> {
+    if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
+        return Err(Problem::field(field, "must have 1 to 200 bytes and no control characters"));
+    }
+    Ok(text)
+}
+
+async fn create(State(api): State<Api>, within: In<Manage>, Json(new): Json<NewConnection>) -> Answer<impl IntoResponse> {
+    let kind = kind_of(&new.kind)?;
+    let (key, now) = (api.hub.ids.next(), api.hub.clock.now());
+    let row = ConnectionRow {
+        key,
+        tenant: within.id().clone(),
+        provider: checked_text("provider", new.provider)?,
+        name: checked_name(new.name)?,
+        kind: kind.as_str().to_owned(),
+        account: new.account.map(|account| checked_text("account", account)).transpose()?,
+        base_url: new.base_url.map(|url| checked_base_url(&api, url)).transpose()?,
+        secrets: vec![sealed(&api, &within.tenant, key, kind, &new.secret)?],
+        needs_login: None,
+        created_at: now,
+        updated_at: now,
+    };
+    let audit = api.audit(&within.caller, Some(within.id()), "connection.created", key.with_prefix("con"));
+    api.hub.store.create_connection(row.clone(), audit.from_to(None, Some(&audited(&row)))).await?;
+    api.tenant_changed(within.id()).await?;
+    Ok((StatusCode::CREATED, Out(shown(&within.tenant, &row))))
+}
+
+async fn list(State(_): State<Api>, within: In<Read>, Params(page): Params<PageParams>) -> Answer<Out<Paged<Connection>>> {
+    let tenant = &within.tenant;
+    let entries = tenant.connections.values().map(|view| (view.row.key.with_prefix("con"), shown(tenant, &view.row)));
+    paged_by_name(entries.collect(), &page).map(Out)
+}
+
+async fn read(within: In<Read>, Path((_, id)): Path<(String, String)>) -> Answer<Out<Connection>> {
+    Ok(Out(shown(&within.tenant, &found(&within.tenant, &id)?.row)))
+}
+
+async fn change(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Path((_, id)): Path<(String, String)>,
+    Json(change): Json<ConnectionChange>,
+) -> Answer<Out<Connection>> {
+    let mut row = found(&within.tenant, &id)?.row.clone();
+    if let Some(name) = change.name {
+        row.name = checked_name(name)?;
+    }
+    if let Some(account) = change.account {
+        row.account = Some(checked_text("account", account)?);
+    }
+    if let Some(url) = change.base_url {
+        row.base_url = Some(checked_base_url(&api, url)?);
+    }
+    update(&api, &within, row, "connection.changed").await.map(Out)
+}
+
+async fn rotate(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Path((_, id)): Path<(String, String)>,
+    Json(rotation): Json<Rotation>,
+) -> Answer<Out<Connection>> {
+    let mut row = found(&within.tenant, &id)?.row.clone();
+    let now = api.hub.clock.now();
+    let kind = kind_of(&row.kind)?;
+    let new = sealed(&api, &within.tenant, row.key, kind, &rotation.secret)?;
+    row.secrets = rotated(row.secrets, new, rotation.overlap_s, "overlap_s", MAX_OVERLAP_S, now)?;
+    row.updated_at = now;
+    update(&api, &within, row, "connection.rotated").await.map(Out)
+}
+
+/// The secrets after a rotation: the new one, then those that still overlap.
+pub(super) fn rotated(
+    secrets: Vec<SealedSecret>,
+    new: SealedSecret,
+    overlap_s: Option<u64>,
+    field: &str,
+    most: u64,
+    now: Timestamp,
+) -> Answer<Vec<SealedSecret>> {
+    let overlap = overlap_s.unwrap_or(DEFAULT_OVERLAP_S);
+    if overlap > most {
+        return Err(Problem::field(field, format!("must be 0 to {most} seconds")));
+    }
+    let end = now.after(std::time::Duration::from_secs(overlap));
+    let ending = secrets.into_iter().map(|secret| SealedSecret {
+        expires_at: Some(secret.expires_at.map_or(end, |known| known.min(end))),
+        ..secret
+    });
+    let old: Vec<_> = ending.filter(|secret| secret.expires_at.is_some_and(|until| until > now)).collect();
+    if old.len() > MAX_OLD_SECRETS {
+        let detail = format!("{MAX_OLD_SECRETS} old secrets still overlap; wait until one ends, or rotate with {field} 0");
+        return Err(Problem::new(Code::InvalidRequest, detail).with_error(field, "too many old secrets overlap"));
+    }
+    Ok(std::iter::once(new).chain(old).collect())
+}
+
+async fn update(api: &Api, within: &In<Manage>, row: ConnectionRow, action: &str) -> Answer<Connection> {
+    let before = found(&within.tenant, &row.key.with_prefix("con"))?;
+    let audit = api.audit(&within.caller, Some(within.id()), action, row.key.with_prefix("con"));
+    let audit = audit.from_to(Some(&audited(&before.row)), Some(&audited(&row)));
+    let key = row.key;
+    api.hub.store.update_connection(row, audit).await?;
+    api.tenant_changed(within.id()).await?;
+    // A new secret may be what held deliveries wait for.
+    let users = within.tenant.installations.values().filter(|view| view.row.connections.values().any(|bound| *bound == key));
+    api.wake_targets(within.id(), users.map(|view| Target::Plugin(view.row.plugin.as_str().into())));
+    let tenant = api.hub.directory.tenant(within.id()).ok_or_else(|| Problem::not_found("tenant"))?;
+    Ok(shown(&tenant, &found(&tenant, &key.with_prefix("con"))?.row))
+}
+
+async fn delete(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(String, String)>) -> Answer<StatusCode> {
+    let row = &found(&within.tenant, &id)?.row;
+    let audit = api.audit(&within.caller, Some(within.id()), "connection.deleted", id.as_str());
+    api.hub.store.delete_connection(within.id(), row.key, audit.from_to(Some(&audited(row)), None)).await?;
+    api.tenant_changed(within.id()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn test(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(String, String)>) -> Answer<Out<Checks>> {
+    let view = found(&within.tenant, &id)?;
+    let opened = !view.secrets.is_empty();
+    let mut checks = vec![Check {
+        name: "secret",
+        ok: opened,
+        message: if opened { "the secret opens".to_owned() } else { "no secret opens; rotate the connection".to_owned() },
+    }];
+    let urls = base_urls(&within.tenant, view);
+    for url in &urls {
+        let checked = match api.hub.client.policy().check_url(url) {
+            Ok(_) => (true, format!("{url} may be called; its address is judged at each call")),
+            Err(error) => (false, format!("{url}: {error}")),
+        };
+        checks.push(Check { name: "base_url", ok: checked.0, message: checked.1 });
+    }
+    let login = view.row.needs_login.as_ref();
+    checks.push(Check {
+        name: "provider",
+        ok: login.is_none(),
+        message: login.map_or_else(
+            || "the provider has not refused the credential; it is proven by the next call".to_owned(),
+            |(text, since)| format!("refused since {since}: {text}; rotate the connection"),
+        ),
+    });
+    Ok(Out(Checks { ok: checks.iter().all(|check| check.ok), checks }))
+}
+
+/// Where the connection is used to call: its own base URL, else those of the manifests that it is bound to.
+fn base_urls(tenant: &TenantView, view: &ConnectionView) -> Vec<String> {
+    if let Some(url) = &view.row.base_url {
+        return vec![url.clone()];
+    }
+    let mut urls = Vec::new();
+    for installation in tenant.installations.values() {
+        let Some(version) = &installation.version else { continue };
+        for (binding, key) in &installation.row.connections {
+            let slot = binding.split('@').next().unwrap_or_default();
+            let spec = version.manifest.connections.iter().find(|spec| spec.name == slot);
+            if let Some(spec) = spec.filter(|spec| *key == view.row.key && !urls.contains(&spec.base_url)) {
+                urls.push(spec.base_url.clone());
+            }
+        }
+    }
+    urls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(name: &str, until: Option<i64>) -> SealedSecret {
+        SealedSecret { sealed: name.as_bytes().to_vec(), expires_at: until.map(Timestamp) }
+    }
+
+    #[test]
+    fn the_old_secret_overlaps_and_ended_ones_go() {
+        let now = Timestamp(1_000_000);
+        let before = vec![secret("current", None), secret("old", Some(1_500_000)), secret("ended", Some(999_999))];
+        let after = rotated(before, secret("new", None), Some(3600), "overlap_s", MAX_OVERLAP_S, now).unwrap();
+        let expected = [secret("new", None), secret("current", Some(4_600_000)), secret("old", Some(1_500_000))];
+        assert_eq!(after, expected);
+    }
+
+    #[test]
+    fn an_overlap_of_zero_ends_the_old_secret_at_once() {
+        let after = rotated(vec![secret("current", None)], secret("new", None), Some(0), "overlap_s", 10, Timestamp(5)).unwrap();
+        assert_eq!(after, [secret("new", None)]);
+        assert!(rotated(Vec::new(), secret("new", None), Some(11), "overlap_s", 10, Timestamp(5)).is_err());
+    }
+
+    #[test]
+    fn at_most_ten_old_secrets_overlap() {
+        let mut secrets = vec![secret("s", None)];
+        for n in 0..MAX_OLD_SECRETS {
+            secrets = rotated(secrets, secret(&n.to_string(), None), None, "grace_s", MAX_OVERLAP_S, Timestamp(0)).unwrap();
+        }
+        assert_eq!(secrets.len(), 11);
+        assert!(rotated(secrets, secret("more", None), None, "grace_s", MAX_OVERLAP_S, Timestamp(0)).is_err());
+    }
+}
