@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use url::Url;
 
 use super::{Findings, names};
-use crate::plugin::model::{ConnectionKind, ConnectionSpec, Idempotency, Manifest, Method, SecretKind, SecretSpec};
+use crate::plugin::model::{ConnectionKind, ConnectionSpec, Idempotency, Manifest, SecretKind, SecretSpec};
 
 pub(super) fn check(manifest: &Manifest, findings: &mut Findings) {
     findings.list_length("connections", manifest.connections.len());
