@@ -13,7 +13,9 @@ const EMERGENCY: &str = "emergency";
 
 /// Why a list of grants is not usable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`grants[{index}]`: `{grant}` is no grant; write `emits:*`, `emits:lead.*`, `emits:lead.created` or `emergency`")]
+#[error(
+    "`grants[{index}]`: `{grant}` is no grant; write `emits:*`, `emits:lead.*`, `emits:lead.created` or `emergency`"
+)]
 pub struct MalformedGrant {
     /// Which entry.
     pub index: usize,

@@ -169,9 +169,8 @@ impl Compiler {
     }
 
     fn prepare(&self, component: &Component, sha256: String) -> Result<Arc<Guest>, CompileError> {
-        let exported = |interface: &str| {
-            component.get_export_index(None, &format!("{PACKAGE}{interface}@{API_LINE}.0")).is_some()
-        };
+        let exported =
+            |interface: &str| component.get_export_index(None, &format!("{PACKAGE}{interface}@{API_LINE}.0")).is_some();
         let kind = component.component_type();
         if !exported("plugin") {
             let mut exports = kind.exports(&self.engine).map(|(name, _)| name.to_owned());
@@ -180,7 +179,8 @@ impl Compiler {
                 .map_or(CompileError::NotAPlugin, |found| CompileError::OtherApi { found }));
         }
         let imports = kind.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();
-        let pre = self.linker.instantiate_pre(component).map_err(|error| CompileError::Imports(format!("{error:#}")))?;
+        let pre =
+            self.linker.instantiate_pre(component).map_err(|error| CompileError::Imports(format!("{error:#}")))?;
         Ok(Arc::new(Guest {
             sha256,
             imports,

@@ -9,7 +9,6 @@ use crate::clock::SharedClock;
 
 use super::{
     call::{Call, CallEnd, Ended, LimitKind},
-
     convert,
     cpu::Metered,
     guest::Guest,

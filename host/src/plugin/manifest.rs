@@ -7,8 +7,8 @@ mod work;
 
 use std::{collections::HashSet, fmt};
 
-pub use names::{HOST_TYPES, TypePattern};
 pub(super) use names::is_host_type;
+pub use names::{HOST_TYPES, TypePattern};
 
 use super::{guest::Exports, model::Manifest};
 

@@ -136,7 +136,11 @@ impl Sandbox {
     pub async fn describe(&self, guest: &Arc<Guest>) -> Result<Manifest, DescribeError> {
         let first = self.describe_once(guest, 0, [0; 32]).await?;
         let second = self.describe_once(guest, 1_900_000_000_000, [0xa5; 32]).await?;
-        if first == second { Ok(first) } else { Err(DescribeError::Differs { field: first_difference(&first, &second) }) }
+        if first == second {
+            Ok(first)
+        } else {
+            Err(DescribeError::Differs { field: first_difference(&first, &second) })
+        }
     }
 
     async fn describe_once(&self, guest: &Arc<Guest>, at_ms: u64, seed: [u8; 32]) -> Result<Manifest, DescribeError> {

@@ -114,10 +114,8 @@ pub(in crate::plugin) fn log_line(raw: log::Level, message: String, fields: Vec<
         log::Level::Warn => LogLevel::Warn,
         log::Level::Error => LogLevel::Error,
     };
-    let field = |raw: log::Field| LogField {
-        name: cut(raw.name, FIELD_NAME_BYTES),
-        value: cut(raw.value, FIELD_BYTES),
-    };
+    let field =
+        |raw: log::Field| LogField { name: cut(raw.name, FIELD_NAME_BYTES), value: cut(raw.value, FIELD_BYTES) };
     LogLine { level, message: cut(message, LINE_BYTES), fields: fields.into_iter().map(field).collect() }
 }
 

@@ -46,11 +46,9 @@ fn connection(raw: raw::Connection) -> ConnectionSpec {
         raw::ConnectionKind::Header(name) => ConnectionKind::Header(name),
         raw::ConnectionKind::Basic => ConnectionKind::Basic,
         raw::ConnectionKind::Bearer => ConnectionKind::Bearer,
-        raw::ConnectionKind::Oauth2(raw) => ConnectionKind::Oauth2 {
-            authorize_url: raw.authorize_url,
-            token_url: raw.token_url,
-            scopes: raw.scopes,
-        },
+        raw::ConnectionKind::Oauth2(raw) => {
+            ConnectionKind::Oauth2 { authorize_url: raw.authorize_url, token_url: raw.token_url, scopes: raw.scopes }
+        }
         raw::ConnectionKind::GoogleServiceAccount(scopes) => ConnectionKind::GoogleServiceAccount(scopes),
         raw::ConnectionKind::Hmac(header) => ConnectionKind::Hmac(header),
         raw::ConnectionKind::Other(name) => ConnectionKind::Other(name),

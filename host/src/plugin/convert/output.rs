@@ -74,8 +74,7 @@ fn events(raw: Vec<types::EmittedEvent>, field: &str, limit: u64) -> Result<Vec<
 }
 
 fn size(event: &types::EmittedEvent) -> usize {
-    let optional =
-        [&event.subject, &event.ordering_key, &event.dedupe_key, &event.account, &event.extensions];
+    let optional = [&event.subject, &event.ordering_key, &event.dedupe_key, &event.account, &event.extensions];
     let optional: usize = optional.iter().filter_map(|text| text.as_ref()).map(String::len).sum();
     event.type_.len() + event.data.len() + optional
 }
@@ -102,9 +101,7 @@ fn emitted(raw: types::EmittedEvent, field: &str) -> Result<EmittedEvent, CallEn
 pub(in crate::plugin) fn plugin_error(raw: types::PluginError) -> PluginError {
     match raw {
         types::PluginError::Reject(error) => PluginError::Reject(detail(error)),
-        types::PluginError::Retry(retry) => {
-            PluginError::Retry { error: detail(retry.error), after_ms: retry.after }
-        }
+        types::PluginError::Retry(retry) => PluginError::Retry { error: detail(retry.error), after_ms: retry.after },
         types::PluginError::NeedsAttention(error) => PluginError::NeedsAttention(detail(error)),
         types::PluginError::Other(error) => PluginError::Other(detail(error)),
     }
@@ -163,8 +160,7 @@ mod tests {
     #[test]
     fn an_accepted_reply_outside_2xx_becomes_the_default() {
         let reply = ingest::Reply { status: 500, headers: vec![], body: vec![], extensions: None };
-        let accepted =
-            ingest::Accepted { events: vec![], reply: Some(reply), poll_now: vec![], extensions: None };
+        let accepted = ingest::Accepted { events: vec![], reply: Some(reply), poll_now: vec![], extensions: None };
         let received = received(ingest::IngestResult::Accepted(accepted), 1_000).unwrap();
         assert_eq!(received, Received::Accepted { events: vec![], reply: None, poll_now: vec![] });
     }

@@ -33,12 +33,7 @@ impl Host for State {
         Ok(self.unless_stopped(answer)?.map_err(convert::crypto_error))
     }
 
-    async fn verify_jwt(
-        &mut self,
-        secret: String,
-        token: String,
-        audience: String,
-    ) -> Result<Result<String, Error>> {
+    async fn verify_jwt(&mut self, secret: String, token: String, audience: String) -> Result<Result<String, Error>> {
         if !self.admits_kv() {
             return Ok(Err(Error::BudgetExhausted));
         }

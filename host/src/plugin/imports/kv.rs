@@ -94,12 +94,7 @@ impl Host for State {
         Ok(answer.map(convert::swap_result).map_err(convert::kv_error))
     }
 
-    async fn list_keys(
-        &mut self,
-        prefix: String,
-        cursor: Option<String>,
-        limit: u32,
-    ) -> Result<Result<Page, Error>> {
+    async fn list_keys(&mut self, prefix: String, cursor: Option<String>, limit: u32) -> Result<Result<Page, Error>> {
         let check = if (1..=PAGE_KEYS).contains(&limit) {
             Ok(())
         } else {

@@ -149,7 +149,9 @@ fn unknown_kinds_are_refused() {
 
 #[test]
 fn a_base_url_is_https_and_bare() {
-    for url in ["http://a.example", "https://u:p@a.example", "https://a.example/?x=1", "a.example", "https://a.example/"] {
+    for url in
+        ["http://a.example", "https://u:p@a.example", "https://a.example/?x=1", "a.example", "https://a.example/"]
+    {
         assert_eq!(fields(|m| m.connections[0].base_url = url.into()), ["connections[0].base-url"], "{url}");
     }
 }
@@ -167,7 +169,10 @@ fn schedules_limits_and_metrics_are_in_range() {
     assert_eq!(fields(|m| m.schedules[0].trigger = cron("0 7 * *")), ["schedules[0].trigger.cron.expression"]);
     assert_eq!(fields(|m| m.limits.cpu_ms = Some(0)), ["limits.cpu"]);
     assert_eq!(fields(|m| m.limits.response_bytes = Some(4_194_305)), ["limits.response-bytes"]);
-    assert_eq!(fields(|m| m.metrics[0].labels = vec!["a".into(); 5]).first().map(String::as_str), Some("metrics[0].labels"));
+    assert_eq!(
+        fields(|m| m.metrics[0].labels = vec!["a".into(); 5]).first().map(String::as_str),
+        Some("metrics[0].labels")
+    );
 }
 
 #[test]
@@ -175,5 +180,8 @@ fn a_problem_names_the_field_and_the_fix() {
     let mut manifest = valid();
     manifest.api = "0.9".to_owned();
     let text = validate(&manifest, EXPORTS).unwrap_err().to_string();
-    assert!(text.contains("`api`: the plugin is written for the line `0.9`; build it with an SDK of the line 0.1"), "{text}");
+    assert!(
+        text.contains("`api`: the plugin is written for the line `0.9`; build it with an SDK of the line 0.1"),
+        "{text}"
+    );
 }

@@ -137,8 +137,6 @@ fn compile(schema: &Value, field: &str, findings: &mut Findings) -> Option<jsons
 }
 
 fn is_data_path(path: &str) -> bool {
-    let part = |part: &str| {
-        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-    };
+    let part = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     path.len() <= 128 && path.strip_prefix("data.").is_some_and(|rest| rest.split('.').all(part))
 }

@@ -24,7 +24,9 @@ pub(crate) fn ask(what: &str, n: u64) -> Value {
             metrics::histogram_record("wait_seconds", f64::NAN, &[]);
             json!({ "samples": n })
         }
-        "kv_flood" => flood(n, || kv::get("k").map(|_| ()).map_err(|error| matches!(error, kv::Error::BudgetExhausted))),
+        "kv_flood" => {
+            flood(n, || kv::get("k").map(|_| ()).map_err(|error| matches!(error, kv::Error::BudgetExhausted)))
+        }
         "http_flood" => {
             flood(n, || send("/").map(|_| ()).map_err(|error| matches!(error, http::Error::BudgetExhausted)))
         }

@@ -6,9 +6,7 @@ use std::{collections::HashMap, hint::black_box};
 use crate::{
     asks,
     bindings::{
-        exports::switchyard::plugin::plugin::{
-            EventKind, EventType, Limits, Manifest, Schedule, Trigger,
-        },
+        exports::switchyard::plugin::plugin::{EventKind, EventType, Limits, Manifest, Schedule, Trigger},
         switchyard::plugin::metrics,
     },
     crimes,
