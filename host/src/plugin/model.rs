@@ -39,7 +39,10 @@ mod base64_bytes {
     }
 
     pub(super) mod optional {
-        use super::{Cow, Deserialize as _, Deserializer, Engine as _, Error as _, STANDARD, Serializer};
+        use std::borrow::Cow;
+
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
         pub(in super::super) fn serialize<S: Serializer>(
             bytes: &Option<Vec<u8>>,
