@@ -235,7 +235,7 @@ async fn read_body(mut body: Incoming, cap: usize) -> Result<(Bytes, bool), hype
 
 /// A failure before the head of an answer.
 fn failed(error: &legacy::Error) -> SendError {
-    let causes = || std::iter::successors(error.source(), |cause| cause.source());
+    let causes = || std::iter::successors(error.source(), |cause| Error::source(*cause));
     if error.is_connect() {
         let known = causes().find_map(|cause| cause.downcast_ref::<NotSent>());
         return SendError::NotSent(known.copied().unwrap_or(NotSent::Tls));
