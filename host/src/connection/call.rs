@@ -11,7 +11,7 @@
 //!
 //! A repeat that is turned away says nothing about the first sending, which may have been executed.
 
-use std::time::Duration;
+use std::{borrow::Cow, fmt, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -103,8 +103,8 @@ pub enum JournalOutcome {
     Unknown,
 }
 
-/// A response as a plugin sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A response as a plugin sees it. `Debug` shows neither fields nor body.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     /// The status.
     pub status: u16,
@@ -112,6 +112,13 @@ pub struct Response {
     pub headers: Vec<(HeaderName, Vec<u8>)>,
     /// The body.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Response");
+        shown.field("status", &self.status).field("body_bytes", &self.body.len()).finish_non_exhaustive()
+    }
 }
 
 impl Response {
@@ -128,7 +135,7 @@ impl Response {
             let masked = used.mask(value).into_owned();
             *value = masked;
         }
-        if let std::borrow::Cow::Owned(masked) = used.mask(&self.body) {
+        if let Cow::Owned(masked) = used.mask(&self.body) {
             self.body = Bytes::from(masked);
         }
         self

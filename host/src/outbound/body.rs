@@ -47,8 +47,8 @@ impl BodyFormat {
     }
 }
 
-/// The stored parts of one event.
-#[derive(Clone, Copy, Debug)]
+/// The stored parts of one event. Has no `Debug`: the payload is personal data.
+#[derive(Clone, Copy)]
 pub struct EventParts<'a> {
     /// The event's id, also the `webhook-id`.
     pub id: &'a str,

@@ -8,7 +8,7 @@
 //!
 //! Redirects are answers like any other, proxies of the environment are not read, and nothing is decompressed.
 
-use std::{error::Error, io, sync::Arc, time::Duration};
+use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http::{
@@ -40,8 +40,8 @@ const MAX_HEAD: usize = 32 * 1024;
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
 const IDLE_PER_HOST: usize = 128;
 
-/// One request, complete.
-#[derive(Clone, Debug)]
+/// One request, complete. `Debug` shows neither fields nor body.
+#[derive(Clone)]
 pub struct Outgoing {
     /// The method.
     pub method: Method,
@@ -57,8 +57,16 @@ pub struct Outgoing {
     pub response_cap: usize,
 }
 
-/// A complete answer, whatever its status.
-#[derive(Clone, Debug)]
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Outgoing");
+        shown.field("method", &self.method).field("target", &self.target).field("body_bytes", &self.body.len());
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// A complete answer, whatever its status. `Debug` shows neither fields nor body.
+#[derive(Clone)]
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
@@ -68,6 +76,14 @@ pub struct Answer {
     pub body: Bytes,
     /// True if the body went on beyond the cap; the rest was not read.
     pub truncated: bool,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Answer");
+        shown.field("status", &self.status).field("body_bytes", &self.body.len()).field("truncated", &self.truncated);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// Why there is no complete answer.
@@ -235,7 +251,7 @@ async fn read_body(mut body: Incoming, cap: usize) -> Result<(Bytes, bool), hype
 
 /// A failure before the head of an answer.
 fn failed(error: &legacy::Error) -> SendError {
-    let causes = || std::iter::successors(error.source(), |cause| cause.source());
+    let causes = || std::iter::successors(error.source(), |cause| Error::source(*cause));
     if error.is_connect() {
         let known = causes().find_map(|cause| cause.downcast_ref::<NotSent>());
         return SendError::NotSent(known.copied().unwrap_or(NotSent::Tls));
@@ -260,3 +276,7 @@ fn broken(error: &hyper::Error, status: StatusCode) -> SendError {
 #[cfg(test)]
 #[path = "client_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "client_tls_tests.rs"]
+mod tls_tests;

@@ -135,6 +135,16 @@ async fn one_connection_and_one_look_up_serve_many_requests() {
 }
 
 #[tokio::test]
+async fn requests_and_answers_show_no_content_in_debug() {
+    let marked = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nx-a: marker\r\n\r\nmarker";
+    let mut outgoing = post("http://127.0.0.1:9/marker");
+    outgoing.headers.insert("x-a", HeaderValue::from_static("marker"));
+    outgoing.body = Bytes::from_static(b"marker");
+    let shown = format!("{outgoing:?} {:?}", send_to(Peer::Says(marked)).await.unwrap());
+    assert!(shown.contains("127.0.0.1:9") && !shown.contains("marker"), "{shown}");
+}
+
+#[tokio::test]
 async fn redirects_are_answers_and_not_followed() {
     let redirect = "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n";
     assert_eq!(send_to(Peer::Says(redirect)).await.unwrap().status, 302);

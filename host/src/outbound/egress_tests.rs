@@ -266,6 +266,12 @@ fn error_texts_never_name_an_address() {
 }
 
 #[test]
+fn a_url_does_not_show_its_path_in_debug() {
+    let target = open().check_url("https://hooks.example:8443/T0/marker?key=marker").unwrap();
+    assert_eq!(format!("{target:?}"), "Target(https://hooks.example:8443/..)");
+}
+
+#[test]
 fn paths_are_appended_to_the_base_url() {
     let base = open().check_url("https://api.example/v2/").unwrap();
     assert_eq!(base.join("/invoices?x=1").unwrap().uri().to_string(), "https://api.example/v2/invoices?x=1");
