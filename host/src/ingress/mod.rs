@@ -17,3 +17,6 @@ pub mod limits;
 pub mod listen;
 
 mod linger;
+
+#[cfg(test)]
+mod tests;

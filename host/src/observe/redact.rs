@@ -9,7 +9,7 @@ use std::{
     sync::{LazyLock, Mutex, PoisonError},
 };
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, MatchKind};
 use arc_swap::ArcSwapOption;
 use base64::{
     Engine as _,
@@ -52,7 +52,9 @@ impl Redactor {
                 values.push(form);
             }
         }
-        let Ok(matcher) = AhoCorasick::new(values.iter().map(|value| value.as_bytes())) else { return false };
+        let patterns = values.iter().map(|value| value.as_bytes());
+        let longest = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(patterns);
+        let Ok(matcher) = longest else { return false };
         self.matcher.store(Some(matcher.into()));
         true
     }
