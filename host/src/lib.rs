@@ -9,6 +9,9 @@ pub mod id;
 /// Secrets in memory, master keys and API keys.
 pub mod secret;
 
+/// Polls, expiry, pruning.
+pub mod schedule;
+
 /// What is recorded: events and their targets.
 pub mod event;
 
@@ -47,3 +50,17 @@ pub mod hub;
 
 /// The only door to the database.
 pub mod store;
+/// Settings: the defaults file, then `switchyard.toml`, then the environment.
+pub mod config;
+
+/// The command line: its words, and the commands that only talk to a running hub.
+pub mod cli;
+
+/// The edge: the accept loop and the limits that stand before everything else.
+pub mod ingress;
+
+/// Soft, then hard shutdown.
+pub mod lifecycle;
+
+/// What the hub says about itself: logs, metrics, trace context.
+pub mod observe;

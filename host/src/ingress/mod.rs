@@ -1,0 +1,22 @@
+//! The edge: the accept loop and the limits that stand before everything else.
+//!
+//! A connection passes [`listen::serve`], which bounds its bytes, its time and its number; a body passes
+//! [`body::read_body`]; a caller passes [`limits::RateLimits`]. Nothing behind this module needs a limit of its own
+//! on what strangers send.
+
+/// Bodies under a size, a deadline and a shared memory budget.
+pub mod body;
+
+/// Who is calling, also through a trusted proxy.
+pub mod client;
+
+/// How much a stranger may send, how long it may take, and how often it may call.
+pub mod limits;
+
+/// The accept loop.
+pub mod listen;
+
+mod linger;
+
+#[cfg(test)]
+mod tests;
