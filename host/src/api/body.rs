@@ -5,7 +5,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Query, Request},
     http::{HeaderMap, header, request::Parts},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::problem::{Answer, Code, Problem};
 use crate::event::json_limits::check_json_limits;
@@ -83,7 +83,7 @@ pub(super) fn is_json(media: &str) -> bool {
 }
 
 /// Parses JSON after judging its shape. Errors name line and column, or the path of the field that is wrong.
-pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Answer<T> {
     check_json_limits(bytes)?;
     // The plain parser is the fast one; only a body that it refuses is read again to find the path.
     match serde_json::from_slice(bytes) {
@@ -92,7 +92,7 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     }
 }
 
-fn explain<T: DeserializeOwned>(bytes: &[u8], plain: &serde_json::Error) -> Problem {
+fn explain<'a, T: Deserialize<'a>>(bytes: &'a [u8], plain: &serde_json::Error) -> Problem {
     if plain.is_syntax() || plain.is_eof() {
         return Problem::new(Code::InvalidJson, plain.to_string());
     }
@@ -114,8 +114,6 @@ fn without_place(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
-
     use super::*;
 
     #[derive(Debug, Deserialize)]

@@ -70,7 +70,7 @@ impl<'a> EventFacts<'a> {
     fn values(&self) -> &(Box<dyn Val>, Box<dyn Val>) {
         self.values.get_or_init(|| {
             let boxed = |value: Value| -> Box<dyn Val> {
-                value.try_into().unwrap_or_else(|_| Box::new(cel::common::types::CelNull))
+                <Box<dyn Val>>::try_from(value).unwrap_or_else(|_| Box::new(cel::common::types::CelNull))
             };
             (boxed(event_value(self.event)), boxed(json_value(self.data)))
         })
