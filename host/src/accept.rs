@@ -142,7 +142,7 @@ impl Prepared {
 
     /// Starts what holds a slot and wakes the lanes of the rest. Call it after the commit, for stored events only.
     pub fn stored(self, hub: &Arc<Hub>) {
-        crate::observe::metrics::event_accepted();
+        crate::observe::metrics::events_accepted(origin_label(&self.event.source), 1);
         for delivery in self.deliveries {
             match (delivery.new.start, delivery.slot) {
                 (Start::Claimed, Some(slot)) => {
@@ -192,7 +192,7 @@ impl Hub {
         let definition = catalogue.get(event.event_type.as_str());
         let kind = definition.map_or(EventKind::Event, |definition| definition.kind);
         let persons = definition.map_or_else(Vec::new, |definition| {
-            definition.persons_in(data).map(|person| self.vault.person_hash(&tenant.key, person)).collect()
+            definition.persons_in(data).into_iter().filter_map(|(kind, value)| tenant.key.person_hash(kind, value)).collect()
         });
         let found = match only_to {
             Some(target) => vec![Route { target: target.clone(), ordering_key: None, dead: None }],
@@ -283,7 +283,7 @@ impl Hub {
                 Ok(Published { id, duplicate: false, correlation_id })
             }
             Some(EventOutcome::Duplicate { first_id, correlation_id: first, same: true }) => {
-                crate::observe::metrics::event_duplicate();
+                crate::observe::metrics::event_duplicate("api");
                 let correlation_id = first.map_or(correlation_id, |first| first.to_string());
                 Ok(Published { id: first_id.to_string(), duplicate: true, correlation_id })
             }
@@ -325,7 +325,7 @@ impl Hub {
             accepted_at: now,
             ordering_key: said.ordering_key,
             correlation_id: said.correlation_id.unwrap_or_else(|| key.to_string()).into(),
-            traceparent: said.traceparent.unwrap_or_else(|| crate::observe::trace::new_traceparent(&self.ids)).into(),
+            traceparent: said.traceparent.unwrap_or_else(|| crate::observe::trace::TraceParent::fresh(&self.ids).to_string()).into(),
             cause: None,
             request: None,
             hop: 0,
@@ -343,6 +343,17 @@ impl Hub {
 pub fn default_expiry(event_type: &EventType, now: Timestamp) -> Option<Timestamp> {
     let short_lived = SHORT_LIVED.contains(&event_type.as_str());
     short_lived.then(|| now.after(std::time::Duration::from_secs(24 * 3600)))
+}
+
+/// Who said an event, as a metric has it.
+fn origin_label(source: &str) -> &'static str {
+    if source.starts_with("switchyard:plugin/") {
+        "plugin"
+    } else if source == "switchyard:host" {
+        "host"
+    } else {
+        "api"
+    }
 }
 
 fn check_token(field: &'static str, text: Option<&str>) -> Result<(), PublishError> {

@@ -14,6 +14,7 @@ use crate::{
     directory::Directory,
     event::catalogue::Catalogue,
     id::Ids,
+    ingress::limits::RateLimits,
     outbound::client::HttpClient,
     plugin::{registry::Plugins, sandbox::Sandbox},
     queue::scheduler::Scheduler,
@@ -43,6 +44,8 @@ pub struct Hub {
     pub plugins: Plugins,
     /// The pooled client for everything that goes out.
     pub client: HttpClient,
+    /// How often strangers may call.
+    pub rates: RateLimits,
     /// Rate and breaker of each connection.
     pub paces: Paces,
     /// How often versions trapped in a row.

@@ -1,21 +1,21 @@
 //! Switchyard: signed events in, sandboxed plugins, signed webhooks out.
+//!
+//! The path of an event, file by file:
+//!
+//! 1. `ingress` takes a provider's request through its limits and the plugin's `receive`; `api` takes a client's event.
+//! 2. `accept` stores it with its dedupe key and its routed deliveries in one transaction (`route`, `policy`, `store`).
+//! 3. `queue` decides which delivery starts next and gives it a slot.
+//! 4. `run` runs a plugin with its journal (`plugin` is the sandbox, `connection` the way to providers);
+//!    `outbound` signs and sends to a subscriber.
+//! 5. `queue::attempt` settles: outcome, attempt, kv, cursor and emitted events in one transaction.
 
-/// Time as a parameter.
-pub mod clock;
+/// The public side: the accept loop, its limits, and providers' requests.
+pub mod ingress;
 
-/// Identifiers and randomness as a parameter.
-pub mod id;
-
-/// Secrets in memory, master keys and API keys.
-pub mod secret;
-
-/// Polls, expiry, pruning.
-pub mod schedule;
-
-/// What is recorded: events and their targets.
+/// Events, their targets, and the catalogue of types.
 pub mod event;
 
-/// Accepted means durable: one transaction for an event and its deliveries.
+/// From something said to something stored.
 pub mod accept;
 
 /// Pure: which targets an event goes to.
@@ -24,43 +24,56 @@ pub mod route;
 /// Pure: may it happen.
 pub mod policy;
 
-/// Deliveries: states, lanes, scheduling, retries.
+/// Deliveries: states, lanes, scheduling, attempts, retries.
 pub mod queue;
 
-/// One plugin run.
+/// One plugin run with its journal.
 pub mod run;
 
-/// The sandbox for plugins, and the contract as plain data.
+/// The narrow door to the sandbox.
 pub mod plugin;
 
-/// Credentials at providers, and calls made with them.
+/// Credentials, and how calls with them are judged.
 pub mod connection;
 
-/// One delivery to a subscriber.
+/// Signed webhooks to subscribers, and the one HTTP client.
 pub mod outbound;
+
+/// Polls, parked requests, expiry and pruning.
+pub mod schedule;
+
+/// The only door to the database.
+pub mod store;
 
 /// What admins created, cached.
 pub mod directory;
 
-/// The HTTP interface.
+/// `/v1`.
 pub mod api;
 
-/// Everything that the parts of one process share.
+/// What the hub says about itself.
+pub mod observe;
+
+/// What the parts of one process share.
 pub mod hub;
 
-/// The only door to the database.
-pub mod store;
-/// Settings: the defaults file, then `switchyard.toml`, then the environment.
-pub mod config;
-
-/// The command line: its words, and the commands that only talk to a running hub.
-pub mod cli;
-
-/// The edge: the accept loop and the limits that stand before everything else.
-pub mod ingress;
+/// Wiring.
+pub mod app;
 
 /// Soft, then hard shutdown.
 pub mod lifecycle;
 
-/// What the hub says about itself: logs, metrics, trace context.
-pub mod observe;
+/// Settings.
+pub mod config;
+
+/// The command line.
+pub mod cli;
+
+/// Secrets in memory, keys at rest.
+pub mod secret;
+
+/// Time as a parameter.
+pub mod clock;
+
+/// Identifiers and randomness as a parameter.
+pub mod id;

@@ -29,6 +29,9 @@ pub mod guest;
 /// Compiles plugins and runs their calls.
 pub mod sandbox;
 
+/// Published versions and their compiled guests.
+pub mod registry;
+
 mod bindings;
 mod cache;
 mod convert;

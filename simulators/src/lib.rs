@@ -1,1 +1,29 @@
-//! simulators
+//! Providers and subscribers that run on this machine, so that the hub can be shown and tested without an account and
+//! without a network: real HTTP on a listener that the caller gives, faithful protocol, faults on request.
+//!
+//! A request to a provider meets `http` (connections), `provider` (faults, counts, `/_sim/`), and then the provider's
+//! own routes. What a provider sends to the hub leaves through `client`.
+
+/// Time as a parameter.
+pub mod clock;
+
+/// What can go wrong, armed per operation.
+pub mod faults;
+
+mod body;
+mod client;
+mod http;
+mod ids;
+
+mod provider;
+
+/// A Twilio account.
+pub mod twilio;
+
+/// A company in Billy.
+pub mod billy;
+
+/// A subscriber's endpoint.
+pub mod subscriber;
+
+pub use provider::Count;

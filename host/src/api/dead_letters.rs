@@ -17,6 +17,7 @@ use super::{
     deliveries::record,
     paging,
     problem::{Answer, Problem},
+    reroute::{refuse_without_handler, reroute},
     routes::{Routes, doc},
 };
 use crate::{
@@ -130,7 +131,7 @@ pub(super) struct Replayed {
     replayed: usize,
     /// Their ids, at most 1,000 of them.
     deliveries: Vec<String>,
-    /// How many commands without a handler were routed anew.
+    /// How many of them were commands without a handler, which were routed anew.
     rerouted: usize,
     /// Recorded writes that are made again because the journal was discarded.
     may_double: Vec<String>,
@@ -228,11 +229,13 @@ pub(super) async fn replay_selection(
     spacing_ms: u64,
     what: &str,
 ) -> Answer<Replayed> {
+    refuse_without_handler(api, &within.tenant, &selection).await?;
     let may_double = if discard_journal { doubling(api, within, &selection).await? } else { Vec::new() };
     let limit = if spacing_ms == 0 { STEP } else { MAX_PACED };
     let mut result = Replayed { replayed: 0, deliveries: Vec::new(), rerouted: 0, may_double, more: false };
-    // Delivered ones are chosen again by every step, so with them there is one.
-    let steps = if spacing_ms == 0 && !include_delivered { MAX_TOUCHED / STEP as usize } else { 1 };
+    // One time for all steps: what this replay delivers again is younger and is not taken twice.
+    let now = api.hub.clock.now();
+    let steps = if spacing_ms == 0 { MAX_TOUCHED / STEP as usize } else { 1 };
     for _ in 0..steps {
         let after = json!({"selection": format!("{selection:?}"), "include_delivered": include_delivered,
             "discard_journal": discard_journal, "spacing_ms": spacing_ms});
@@ -244,21 +247,21 @@ pub(super) async fn replay_selection(
             discard_journal,
             spacing_ms,
             limit,
-            now: api.hub.clock.now(),
+            now,
         };
         let touched = api.hub.store.replay(replay, audit).await?;
         for event in &touched.unrouted {
             let audit = api.audit(&within.caller, Some(within.id()), "event.replayed", event.id.to_string());
-            api.hub.reroute(&within.tenant, event, audit).await?;
+            reroute(api, &within.tenant, event, audit).await?;
         }
         api.hub.wake(&touched.lanes);
-        let count = touched.deliveries.len();
+        let (count, rerouted) = (touched.deliveries.len(), touched.unrouted.len());
         result.replayed += count;
-        result.rerouted += touched.unrouted.len();
+        result.rerouted += rerouted;
         let room = MAX_NAMED.saturating_sub(result.deliveries.len());
         result.deliveries.extend(touched.deliveries.iter().take(room).map(|key| key.with_prefix("dlv")));
-        result.more = count + touched.unrouted.len() >= limit as usize;
-        if !result.more {
+        result.more = count >= limit as usize;
+        if !result.more || matches!(selection, Selection::Deliveries(_)) {
             break;
         }
     }

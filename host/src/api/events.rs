@@ -19,6 +19,7 @@ use super::{
     deliveries::{Delivery, shown as shown_delivery},
     paging::{Paged, page, paged},
     problem::{Answer, Code, Problem},
+    reroute::reroute,
     routes::{Routes, doc},
 };
 use crate::{
@@ -351,7 +352,7 @@ async fn read(State(api): State<Api>, within: In<Read>, Path((_, id)): Path<(Str
 async fn replay(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(String, String)>) -> Answer<impl IntoResponse> {
     let event = api.hub.store.event(within.id(), &id).await?;
     let audit = api.audit(&within.caller, Some(within.id()), "event.replayed", id);
-    let targets = api.hub.reroute(&within.tenant, &event, audit).await?;
+    let targets = reroute(&api, &within.tenant, &event, audit).await?;
     let targets = targets.iter().map(ToString::to_string).collect();
     Ok((StatusCode::ACCEPTED, Out(Rerouted { targets })))
 }

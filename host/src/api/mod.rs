@@ -16,7 +16,7 @@ use crate::{
     clock::Timestamp,
     connection::vault::TenantKey,
     directory::places,
-    event::{Target, TenantId, Urgency, catalogue::Catalogue},
+    event::{Target, TenantId, Urgency},
     hub::Hub,
     id::Key,
     observe::trace::CorrelationId,
@@ -45,6 +45,7 @@ mod paging;
 mod plugins;
 mod problem;
 mod received;
+mod reroute;
 mod routes;
 mod status;
 mod tenants;
@@ -171,12 +172,11 @@ impl Shared {
         self.hub_key.get_or_try_init(make).await.cloned()
     }
 
-    /// Brings a change of a tenant's rows into force: cache, scheduler, polls and parked requests.
+    /// Brings a change of a tenant's rows into force for what comes after it; whoever follows the directory's changes
+    /// does the rest.
     async fn tenant_changed(&self, tenant: &TenantId) -> Answer<()> {
         self.hub.directory.refresh_tenant(tenant).await?;
         self.hub.reconsider(tenant);
-        self.hub.polls_moved.notify_one();
-        self.hub.parked_moved.notify_one();
         Ok(())
     }
 
@@ -189,16 +189,6 @@ impl Shared {
             })
             .collect();
         self.hub.wake(&lanes);
-    }
-
-    /// Brings a change of plugin versions into force.
-    fn plugins_changed(&self) {
-        let view = self.hub.directory.view();
-        self.hub.catalogue.store(Arc::new(Catalogue::of(&view)));
-        for tenant in view.tenants.keys() {
-            self.hub.reconsider(tenant);
-        }
-        self.hub.parked_moved.notify_one();
     }
 
     /// The audit row of a change.

@@ -128,7 +128,7 @@ async fn add(State(api): State<Api>, may: May<Operate>, request: Request) -> Ans
     }
     let wasm = body::read(request, MAX_WASM).await?;
     let added = api.hub.plugins.add(wasm.to_vec(), &may.caller.actor()).await?;
-    api.plugins_changed();
+    api.hub.rebuild_catalogue();
     let status = if added.new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Out(shown(&added.version))))
 }
@@ -166,6 +166,6 @@ async fn delete(
     Path((name, version)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
     api.hub.plugins.remove(&name, &version, api.audit(&may.caller, None, "plugin.version_removed", format!("{name} {version}"))).await?;
-    api.plugins_changed();
+    api.hub.rebuild_catalogue();
     Ok(StatusCode::NO_CONTENT)
 }

@@ -20,3 +20,6 @@ pub mod breaker;
 
 /// What an answer to a provider call means: for the journal and for the plugin.
 pub mod call;
+
+/// The gate of every connection of this process.
+pub mod pace;

@@ -8,7 +8,6 @@ use serde_json::Value;
 use crate::{
     clock::Timestamp,
     connection::vault::PersonKind,
-    directory::view::View,
     plugin::model::{EventKind, EventType, Manifest},
 };
 
@@ -127,12 +126,6 @@ impl Catalogue {
             }
         }
         catalogue
-    }
-
-    /// The catalogue of everything that is installed.
-    #[must_use]
-    pub fn of(view: &View) -> Self {
-        Self::build(view.plugins.values().flatten().map(|version| (version.row.created_at, &version.manifest)))
     }
 
     /// The definition of a type.

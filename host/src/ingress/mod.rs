@@ -20,3 +20,11 @@ mod linger;
 
 #[cfg(test)]
 mod tests;
+
+/// A provider's request, from limits to answer.
+pub mod receive;
+
+mod receive_calls;
+
+/// Requests that could not be judged yet.
+pub mod parked;

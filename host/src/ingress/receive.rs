@@ -56,7 +56,7 @@ async fn receive(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Str
     let client = request.extensions().get::<Client>().copied();
     let source_key = Key::parse("src", &source_id);
     let limited = client
-        .map_or(Ok(()), |client| hub.rates.check_ip(client.ip()))
+        .map_or(Ok(()), |client| hub.rates.check_ip(client.ip))
         .and_then(|()| source_key.map_or(Ok(()), |key| hub.rates.check_source(key)));
     let source = hub.directory.view().sources.get(&source_id).cloned();
     if let Err(limited) = limited {
@@ -91,7 +91,7 @@ async fn receive(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Str
         headers: headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect(),
         body,
         received_at: hub.clock.now(),
-        remote_addr: client.map(|client| client.ip().to_string()),
+        remote_addr: client.map(|client| client.ip.to_string()),
         correlation_id: key.to_string().into(),
     };
     let worker = hub.clone();
@@ -115,7 +115,7 @@ impl Hub {
             }
             Ok(Verdict::Neither(failure)) => {
                 tracing::warn!(source.id = %raw.source_id, reason = %failure.reason, code = %failure.code, "a request is parked");
-                crate::observe::metrics::request_parked();
+                crate::observe::metrics::parked(failure.reason.as_str());
                 let parked = ParkedRequest { request: raw, plugin: source.plugin, failure, tries: 1 };
                 if let Err(error) = self.store.park(parked).await {
                     tracing::error!(%error, "a request could not be parked");
@@ -196,7 +196,7 @@ impl Hub {
             tenant_id: tenant.row.id.to_string(),
             installation_id: format!("{}/{}", tenant.row.id, installation.row.plugin),
             correlation_id: raw.correlation_id.to_string(),
-            traceparent: crate::observe::trace::new_traceparent(&self.ids),
+            traceparent: crate::observe::trace::TraceParent::fresh(&self.ids).to_string(),
             reference: raw.key.to_string(),
             time_ms: received_at,
             sources: self.sources(installation),
@@ -238,7 +238,7 @@ impl Hub {
     ) -> Result<Verdict, StoreError> {
         let origin = emit::Origin {
             correlation_id: raw.correlation_id.clone(),
-            traceparent: crate::observe::trace::new_traceparent(&self.ids).into(),
+            traceparent: crate::observe::trace::TraceParent::fresh(&self.ids).to_string().into(),
             cause: None,
             request: Some(raw.key),
             hop: 0,
@@ -285,12 +285,12 @@ impl Hub {
         source: &SourceView,
         source_id: &str,
         status: StatusCode,
-        code: &str,
+        code: &'static str,
         mut reason: String,
         bytes: u64,
         client: Option<Client>,
     ) {
-        crate::observe::metrics::request_rejected(status.as_u16());
+        crate::observe::metrics::rejected(code);
         while reason.len() > 256 {
             reason.pop();
         }
@@ -304,7 +304,7 @@ impl Hub {
             code: code.to_owned(),
             reason,
             bytes,
-            remote_addr: client.map(|client| client.ip().to_string()),
+            remote_addr: client.map(|client| client.ip.to_string()),
             correlation_id: key.to_string().into(),
         };
         if let Err(error) = self.store.reject(vec![rejection]).await {

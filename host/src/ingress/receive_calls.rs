@@ -102,7 +102,7 @@ impl HostCalls for ReceiveCalls {
     }
 
     fn metric(&mut self, sample: MetricSample) {
-        crate::observe::metrics::plugin_sample(&self.tenant.row.id, &self.version, &sample);
+        crate::observe::plugin_metrics::note(&self.tenant.row.id, &self.version, &sample);
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {

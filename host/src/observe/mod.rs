@@ -14,3 +14,6 @@ pub mod redact;
 
 /// Correlation ids and W3C trace context.
 pub mod trace;
+
+/// Metrics that plugins report.
+pub mod plugin_metrics;

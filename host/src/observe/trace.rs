@@ -81,6 +81,12 @@ impl TraceParent {
         Self { trace_id, span_id: new_span(ids), sampled: true }
     }
 
+    /// A trace of its own, for what no caller's trace covers.
+    #[must_use]
+    pub fn fresh(ids: &Ids) -> Self {
+        Self { trace_id: ids.next().0, span_id: new_span(ids), sampled: true }
+    }
+
     /// A new step in the same trace.
     #[must_use]
     pub fn child(self, ids: &Ids) -> Self {

@@ -27,7 +27,7 @@ use tokio::time::timeout;
 
 use super::{
     connect::Connector,
-    egress::{EgressError, EgressGuard, Target},
+    egress::{EgressError, EgressGuard, EgressPolicy, Target},
 };
 
 /// Most fields an answer may have.
@@ -161,7 +161,10 @@ impl SendError {
 
 /// The client. Cheap to clone; all clones share one pool.
 #[derive(Clone, Debug)]
-pub struct HttpClient(Client<Connector, Full<Bytes>>);
+pub struct HttpClient {
+    pooled: Client<Connector, Full<Bytes>>,
+    guard: EgressGuard,
+}
 
 impl HttpClient {
     /// A client that trusts the public certificate authorities. Fails only if TLS cannot be set up at all.
@@ -182,7 +185,13 @@ impl HttpClient {
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .http1_max_headers(MAX_HEADERS)
             .http1_max_buf_size(MAX_HEAD);
-        Self(builder.build(Connector::new(guard, tls)))
+        Self { pooled: builder.build(Connector::new(guard.clone(), tls)), guard }
+    }
+
+    /// What may be called, for checks when a URL is saved and before it is sent to.
+    #[must_use]
+    pub fn policy(&self) -> &EgressPolicy {
+        self.guard.policy()
     }
 
     /// Sends one request and reads the whole answer, or up to the cap. A request that met a kept connection just as it ended,
@@ -199,7 +208,7 @@ impl HttpClient {
         let connection = capture_connection(&mut request);
         let mut head = None;
         let exchange = async {
-            let (parts, body) = self.0.request(request).await.map_err(|error| failed(&error))?.into_parts();
+            let (parts, body) = self.pooled.request(request).await.map_err(|error| failed(&error))?.into_parts();
             head = Some(parts.status);
             let (body, truncated) =
                 read_body(body, response_cap).await.map_err(|error| broken(&error, parts.status))?;

@@ -17,3 +17,6 @@ pub mod client;
 
 /// What an endpoint's answer means.
 pub mod outcome;
+
+/// One attempt at an endpoint.
+pub mod deliver;

@@ -75,7 +75,7 @@ pub enum NotGranted {
 }
 
 /// What an installation may do, decided once for a version and its grants.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     exact: BTreeSet<String>,
     asked_patterns: Vec<TypePattern>,

@@ -122,7 +122,7 @@ impl Hub {
             let told = self.tell_of_death(claimed, failure);
             end.emitted.extend(told);
         }
-        crate::observe::metrics::attempt_ended(&claimed.lane.target, &end.outcome);
+        count_attempt(&claimed.lane.target, &end.outcome);
         let AttemptEnd { outcome, attempt, journal, kv, plugin, poll, emitted, effects, health, silent_until } = end;
         let events = emitted.iter().map(Prepared::to_new_event).collect();
         let settle = Settle {
@@ -214,7 +214,7 @@ impl Hub {
         for (prepared, outcome) in emitted.into_iter().zip(accepted.events) {
             match outcome {
                 EventOutcome::Stored => prepared.stored(self),
-                EventOutcome::Duplicate { .. } => crate::observe::metrics::event_duplicate(),
+                EventOutcome::Duplicate { .. } => crate::observe::metrics::event_duplicate("plugin"),
             }
         }
     }
@@ -270,7 +270,7 @@ impl Hub {
             ordering_key: None,
             correlation_id: cause.map_or_else(|| key.to_string().into(), |cause| cause.event.correlation_id.clone()),
             traceparent: cause
-                .map_or_else(|| crate::observe::trace::new_traceparent(&self.ids).into(), |cause| cause.event.traceparent.clone()),
+                .map_or_else(|| crate::observe::trace::TraceParent::fresh(&self.ids).to_string().into(), |cause| cause.event.traceparent.clone()),
             cause: cause.map(|cause| cause.delivery),
             request: None,
             hop: cause.map_or(0, |cause| cause.event.hop + 1),
@@ -282,6 +282,20 @@ impl Hub {
         };
         Some(self.prepare(tenant, event, data, None, None))
     }
+}
+
+fn count_attempt(target: &Target, outcome: &Outcome) {
+    let target = match target {
+        Target::Endpoint(_) => "endpoint",
+        Target::Plugin(_) | Target::Unrouted => "plugin",
+    };
+    let outcome = match outcome {
+        Outcome::Delivered => "delivered",
+        Outcome::Waiting { .. } => "waiting",
+        Outcome::Dead(_) => "dead",
+        Outcome::Released { .. } => "released",
+    };
+    crate::observe::metrics::attempt_ended(target, outcome);
 }
 
 fn gone(code: &str, text: &str) -> AttemptEnd {

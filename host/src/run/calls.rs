@@ -381,7 +381,7 @@ impl HostCalls for RunCalls {
 
     fn metric(&mut self, sample: MetricSample) {
         if !self.journal.is_replaying() {
-            crate::observe::metrics::plugin_sample(&self.tenant.row.id, &self.version, &sample);
+            crate::observe::plugin_metrics::note(&self.tenant.row.id, &self.version, &sample);
         }
     }
 

@@ -78,8 +78,10 @@ pub fn prepare_one(
     {
         return Err(bug("emit_not_granted", denied.to_string()));
     }
-    if emitted.emergency && !installation.grants.emergency() {
-        return Err(bug("emit_emergency", format!("{name} emitted {event_type} as an emergency without the grant `emergency`")));
+    if emitted.emergency
+        && let Err(denied) = installation.grants.may_raise_emergency()
+    {
+        return Err(bug("emit_emergency", denied.to_string()));
     }
     if emitted.account.is_some() {
         return Err(bug("emit_account", format!("{name} named an account; only an app's receive may")));

@@ -149,7 +149,8 @@ impl RunCalls {
         let now = self.hub.clock.now();
         let Judged { outcome, seen, signal } = call::judge(&sending, result, now);
         self.hub.paces.record(ready.connection, self.hub.clock.monotonic(), signal, self.hub.ids.fraction());
-        crate::observe::metrics::provider_call(self.hub.clock.monotonic().saturating_sub(started));
+        let took = self.hub.clock.monotonic().saturating_sub(started);
+        crate::observe::metrics::provider_called(outcome_label(outcome), took);
         let (status, answer) = match seen {
             Ok(response) => {
                 let response = response.masked(&ready.used);
@@ -181,9 +182,7 @@ impl RunCalls {
         let denied = |text: String| HttpError::Denied(text);
         let slot = &request.connection;
         let spec = spec.ok_or_else(|| denied(format!("the manifest has no connection `{slot}`: add it to `connections`")))?;
-        if !spec.methods.contains(&request.method) {
-            return Err(denied(format!("the manifest's connection `{slot}` does not list {}: add it to its `methods`", request.method)));
-        }
+        self.installation.grants.may_call(slot, &request.method).map_err(|error| denied(error.to_string()))?;
         guard::check_path(&request.path).map_err(|error| denied(error.to_string()))?;
         let body = request.body.as_deref().unwrap_or_default();
         if body.len() > REQUEST_BYTES {
@@ -246,6 +245,7 @@ impl RunCalls {
 
     fn fill<'a>(&self, text: &'a [u8], used: &mut UsedSecrets, now: Timestamp) -> Result<Cow<'a, [u8]>, HttpError> {
         let valid = |slot: &str, field: &str| {
+            self.installation.grants.may_name_secrets_of(slot).ok()?;
             let connection = secrets::bound(&self.tenant, &self.installation, None, slot)?;
             let mut current = connection.secrets.iter().filter(|(_, until)| until.is_none_or(|until| until > now));
             current.find_map(|(credential, _)| credential.field(field))
@@ -286,6 +286,15 @@ const fn entry_outcome(outcome: JournalOutcome) -> EntryOutcome {
         JournalOutcome::Confirmed => EntryOutcome::Confirmed,
         JournalOutcome::Failed => EntryOutcome::Failed,
         JournalOutcome::Unknown => EntryOutcome::Unknown,
+    }
+}
+
+const fn outcome_label(outcome: JournalOutcome) -> &'static str {
+    match outcome {
+        JournalOutcome::Read => "read",
+        JournalOutcome::Confirmed => "confirmed",
+        JournalOutcome::Failed => "failed",
+        JournalOutcome::Unknown => "unknown",
     }
 }
 

@@ -38,7 +38,7 @@ pub fn values(
         .secrets
         .iter()
         .filter(|(_, until)| until.is_none_or(|until| until > now))
-        .filter_map(|(credential, _)| credential.field(field))
+        .filter_map(|(credential, _)| credential.field(field).cloned())
         .collect()
 }
 

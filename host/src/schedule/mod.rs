@@ -10,6 +10,7 @@ use crate::{
     event::{Event, Urgency},
     hub::Hub,
     plugin::model::{Manifest, Trigger},
+    queue::{dispatch::hold, lane::LaneKey},
     run::run::private,
     store::ledger::{Accept, PollDue},
 };
@@ -19,6 +20,9 @@ const PARKED_EVERY: Duration = Duration::from_secs(300);
 
 /// How often expiry and pruning look.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// How long a dedupe key is kept: longer than any provider repeats, and longer than events live.
+const DEDUPE_WINDOW: Duration = Duration::from_secs(35 * 24 * 3600);
 
 /// At most so many rows in one transaction of a sweep.
 const SWEEP_ROWS: u32 = 500;
@@ -104,7 +108,7 @@ impl Hub {
             accepted_at: now,
             ordering_key: None,
             correlation_id: key.to_string().into(),
-            traceparent: crate::observe::trace::new_traceparent(&self.ids).into(),
+            traceparent: crate::observe::trace::TraceParent::fresh(&self.ids).to_string().into(),
             cause: None,
             request: None,
             hop: 0,
@@ -165,12 +169,28 @@ impl Hub {
         }
     }
 
+    /// Lanes that are held, with the time since when.
+    fn held_lanes(&self) -> Vec<(LaneKey, Timestamp)> {
+        let view = self.directory.view();
+        let scheduler = self.scheduler.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        view.tenants
+            .values()
+            .flat_map(|tenant| {
+                scheduler
+                    .lanes_of(&tenant.row.id)
+                    .filter_map(|(key, lane)| Some((key, hold(tenant, &lane.target, lane.urgency)?.since)))
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
     async fn sweep(&self) -> Result<(), crate::store::StoreError> {
         let now = self.clock.now();
-        while self.store.expire(now, SWEEP_ROWS).await?.len() >= SWEEP_ROWS as usize {}
+        let held = self.held_lanes();
+        while self.store.expire(now, &held, SWEEP_ROWS).await?.len() >= SWEEP_ROWS as usize {}
         let retention = &self.settings.retention;
         let before = |age: Duration| Timestamp(now.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
-        let (events, dedupe) = (before(retention.events), before(retention.dedupe));
+        let (events, dedupe) = (before(retention.events), before(DEDUPE_WINDOW));
         while self.store.prune(events, dedupe, SWEEP_ROWS).await? >= u64::from(SWEEP_ROWS) {}
         Ok(())
     }

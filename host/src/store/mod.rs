@@ -5,12 +5,7 @@
 
 use async_trait::async_trait;
 
-use crate::{
-    clock::Timestamp,
-    event::TenantId,
-    id::Key,
-    queue::lane::LaneKey,
-};
+use crate::{clock::Timestamp, event::TenantId, id::Key, queue::lane::LaneKey};
 
 /// What the ledger writes: accepts, claims, intents, settles.
 pub mod ledger;
@@ -21,10 +16,15 @@ pub mod registry;
 /// What people look at: events, deliveries, dead letters, traces.
 pub mod records;
 
+/// The store on one SQLite file.
+pub mod sqlite;
+
+/// Places where a test makes the store fail.
+mod failpoint;
 
 use ledger::{
-    Accept, Accepted, ClaimRequest, Claimed, Intent, IntentOutcome, LaneHead, Parked, ParkedRequest, PollDue, ReadyDelivery,
-    Rejection, Rescued, Settle, Settled,
+    Accept, Accepted, ClaimRequest, Claimed, Intent, IntentOutcome, LaneHead, Parked, ParkedRequest, PollDue,
+    ReadyDelivery, Rejection, Rescued, Settle, Settled,
 };
 
 /// Why a call failed.
@@ -84,8 +84,14 @@ pub trait Ledger: Send + Sync {
     async fn rescue(&self, killed_alone: Option<Key>, now: Timestamp) -> StoreResult<Vec<Rescued>>;
 
     /// Ends live, not running deliveries whose expiry has passed, at most `limit`; dead, `expired`.
-    /// Held ones count from their block, which the caller has worked into `held_since`.
-    async fn expire(&self, now: Timestamp, limit: u32) -> StoreResult<Vec<(TenantId, LaneKey)>>;
+    /// Lanes in `held_since` are held since that time: what waits in them ends 7 days after it was made, or after the
+    /// block began, whichever is later. Answers the lanes in which something ended.
+    async fn expire(
+        &self,
+        now: Timestamp,
+        held_since: &[(LaneKey, Timestamp)],
+        limit: u32,
+    ) -> StoreResult<Vec<(TenantId, LaneKey)>>;
 
     /// Deletes events older than `before` with everything that hangs on them, unless a delivery of theirs is live, and
     /// dedupe keys older than `dedupe_before`; at most `limit` events. Answers how many events went.

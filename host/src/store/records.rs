@@ -190,6 +190,8 @@ pub struct StateCounts {
     pub oldest_due: Option<Timestamp>,
     /// Parked requests.
     pub parked: u64,
+    /// Rejections ever counted, also those no longer kept.
+    pub rejected: u64,
 }
 
 /// A parked request without its body.
@@ -257,14 +259,25 @@ pub trait Records: Send + Sync {
     async fn parked(&self, tenant: &TenantId, page: Page) -> StoreResult<Vec<ParkedRow>>;
 
     /// Audit rows of a tenant (none: of the hub), newest first; `before` is the number of the last row seen.
-    async fn audit_rows(&self, tenant: Option<&TenantId>, limit: u32, before: Option<u64>) -> StoreResult<Vec<AuditRow>>;
+    async fn audit_rows(
+        &self,
+        tenant: Option<&TenantId>,
+        limit: u32,
+        before: Option<u64>,
+    ) -> StoreResult<Vec<AuditRow>>;
 
     /// Re-queues dead (and, if asked, delivered) deliveries as the same rows: state queued, tries 0, journal kept or
     /// dropped, epoch kept. In an ordered lane a row goes behind a live one with its key.
     async fn replay(&self, replay: Replay, audit: AuditEntry) -> StoreResult<Touched>;
 
     /// Discards dead letters: cancelled, with the reason in the audit row.
-    async fn discard(&self, tenant: &TenantId, selection: Selection, limit: u32, audit: AuditEntry) -> StoreResult<Touched>;
+    async fn discard(
+        &self,
+        tenant: &TenantId,
+        selection: Selection,
+        limit: u32,
+        audit: AuditEntry,
+    ) -> StoreResult<Touched>;
 
     /// Makes a waiting delivery due now.
     async fn retry_now(&self, tenant: &TenantId, delivery: Key, audit: AuditEntry) -> StoreResult<Lane>;

@@ -385,4 +385,3 @@ pub trait Registry: Send + Sync {
     /// Writes an audit row of its own, for what changes no row here.
     async fn audit(&self, entry: AuditEntry) -> StoreResult<()>;
 }
-

@@ -1,0 +1,316 @@
+//! Wiring: from settings to a running hub.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::Context as _;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use arc_swap::ArcSwap;
+use secrecy::ExposeSecret as _;
+use tokio::{net::TcpListener, sync::Notify};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock::{SharedClock, TimeFactor},
+    config::{Database, Role, Settings},
+    connection::{pace::Paces, vault::Vault},
+    directory::{Change, Directory},
+    event::catalogue::Catalogue,
+    hub::Hub,
+    id::{Ids, Key},
+    ingress::limits::RateLimits,
+    lifecycle::Lifecycle,
+    outbound::{
+        client::HttpClient,
+        egress::{EgressGuard, EgressPolicy, SystemResolver},
+    },
+    plugin::{
+        registry::Plugins,
+        sandbox::{Sandbox, SandboxOptions},
+    },
+    queue::scheduler::{Scheduler, Tuning},
+    run::traps::Traps,
+    secret::{api_key, keyring::MasterKeys},
+    store::{
+        SharedStore,
+        registry::{ApiKeyRow, AuditEntry, Scope},
+        sqlite::{Options, SqliteStore},
+    },
+};
+
+/// What a process is started with besides its settings.
+pub struct Start {
+    /// The configuration.
+    pub settings: Settings,
+    /// The bound listener.
+    pub listener: TcpListener,
+    /// How much faster than real time retries, polls and schedules run.
+    pub time_factor: TimeFactor,
+    /// Time.
+    pub clock: SharedClock,
+    /// The tokens and tasks of the process.
+    pub lifecycle: Lifecycle,
+}
+
+/// A hub that runs.
+pub struct Running {
+    /// The hub.
+    pub hub: Arc<Hub>,
+    /// The operator key that was made because none was given; printed once and kept nowhere.
+    pub made_admin_key: Option<String>,
+}
+
+/// Opens everything, brings the queue back to life, and serves until the lifecycle stops. Returns once it serves.
+///
+/// # Errors
+/// Anything that keeps the hub from starting, in words that say what to do.
+pub async fn start(start: Start) -> anyhow::Result<Running> {
+    let Start { settings, listener, time_factor, clock, lifecycle } = start;
+    let settings = Arc::new(settings);
+    let ids = Ids::from_os(clock.clone());
+    let database = database_file(&settings)?;
+    let options = Options { readers: settings.pool.database_readers, ..Options::default() };
+    let store = SqliteStore::open(&database.to_string_lossy(), options, clock.clone()).await?;
+    let store: SharedStore = Arc::new(store);
+    let keys = master_keys(&settings, &database, &ids)?;
+    check_master_keys(&store, &keys).await?;
+    let vault = Arc::new(Vault::new(keys, ids.clone()));
+    let made_admin_key = ensure_admin_key(&store, &settings, &ids, &clock).await?;
+    let directory = Directory::new(store.clone(), vault.clone());
+    directory.load_all().await.context("what the database holds cannot be opened")?;
+    let sandbox = Arc::new(make_sandbox(&settings, &store, &database, &ids, &clock).await?);
+    let plugins = Plugins::new(sandbox.clone(), store.clone(), directory.clone(), clock.clone());
+    let public_url = match &settings.public_url {
+        Some(url) => url.as_str().trim_end_matches('/').to_owned(),
+        None => format!("http://{}", listener.local_addr()?),
+    };
+    let guard = EgressGuard::new(EgressPolicy::new(settings.egress_allow.clone(), Vec::new()), Arc::new(SystemResolver::new()));
+    let tuning = Tuning {
+        send_slots: u32::try_from(settings.pool.sends).unwrap_or(u32::MAX),
+        run_slots: settings.pool.sandbox_instances.saturating_sub(8).max(1),
+        breaker_open: time_factor.scale(Tuning::default().breaker_open),
+        ..Tuning::default()
+    };
+    let hub = Arc::new(Hub {
+        rates: RateLimits::new(settings.rates, &clock),
+        client: HttpClient::new(guard)?,
+        catalogue: ArcSwap::from_pointee(Catalogue::default()),
+        scheduler: std::sync::Mutex::new(Scheduler::new(tuning)),
+        paces: Paces::default(),
+        traps: Traps::default(),
+        tick_moved: Notify::new(),
+        polls_moved: Notify::new(),
+        parked_moved: Notify::new(),
+        tasks: TaskTracker::new(),
+        hard_stop: lifecycle.hard(),
+        clock,
+        ids,
+        time_factor,
+        store,
+        vault,
+        directory,
+        sandbox,
+        plugins,
+        settings,
+        public_url,
+    });
+    register_bundled(&hub).await?;
+    hub.rebuild_catalogue();
+    recover(&hub).await?;
+    spawn(&hub, listener, &lifecycle);
+    Ok(Running { hub, made_admin_key })
+}
+
+fn database_file(settings: &Settings) -> anyhow::Result<PathBuf> {
+    match &settings.database_url {
+        Database::Sqlite(path) => Ok(path.clone()),
+        Database::Postgres(_) => anyhow::bail!("this build runs on SQLite; set SWITCHYARD_DATABASE_URL to sqlite:<file>"),
+    }
+}
+
+fn master_keys(settings: &Settings, database: &std::path::Path, ids: &Ids) -> anyhow::Result<MasterKeys> {
+    if let Some(configured) = &settings.master_keys {
+        let entries: Vec<String> = configured.iter().map(|(id, key)| format!("{id}:{}", STANDARD.encode(key))).collect();
+        return Ok(MasterKeys::parse(&entries.join(","))?);
+    }
+    let path = database.with_extension("key");
+    let loaded = MasterKeys::load_or_create(&path, ids)?;
+    if loaded.created {
+        tracing::warn!(
+            path = %path.display(),
+            "made a master key; back it up apart from the database: without it no secret can be opened"
+        );
+    }
+    Ok(loaded.keys)
+}
+
+/// Remembers the fingerprint of every master key, and refuses one that sealed something else under the same name.
+async fn check_master_keys(store: &SharedStore, keys: &MasterKeys) -> anyhow::Result<()> {
+    for key in keys.iter() {
+        let name = format!("master_key:{}", key.id());
+        match store.meta(&name).await? {
+            Some(known) => keys.check(key.id(), &String::from_utf8_lossy(&known))?,
+            None => store.set_meta(&name, key.fingerprint().into_bytes()).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that there is an operator key: the configured one, or, when there is no key at all, a new one that is
+/// returned to be printed once.
+async fn ensure_admin_key(
+    store: &SharedStore,
+    settings: &Settings,
+    ids: &Ids,
+    clock: &SharedClock,
+) -> anyhow::Result<Option<String>> {
+    let existing = store.api_keys().await?;
+    let (text, hash, made) = match &settings.admin_key {
+        Some(text) => (text.expose_secret().to_owned(), api_key::hash(text.expose_secret()), false),
+        None if existing.is_empty() => {
+            let made = api_key::generate(ids);
+            (made.text.expose_secret().to_owned(), made.hash, true)
+        }
+        None => return Ok(None),
+    };
+    if existing.iter().any(|key| key.hash == hash) {
+        return Ok(None);
+    }
+    let (key, now) = (ids.next(), clock.now());
+    let row = ApiKeyRow {
+        key,
+        hash,
+        hint: text.chars().take(4).collect(),
+        name: "bootstrap operator key".to_owned(),
+        tenant: None,
+        scope: Scope::Operator,
+        emergency: true,
+        created_at: now,
+        expires_at: None,
+        last_used_at: None,
+    };
+    let audit = AuditEntry {
+        at: now,
+        tenant: None,
+        actor: "host".to_owned(),
+        action: "key.created".to_owned(),
+        target: key.with_prefix("key"),
+        before: None,
+        after: None,
+    };
+    store.create_api_key(row, audit).await?;
+    Ok(made.then_some(text))
+}
+
+async fn make_sandbox(
+    settings: &Settings,
+    store: &SharedStore,
+    database: &std::path::Path,
+    ids: &Ids,
+    clock: &SharedClock,
+) -> anyhow::Result<Sandbox> {
+    let cache_key: [u8; 32] = match store.meta("plugin_cache_key").await?.and_then(|key| key.try_into().ok()) {
+        Some(key) => key,
+        None => {
+            let key = ids.random();
+            store.set_meta("plugin_cache_key", key.to_vec()).await?;
+            key
+        }
+    };
+    let options = SandboxOptions {
+        pool_size: settings.pool.sandbox_instances,
+        threads: settings.pool.sandbox_threads,
+        cache_dir: Some(database.with_extension("plugins")),
+        cache_key,
+    };
+    Ok(Sandbox::new(options, clock.clone())?)
+}
+
+/// The configured folder, else `plugins/` beside the executable.
+fn plugin_dir(settings: &Settings) -> anyhow::Result<PathBuf> {
+    if let Some(path) = &settings.plugin_dir {
+        return Ok(path.clone());
+    }
+    let executable = std::env::current_exe().context("the executable's own path cannot be read")?;
+    Ok(executable.parent().map_or_else(|| PathBuf::from("plugins"), |folder| folder.join("plugins")))
+}
+
+/// Registers the bundled plugins. Without the folder the hub starts with what its database has.
+async fn register_bundled(hub: &Arc<Hub>) -> anyhow::Result<()> {
+    let folder = plugin_dir(&hub.settings)?;
+    match hub.plugins.add_folder(&folder).await {
+        Ok(new) if new > 0 => tracing::info!(versions = new, "registered bundled plugins"),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(folder = %folder.display(), %error, "no bundled plugins; set SWITCHYARD_PLUGIN_DIR"),
+    }
+    Ok(())
+}
+
+/// Brings the queue back to life: what was running is given back, and every lane with work is told to the scheduler.
+async fn recover(hub: &Arc<Hub>) -> anyhow::Result<()> {
+    let alone = hub.store.meta("running_alone").await?.and_then(|key| key.try_into().ok()).map(Key);
+    let rescued = hub.store.rescue(alone, hub.clock.now()).await?;
+    if alone.is_some() {
+        hub.store.set_meta("running_alone", Vec::new()).await?;
+    }
+    if !rescued.is_empty() {
+        tracing::info!(deliveries = rescued.len(), "gave back what was running when the hub last stopped");
+    }
+    let lanes = hub.store.lanes().await?;
+    hub.wake_at(lanes.into_iter().map(|head| (head.lane, head.due_at)));
+    Ok(())
+}
+
+fn spawn(hub: &Arc<Hub>, listener: TcpListener, lifecycle: &Lifecycle) {
+    let router = crate::ingress::receive::router(hub.clone());
+    let serving = crate::ingress::listen::serve(listener, router, hub.settings.limits.clone(), lifecycle.soft());
+    lifecycle.spawn("listen", serving);
+    lifecycle.spawn("ticks", hub.clone().run_ticks(lifecycle.soft()));
+    if hub.settings.roles.has(Role::Scheduler) {
+        lifecycle.spawn("schedules", hub.clone().run_schedules(lifecycle.soft()));
+        lifecycle.spawn("parked", hub.clone().run_parked(lifecycle.soft()));
+        lifecycle.spawn("sweeps", hub.clone().run_sweeps(lifecycle.soft()));
+    }
+    lifecycle.spawn("changes", follow_changes(hub.clone(), lifecycle.soft()));
+    lifecycle.spawn("drain", drain(hub.clone(), lifecycle.soft()));
+    lifecycle.spawn("metrics", crate::observe::metrics::keep(lifecycle.soft()));
+}
+
+/// Gives lanes their limits again, and parked requests another chance, whenever an admin changed something.
+async fn follow_changes(hub: Arc<Hub>, stop: CancellationToken) {
+    let mut changes = hub.directory.changes();
+    loop {
+        let change = tokio::select! {
+            () = stop.cancelled() => return,
+            change = changes.recv() => change,
+        };
+        match change {
+            Ok(Change::Tenant(tenant)) => hub.reconsider(&tenant),
+            Ok(Change::Plugins) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
+                hub.rebuild_catalogue();
+                for tenant in hub.directory.view().tenants.keys() {
+                    hub.reconsider(tenant);
+                }
+            }
+            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+        }
+        hub.parked_moved.notify_one();
+        hub.polls_moved.notify_one();
+    }
+}
+
+/// After the soft stop: nothing starts any more, and what runs may finish.
+async fn drain(hub: Arc<Hub>, stop: CancellationToken) {
+    stop.cancelled().await;
+    hub.feed(crate::queue::scheduler::Input::Stop);
+    hub.tasks.close();
+    hub.tasks.wait().await;
+}
+
+impl Hub {
+    /// Builds the catalogue from all plugin versions anew.
+    pub fn rebuild_catalogue(&self) {
+        let view = self.directory.view();
+        let versions = view.plugins.values().flatten().map(|version| (version.row.created_at, &version.manifest));
+        self.catalogue.store(Arc::new(Catalogue::build(versions)));
+    }
+}

@@ -1,0 +1,305 @@
+//! Accept: events with their dedupe keys, deliveries, person index and raw requests, for a whole group at once.
+
+use std::collections::HashSet;
+
+use sqlx::SqliteConnection;
+
+use super::{duplicate::Firsts, intake, order, schedule, sql::Rows, writer::Memory};
+use crate::{
+    clock::Timestamp,
+    event::{Event, TenantId, Urgency},
+    id::Key,
+    queue::{
+        lane::{Lane, LaneKey},
+        state::State,
+    },
+    store::{
+        StoreError, StoreResult,
+        ledger::{Accept, Accepted, EventOutcome, NewDelivery, NewEvent, Start},
+    },
+};
+
+/// An accept with the rows of its deliveries, computed on the caller's task.
+pub(super) struct Prepared {
+    accept: Accept,
+    /// For each event its deliveries.
+    rows: Vec<Vec<NewRow>>,
+}
+
+/// A delivery as it will be stored.
+pub(super) struct NewRow {
+    pub(super) key: Key,
+    pub(super) tenant: TenantId,
+    pub(super) event: Key,
+    pub(super) target: String,
+    pub(super) shard: i64,
+    pub(super) lane: LaneKey,
+    pub(super) start: Start,
+    pub(super) fingerprint: Option<String>,
+    pub(super) ordering_key: Option<String>,
+    pub(super) at: Timestamp,
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+impl NewRow {
+    /// The row of a delivery of `event` made at `at`.
+    pub(super) fn of(event: &Event, delivery: &NewDelivery, at: Timestamp) -> Self {
+        let lane = Lane { tenant: event.tenant.clone(), target: delivery.target.clone(), urgency: event.urgency };
+        let target = delivery.target.to_string();
+        let fingerprint = match &delivery.start {
+            Start::Dead(failure) => Some(failure.fingerprint(&target)),
+            Start::Queued | Start::Claimed => None,
+        };
+        Self {
+            key: delivery.key,
+            tenant: event.tenant.clone(),
+            event: event.key,
+            target,
+            shard: lane.shard(),
+            lane: lane.key(),
+            start: delivery.start.clone(),
+            fingerprint,
+            ordering_key: delivery.ordering_key.clone(),
+            at,
+            expires_at: event.expires_at,
+        }
+    }
+
+    const fn state(&self) -> State {
+        match self.start {
+            Start::Queued => State::Queued,
+            Start::Claimed => State::Running,
+            Start::Dead(_) => State::Dead,
+        }
+    }
+}
+
+impl Prepared {
+    /// Computes lanes and fingerprints.
+    pub(super) fn of(accept: Accept) -> Self {
+        let row = |new: &NewEvent| {
+            new.deliveries.iter().map(|delivery| NewRow::of(&new.event, delivery, new.event.accepted_at)).collect()
+        };
+        Self { rows: accept.events.iter().map(row).collect(), accept }
+    }
+
+    /// Roughly how many bytes it writes.
+    pub(super) fn size(&self) -> usize {
+        let request = self.accept.request.as_ref().map_or(0, |request| request.body.len() + 1024);
+        let events: usize = self.accept.events.iter().map(|new| new.event.data.len() + 1024).sum();
+        request + events + self.rows.iter().map(Vec::len).sum::<usize>() * 512
+    }
+
+    /// The latest time it knows.
+    pub(super) fn latest(&self) -> Timestamp {
+        self.accept.events.iter().map(|new| new.event.accepted_at).max().unwrap_or_default()
+    }
+}
+
+/// One accept of the group.
+pub(super) struct Part<'a> {
+    /// Its place among the callers.
+    pub(super) place: usize,
+    pub(super) prepared: &'a Prepared,
+    /// For what a settle emits: whether that settle let another delivery of its order go.
+    pub(super) settled: Option<bool>,
+}
+
+/// What the group will insert.
+#[derive(Default)]
+struct Inserts<'a> {
+    events: Vec<&'a NewEvent>,
+    rows: Vec<&'a NewRow>,
+    requests: Vec<&'a crate::store::ledger::RawRequest>,
+}
+
+/// Decides all parts and writes what is new. An `Err` inside the answer is that caller's alone.
+pub(super) async fn run(
+    conn: &mut SqliteConnection,
+    parts: &[Part<'_>],
+    memory: &mut Memory,
+) -> StoreResult<Vec<StoreResult<Accepted>>> {
+    if parts.is_empty() {
+        return Ok(Vec::new());
+    }
+    learn_tenants(conn, parts, memory).await?;
+    let all = || parts.iter().flat_map(|part| &part.prepared.accept.events);
+    let mut firsts = Firsts::read(conn, all()).await?;
+    let mut inserts = Inserts::default();
+    let mut answers = Vec::with_capacity(parts.len());
+    let now = memory.now();
+    let mut polls = schedule::Polls::default();
+    for part in parts {
+        let accept = &part.prepared.accept;
+        if accept.events.iter().any(|new| !memory.tenants.contains(&new.event.tenant)) {
+            answers.push(Err(StoreError::NotFound));
+            continue;
+        }
+        let live_polls = polls.live(conn, &accept.polls_started).await?;
+        let stored_before = inserts.events.len();
+        let mut outcomes = Vec::with_capacity(accept.events.len());
+        for (place, new) in accept.events.iter().enumerate() {
+            let outcome = match live_polls.get(place) {
+                Some(Some(first_id)) => {
+                    EventOutcome::Duplicate { first_id: first_id.clone(), correlation_id: None, same: false }
+                }
+                _ => firsts.decide(new),
+            };
+            if outcome == EventOutcome::Stored {
+                inserts.events.push(new);
+                inserts.rows.extend(&part.prepared.rows[place]);
+                if let Some(poll) = accept.polls_started.get(place) {
+                    polls.start(conn, poll, &new.event).await?;
+                }
+            }
+            outcomes.push(outcome);
+        }
+        if inserts.events.len() > stored_before {
+            inserts.requests.extend(&accept.request);
+        }
+        for poll in &accept.polls_now {
+            schedule::make_due(conn, poll, now).await?;
+        }
+        if let Some((tenant, key)) = &accept.parked {
+            intake::forget(conn, tenant, *key).await?;
+        }
+        answers.push(Ok(Accepted { events: outcomes }));
+    }
+    inserts.write(conn).await?;
+    Ok(answers)
+}
+
+/// Makes sure that the tenants of the group's events are there: routes are cached, and a tenant may be gone.
+async fn learn_tenants(conn: &mut SqliteConnection, parts: &[Part<'_>], memory: &mut Memory) -> StoreResult<()> {
+    static TENANTS: Rows = Rows::new("select id from tenant where id in (", "?", ")");
+    let mut unknown = HashSet::new();
+    for new in parts.iter().flat_map(|part| &part.prepared.accept.events) {
+        if !memory.tenants.contains(&new.event.tenant) {
+            unknown.insert(&new.event.tenant);
+        }
+    }
+    let unknown: Vec<_> = unknown.into_iter().collect();
+    for row in TENANTS.read(conn, &unknown, |query, tenant| query.bind(tenant.as_str().to_owned())).await? {
+        memory.tenants.insert(super::row::Fields::of(&row).parsed()?);
+    }
+    Ok(())
+}
+
+static INSERT_EVENTS: Rows = Rows::new(
+    "insert into event (key, tenant, id, type, source, subject, time, accepted_at, ordering_key, correlation_id, \
+     traceparent, cause, request, hop, urgency, expires_at, private_to, extensions, data) values ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "",
+);
+
+static INSERT_DEDUPES: Rows =
+    Rows::new("insert into dedupe (tenant, scope, key, event_id, hash, at) values ", "(?, ?, ?, ?, ?, ?)", "");
+
+static INSERT_PERSONS: Rows =
+    Rows::new("insert or ignore into person_index (tenant, hash, event) values ", "(?, ?, ?)", "");
+
+static INSERT_DELIVERIES: Rows = Rows::new(
+    "insert into delivery (key, tenant, event, target, shard, lane, state, due_at, epoch, tries, crashes, behind, \
+     ordering_key, reason, code, message, fingerprint, replayed, created_at, updated_at, expires_at) values ",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
+    "",
+);
+
+impl Inserts<'_> {
+    async fn write(&self, conn: &mut SqliteConnection) -> StoreResult<()> {
+        intake::keep(conn, &self.requests).await?;
+        INSERT_EVENTS
+            .write(conn, &self.events, |query, new| {
+                let event = &new.event;
+                query
+                    .bind(bytes(event.key))
+                    .bind(event.tenant.as_str().to_owned())
+                    .bind(event.id.clone())
+                    .bind(event.event_type.as_str().to_owned())
+                    .bind(event.source.clone())
+                    .bind(event.subject.clone())
+                    .bind(event.time.0)
+                    .bind(event.accepted_at.0)
+                    .bind(event.ordering_key.clone())
+                    .bind(event.correlation_id.clone())
+                    .bind(event.traceparent.clone())
+                    .bind(event.cause.map(bytes))
+                    .bind(event.request.map(bytes))
+                    .bind(i64::from(event.hop))
+                    .bind(i64::from(event.urgency == Urgency::Emergency))
+                    .bind(event.expires_at.map(|at| at.0))
+                    .bind(event.private_to.clone())
+                    .bind(event.extensions.clone())
+                    .bind(event.data.clone())
+            })
+            .await?;
+        let dedupes: Vec<_> =
+            self.events.iter().filter_map(|new| new.dedupe.as_ref().map(|dedupe| (&new.event, dedupe))).collect();
+        INSERT_DEDUPES
+            .write(conn, &dedupes, |query, (event, dedupe)| {
+                query
+                    .bind(event.tenant.as_str().to_owned())
+                    .bind(dedupe.scope.clone())
+                    .bind(dedupe.key.clone())
+                    .bind(event.id.clone())
+                    .bind(dedupe.hash.to_vec())
+                    .bind(event.accepted_at.0)
+            })
+            .await?;
+        let persons: Vec<_> =
+            self.events.iter().flat_map(|new| new.persons.iter().map(move |person| (&new.event, person))).collect();
+        INSERT_PERSONS
+            .write(conn, &persons, |query, (event, person)| {
+                query.bind(event.tenant.as_str().to_owned()).bind(person.to_vec()).bind(bytes(event.key))
+            })
+            .await?;
+        insert_rows(conn, &self.rows).await
+    }
+}
+
+/// Inserts deliveries, putting each behind a live one with its ordering key.
+pub(super) async fn insert_rows(conn: &mut SqliteConnection, rows: &[&NewRow]) -> StoreResult<()> {
+    let mut heads = order::heads(conn, rows).await?;
+    let placed: Vec<(&NewRow, bool)> = rows
+        .iter()
+        .map(|row| {
+            let ordered = row.ordering_key.as_deref().filter(|_| row.state().is_live());
+            (*row, ordered.is_some_and(|key| !heads.insert((row.lane, key.to_owned()))))
+        })
+        .collect();
+    INSERT_DELIVERIES
+        .write(conn, &placed, |query, (row, behind)| {
+            let attempts = i64::from(matches!(row.start, Start::Claimed));
+            let failure = match &row.start {
+                Start::Dead(failure) => Some(failure),
+                Start::Queued | Start::Claimed => None,
+            };
+            query
+                .bind(bytes(row.key))
+                .bind(row.tenant.as_str().to_owned())
+                .bind(bytes(row.event))
+                .bind(row.target.clone())
+                .bind(row.shard)
+                .bind(row.lane.0.to_vec())
+                .bind(row.state().code())
+                .bind(row.at.0)
+                .bind(attempts)
+                .bind(attempts)
+                .bind(i64::from(*behind))
+                .bind(row.ordering_key.clone())
+                .bind(failure.map(|failure| failure.reason.as_str()))
+                .bind(failure.map(|failure| failure.code.clone()))
+                .bind(failure.map(|failure| failure.message.clone()))
+                .bind(row.fingerprint.clone())
+                .bind(row.at.0)
+                .bind(row.at.0)
+                .bind(row.expires_at.map(|at| at.0))
+        })
+        .await?;
+    Ok(())
+}
+
+/// A key as it is bound.
+pub(super) fn bytes(key: Key) -> Vec<u8> {
+    key.0.to_vec()
+}

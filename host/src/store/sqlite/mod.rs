@@ -1,0 +1,117 @@
+//! The store on one SQLite file: a writer that commits groups, and readers beside it.
+//!
+//! The path of a write: [`ledger`] hands a call to the [`writer`], which gathers a [`group`]; the group runs settle,
+//! accept and claim in this order, each as one reading step that decides every caller and then writes for the winners.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use sqlx::{Sqlite, SqlitePool, pool::PoolConnection};
+
+use super::StoreResult;
+use crate::clock::{SharedClock, Timestamp};
+
+/// Opening: lock, checks, migrations.
+mod open;
+
+/// The task that owns the writing connection.
+mod writer;
+
+/// One group of callers.
+mod group;
+
+/// Intents and settles.
+mod settle;
+
+/// Effects of settles on targets.
+mod effect;
+
+/// Events, deliveries and what is stored with them.
+mod accept;
+
+/// Which events were there before.
+mod duplicate;
+
+/// Order among deliveries with one key.
+mod order;
+
+/// Claims.
+mod claim;
+
+/// Key-value rows and journals.
+mod kv;
+
+/// Schedules and their polls.
+mod schedule;
+
+/// Raw, parked and rejected requests.
+mod intake;
+
+/// What waits.
+mod lanes;
+
+/// Lost workers and passed expiries.
+mod rescue;
+
+/// What goes.
+mod prune;
+
+/// The ledger's interface.
+mod ledger;
+
+/// The registry's interface and tables.
+mod registry;
+
+/// The records' interface and queries.
+mod records;
+
+/// Statements over many rows.
+mod sql;
+
+/// Decoding of rows.
+mod row;
+
+/// What failures mean.
+mod error;
+
+pub use open::Options;
+
+/// A store on one SQLite file that no other process may open.
+pub struct SqliteStore {
+    writer: writer::Writer,
+    readers: SqlitePool,
+    latest: Arc<AtomicI64>,
+    dedupe_cursor: tokio::sync::Mutex<prune::DedupeCursor>,
+}
+
+impl SqliteStore {
+    /// Opens or makes the file that `url` names: a path, or `sqlite:` and a path. Brings its schema up to this version.
+    ///
+    /// # Errors
+    /// `Refused`, with what to do about it, if another process has it open, it was written by a newer version, it is
+    /// damaged, or SQLite itself is too old to be trusted; `Unavailable` if it cannot be read or written.
+    pub async fn open(url: &str, options: Options, clock: SharedClock) -> StoreResult<Self> {
+        open::open(url, options, clock).await
+    }
+
+    /// Writes what waits and closes the file, so that another process may open it.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close().await;
+    }
+
+    async fn reader(&self) -> StoreResult<PoolConnection<Sqlite>> {
+        Ok(self.readers.acquire().await?)
+    }
+
+    /// Remembers the latest time that a caller knew.
+    fn saw(&self, now: Timestamp) {
+        self.latest.fetch_max(now.0, Ordering::Relaxed);
+    }
+
+    fn latest(&self) -> Timestamp {
+        Timestamp(self.latest.load(Ordering::Relaxed))
+    }
+}

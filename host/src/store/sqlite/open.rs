@@ -1,0 +1,208 @@
+//! Opening the file: its lock, its checks, its schema, its connections.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
+
+use sqlx::{
+    ConnectOptions, SqliteConnection,
+    migrate::Migrator,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{
+    SqliteStore,
+    registry::api_key,
+    row::Fields,
+    writer::{Memory, WatchedFile, Writer},
+};
+use crate::{
+    clock::SharedClock,
+    store::{StoreError, StoreResult},
+};
+
+/// Everything below it lacks a fix for a lost-write bug in write-ahead logs with two connections.
+const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
+
+/// Enough for each statement of the writer in each of its sizes.
+const CACHED_STATEMENTS: usize = 512;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+
+/// How the file is used.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Connections that read beside the writer.
+    pub readers: u32,
+    /// Page cache of the writer in KiB; a group that does not fit is written twice.
+    pub cache_kib: u32,
+    /// Pages of log after which the writer copies them into the file.
+    pub checkpoint_pages: u32,
+    /// Files up to this size are checked page by page when they are opened; larger ones would hold up the start.
+    pub check_up_to: u64,
+    /// The most pages that the file may have; none means no bound. A full file refuses writes and loses nothing.
+    pub max_pages: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { readers: 4, cache_kib: 32 << 10, checkpoint_pages: 4000, check_up_to: 256 << 20, max_pages: None }
+    }
+}
+
+/// See [`SqliteStore::open`].
+pub(super) async fn open(url: &str, options: Options, clock: SharedClock) -> StoreResult<SqliteStore> {
+    let path = path_of(url)?;
+    let lock = make_and_lock(&path)?;
+    let mut conn = connect(&path, &options).await?;
+    refuse_old_sqlite(&mut conn).await?;
+    refuse_damaged(&mut conn, &path, &options).await?;
+    migrate(&mut conn).await?;
+    let stored = stored_clock(&mut conn).await?;
+    let latest = Arc::new(AtomicI64::new(stored));
+    let identity = WatchedFile::identity_of(&path).map_err(|error| away(&path, &error))?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(options.readers.max(1))
+        .acquire_timeout(Duration::from_secs(5))
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_with(base(&path).read_only(true).row_buffer_size(512))
+        .await?;
+    let memory = Memory { tenants: std::collections::HashSet::new(), latest: latest.clone(), stored, clock };
+    let writer = Writer::start(conn, WatchedFile { path, identity, lock }, memory);
+    Ok(SqliteStore { writer, readers, latest, dedupe_cursor: tokio::sync::Mutex::default() })
+}
+
+/// `sqlite:./data/hub.db`, `sqlite:///var/lib/hub.db` or a bare path.
+fn path_of(url: &str) -> StoreResult<PathBuf> {
+    let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    if path.is_empty() || path.starts_with(':') {
+        return Err(StoreError::Refused(format!(
+            "{url} names no file; use for example sqlite:./data/switchyard.db, since the ledger must outlive the process"
+        )));
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn away(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Unavailable(format!("{}: {error}", path.display()))
+}
+
+/// Makes folder and file, readable by this user alone, and locks the file beside it.
+fn make_and_lock(path: &Path) -> StoreResult<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| away(folder, &error))?;
+    }
+    let private =
+        |path: &Path| OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock_path = PathBuf::from(name);
+    let lock = private(&lock_path).map_err(|error| away(&lock_path, &error))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(StoreError::Refused(format!(
+                "another switchyard has {} open; stop it first, or give this one its own SWITCHYARD_DATABASE_URL",
+                path.display()
+            )));
+        }
+        Err(TryLockError::Error(error)) => return Err(away(&lock_path, &error)),
+    }
+    private(path).map_err(|error| away(path, &error))?;
+    Ok(lock)
+}
+
+fn base(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(Duration::from_secs(5))
+        .foreign_keys(true)
+        .statement_cache_capacity(CACHED_STATEMENTS)
+        .disable_statement_logging()
+}
+
+async fn connect(path: &Path, options: &Options) -> StoreResult<SqliteConnection> {
+    let mut writing = base(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("wal_autocheckpoint", options.checkpoint_pages.to_string())
+        .pragma("journal_size_limit", (64 << 20).to_string())
+        .pragma("cache_size", format!("-{}", options.cache_kib))
+        .pragma("temp_store", "memory")
+        .row_buffer_size(512);
+    if let Some(pages) = options.max_pages {
+        writing = writing.pragma("max_page_count", pages.to_string());
+    }
+    writing.connect().await.map_err(|error| match StoreError::from(error) {
+        StoreError::Inconsistent(why) => damaged(path, &why),
+        other => other,
+    })
+}
+
+fn damaged(path: &Path, why: &str) -> StoreError {
+    StoreError::Refused(format!(
+        "{} is damaged ({why}); keep it aside, restore the latest backup, and start again",
+        path.display()
+    ))
+}
+
+async fn refuse_old_sqlite(conn: &mut SqliteConnection) -> StoreResult<()> {
+    let row = sqlx::query("select sqlite_version()").fetch_one(conn).await?;
+    let text = Fields::of(&row).text()?;
+    let mut parts = text.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut next = || parts.next().unwrap_or(0);
+    let version = (next(), next(), next());
+    if version < OLDEST_SQLITE {
+        return Err(StoreError::Refused(format!(
+            "SQLite {text} can lose acknowledged writes; build switchyard with SQLite 3.51.3 or newer"
+        )));
+    }
+    Ok(())
+}
+
+async fn refuse_damaged(conn: &mut SqliteConnection, path: &Path, options: &Options) -> StoreResult<()> {
+    let size = std::fs::metadata(path).map_err(|error| away(path, &error))?.len();
+    if size > options.check_up_to {
+        tracing::info!(file.bytes = size, "the database is too large to be checked page by page at start");
+        return Ok(());
+    }
+    let row = sqlx::query("pragma quick_check(1)").fetch_one(conn).await.map_err(StoreError::from);
+    match row.and_then(|row| Fields::of(&row).text()) {
+        Ok(text) if text == "ok" => Ok(()),
+        Ok(text) => Err(damaged(path, &text)),
+        Err(StoreError::Inconsistent(why)) => Err(damaged(path, &why)),
+        Err(other) => Err(other),
+    }
+}
+
+/// Runs the migrations that are missing. A file with one that this version does not know is left alone.
+async fn migrate(conn: &mut SqliteConnection) -> StoreResult<()> {
+    const KNOWS: &str = "select 1 from sqlite_schema where name = '_sqlx_migrations'";
+    const LATEST: &str = "select coalesce(max(version), 0) from _sqlx_migrations";
+    if sqlx::query(KNOWS).fetch_optional(&mut *conn).await?.is_some() {
+        let found = Fields::of(&sqlx::query(LATEST).fetch_one(&mut *conn).await?).int()?;
+        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+        if found > known {
+            return Err(StoreError::Refused(format!(
+                "the database has schema {found}, this version of switchyard knows {known}; start the newer version, or \
+                 restore the backup from before its update"
+            )));
+        }
+    }
+    MIGRATIONS
+        .run(conn)
+        .await
+        .map_err(|error| StoreError::Refused(format!("the schema could not be brought up to date: {error}")))
+}
+
+async fn stored_clock(conn: &mut SqliteConnection) -> StoreResult<i64> {
+    let bytes = api_key::meta(conn, "clock").await?;
+    Ok(bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes))
+}

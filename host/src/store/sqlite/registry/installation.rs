@@ -1,0 +1,218 @@
+//! Installations with their sources and schedules.
+
+use std::collections::HashMap;
+
+use sqlx::SqliteConnection;
+
+use super::{
+    super::{
+        row::{Fields, inconsistent},
+        sql::one_row,
+    },
+    audit, json, word,
+};
+use crate::{
+    clock::Timestamp,
+    event::TenantId,
+    store::{
+        StoreError, StoreResult,
+        registry::{AuditEntry, InstallationRow, ScheduleRow, SourceRow},
+    },
+};
+
+const PUT: &str = "insert into installation (tenant, plugin, mode, version, config, connections, grants, \
+    retry_schedule, state, state_reason, updated_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+    on conflict do update set mode = excluded.mode, version = excluded.version, config = excluded.config, \
+    connections = excluded.connections, grants = excluded.grants, retry_schedule = excluded.retry_schedule, \
+    state = excluded.state, state_reason = excluded.state_reason, updated_at = excluded.updated_at, \
+    blocked_reason = null, blocked_code = null, blocked_message = null, blocked_since = null, \
+    broken_version = null, broken_since = null";
+
+/// Makes or replaces an installation and answers it as stored.
+pub(in super::super) async fn put(
+    conn: &mut SqliteConnection,
+    new: InstallationRow,
+    entry: AuditEntry,
+) -> StoreResult<InstallationRow> {
+    super::require_tenant(conn, &new.tenant).await?;
+    let slots: HashMap<&String, String> =
+        new.connections.iter().map(|(slot, key)| (slot, key.with_prefix("con"))).collect();
+    let query = sqlx::query(PUT)
+        .bind(new.tenant.as_str().to_owned())
+        .bind(new.plugin.clone())
+        .bind(word(&new.mode)?)
+        .bind(new.version.clone())
+        .bind(new.config.clone())
+        .bind(json(&slots)?)
+        .bind(json(&new.grants)?)
+        .bind(new.retry_schedule.as_ref().map(json).transpose()?)
+        .bind(word(&new.state)?)
+        .bind(new.state_reason.clone())
+        .bind(new.updated_at.0);
+    one_row(conn, query).await?;
+    put_sources(conn, &new).await?;
+    put_schedules(conn, &new).await?;
+    audit::write(conn, entry).await?;
+    let stored = list(conn, Some(&new.tenant), Some(&new.plugin)).await?;
+    stored.into_iter().next().ok_or_else(|| inconsistent("installation"))
+}
+
+/// Known names keep their URL; names that are gone lose it.
+async fn put_sources(conn: &mut SqliteConnection, new: &InstallationRow) -> StoreResult<()> {
+    const DROP: &str = "delete from source where tenant = ? and plugin = ? \
+        and name not in (select value from json_each(?))";
+    const ADD: &str = "insert into source (id, tenant, plugin, name) values (?, ?, ?, ?) \
+        on conflict (tenant, plugin, name) do nothing";
+    let names: Vec<&String> = new.sources.iter().map(|source| &source.name).collect();
+    let query = sqlx::query(DROP).bind(new.tenant.as_str().to_owned()).bind(new.plugin.clone());
+    query.bind(json(&names)?).execute(&mut *conn).await?;
+    for source in &new.sources {
+        let query = sqlx::query(ADD).bind(source.id.clone()).bind(new.tenant.as_str().to_owned());
+        query.bind(new.plugin.clone()).bind(source.name.clone()).execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// Known names keep cursor and due time; a new one is due at once.
+async fn put_schedules(conn: &mut SqliteConnection, new: &InstallationRow) -> StoreResult<()> {
+    const DROP: &str = "delete from schedule where tenant = ? and plugin = ? \
+        and name not in (select value from json_each(?))";
+    const ADD: &str = "insert into schedule (tenant, plugin, name, due_at) values (?, ?, ?, ?) on conflict do nothing";
+    let names: Vec<&String> = new.schedules.iter().map(|schedule| &schedule.name).collect();
+    let query = sqlx::query(DROP).bind(new.tenant.as_str().to_owned()).bind(new.plugin.clone());
+    query.bind(json(&names)?).execute(&mut *conn).await?;
+    for schedule in &new.schedules {
+        let query = sqlx::query(ADD).bind(new.tenant.as_str().to_owned()).bind(new.plugin.clone());
+        let due_at = schedule.due_at.unwrap_or(new.updated_at);
+        query.bind(schedule.name.clone()).bind(due_at.0).execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// Removes an installation with what it holds, and cancels what is on its way to it.
+pub(in super::super) async fn delete(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    plugin: &str,
+    entry: AuditEntry,
+) -> StoreResult<()> {
+    if !remove(conn, tenant, plugin, entry.at).await? {
+        return Err(StoreError::NotFound);
+    }
+    audit::write(conn, entry).await
+}
+
+/// The removal itself; answers whether there was one.
+pub(in super::super) async fn remove(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    plugin: &str,
+    now: Timestamp,
+) -> StoreResult<bool> {
+    // Sources and schedules go by their foreign keys.
+    const DELETE: &str = "delete from installation where tenant = ? and plugin = ?";
+    const KV: &str = "delete from kv where tenant = ? and plugin = ?";
+    const PARKED: &str = "delete from parked where tenant = ? and plugin = ?";
+    let named = |sql| sqlx::query(sql).bind(tenant.as_str().to_owned()).bind(plugin.to_owned());
+    if named(DELETE).execute(&mut *conn).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    named(KV).execute(&mut *conn).await?;
+    named(PARKED).execute(&mut *conn).await?;
+    super::cancel_target(conn, tenant, &format!("plugin:{plugin}"), now).await?;
+    Ok(true)
+}
+
+const LIST: &str = "select tenant, plugin, mode, version, config, connections, grants, retry_schedule, state, \
+    state_reason, blocked_reason, blocked_code, blocked_message, blocked_since, broken_version, broken_since, \
+    updated_at from installation where (?1 is null or tenant = ?1) and (?2 is null or plugin = ?2) \
+    order by tenant, plugin";
+
+/// All installations, those of a tenant, or one.
+pub(super) async fn list(
+    conn: &mut SqliteConnection,
+    tenant: Option<&TenantId>,
+    plugin: Option<&str>,
+) -> StoreResult<Vec<InstallationRow>> {
+    let query = sqlx::query(LIST).bind(tenant.map(|tenant| tenant.as_str().to_owned()));
+    let rows = query.bind(plugin.map(str::to_owned)).fetch_all(&mut *conn).await?;
+    let mut sources = sources(conn, tenant).await?;
+    let mut schedules = schedules(conn, tenant).await?;
+    rows.iter()
+        .map(|row| {
+            let mut installation = read(&mut Fields::of(row))?;
+            let name = (installation.tenant.as_str().to_owned(), installation.plugin.clone());
+            installation.sources = sources.remove(&name).unwrap_or_default();
+            installation.schedules = schedules.remove(&name).unwrap_or_default();
+            Ok(installation)
+        })
+        .collect()
+}
+
+fn read(fields: &mut Fields<'_>) -> StoreResult<InstallationRow> {
+    Ok(InstallationRow {
+        tenant: fields.parsed()?,
+        plugin: fields.text()?,
+        mode: fields.word()?,
+        version: fields.opt_text()?,
+        config: fields.text()?,
+        connections: super::slots(fields.json()?)?,
+        grants: fields.json()?,
+        retry_schedule: fields.opt_json()?,
+        state: fields.word()?,
+        state_reason: fields.opt_text()?,
+        blocked: fields.failure()?.zip(fields.opt_time()?),
+        broken: fields.opt_text()?.zip(fields.opt_time()?),
+        updated_at: fields.time()?,
+        sources: Vec::new(),
+        schedules: Vec::new(),
+    })
+}
+
+/// (tenant, plugin)
+type Name = (String, String);
+
+async fn sources(conn: &mut SqliteConnection, tenant: Option<&TenantId>) -> StoreResult<HashMap<Name, Vec<SourceRow>>> {
+    const SOURCES: &str =
+        "select tenant, plugin, id, name from source where ?1 is null or tenant = ?1 order by tenant, plugin, name";
+    let rows = sqlx::query(SOURCES).bind(tenant.map(|tenant| tenant.as_str().to_owned())).fetch_all(conn).await?;
+    let mut sources: HashMap<Name, Vec<SourceRow>> = HashMap::new();
+    for row in &rows {
+        let mut fields = Fields::of(row);
+        let of = sources.entry((fields.text()?, fields.text()?)).or_default();
+        of.push(SourceRow { id: fields.text()?, name: fields.text()? });
+    }
+    Ok(sources)
+}
+
+async fn schedules(
+    conn: &mut SqliteConnection,
+    tenant: Option<&TenantId>,
+) -> StoreResult<HashMap<Name, Vec<ScheduleRow>>> {
+    const SCHEDULES: &str = "select s.tenant, s.plugin, s.name, \
+          case when i.mode = 'live' and not exists \
+            (select 1 from delivery d where d.event = s.poll_event and d.state in (0, 1, 2)) then s.due_at end, \
+          s.succeeded_at from schedule s \
+        join installation i on i.tenant = s.tenant and i.plugin = s.plugin \
+        where ?1 is null or s.tenant = ?1 order by s.tenant, s.plugin, s.name";
+    let rows = sqlx::query(SCHEDULES).bind(tenant.map(|tenant| tenant.as_str().to_owned())).fetch_all(conn).await?;
+    let mut schedules: HashMap<Name, Vec<ScheduleRow>> = HashMap::new();
+    for row in &rows {
+        let mut fields = Fields::of(row);
+        let of = schedules.entry((fields.text()?, fields.text()?)).or_default();
+        of.push(ScheduleRow { name: fields.text()?, due_at: fields.opt_time()?, succeeded_at: fields.opt_time()? });
+    }
+    Ok(schedules)
+}
+
+/// Whether any installation of the tenant uses the connection.
+pub(super) async fn uses_connection(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    connection: &str,
+) -> StoreResult<bool> {
+    const USES: &str = "select 1 from installation i, json_each(i.connections) c \
+        where i.tenant = ? and c.value = ? limit 1";
+    let query = sqlx::query(USES).bind(tenant.as_str().to_owned()).bind(connection.to_owned());
+    Ok(query.fetch_optional(conn).await?.is_some())
+}

@@ -1,0 +1,211 @@
+//! What admins create, in SQLite.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use sqlx::{Connection, SqliteConnection};
+
+use super::{SqliteStore, prune, row::inconsistent};
+use crate::{
+    clock::Timestamp,
+    event::TenantId,
+    id::Key,
+    store::{
+        StoreError, StoreResult,
+        registry::{
+            ApiKeyRow, AuditEntry, ConnectionRow, EndpointRow, InstallationRow, PluginVersionRow, Registry,
+            RegistryRows, StoredAnswer, TenantRow,
+        },
+    },
+};
+
+/// API keys and what is stored for callers.
+pub(super) mod api_key;
+
+/// Audit rows.
+pub(super) mod audit;
+
+mod connection;
+mod endpoint;
+
+/// Installations, which a settle may change too.
+pub(super) mod installation;
+
+mod plugin;
+mod secrets;
+mod tenant;
+
+/// A value of ours as JSON text.
+fn json<T: Serialize>(value: &T) -> StoreResult<String> {
+    serde_json::to_string(value).map_err(|error| StoreError::Inconsistent(error.to_string()))
+}
+
+/// The word of one of our lower-case enums.
+fn word<T: Serialize>(value: &T) -> StoreResult<String> {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => Ok(word),
+        _ => Err(inconsistent("word")),
+    }
+}
+
+/// Slots with their connections, from `con_..` texts.
+fn slots(texts: BTreeMap<String, String>) -> StoreResult<BTreeMap<String, Key>> {
+    texts
+        .into_iter()
+        .map(|(slot, text)| Ok((slot, Key::parse("con", &text).ok_or_else(|| inconsistent("connection"))?)))
+        .collect()
+}
+
+async fn require_tenant(conn: &mut SqliteConnection, tenant: &TenantId) -> StoreResult<()> {
+    const EXISTS: &str = "select 1 from tenant where id = ?";
+    let row = sqlx::query(EXISTS).bind(tenant.as_str().to_owned()).fetch_optional(conn).await?;
+    row.map(drop).ok_or(StoreError::NotFound)
+}
+
+/// Cancels the live deliveries to a target that goes. Nobody in its lanes is left behind anyone.
+async fn cancel_target(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    target: &str,
+    now: Timestamp,
+) -> StoreResult<()> {
+    const CANCEL: &str = "update delivery set state = 5, behind = 0, updated_at = ?3 \
+        where state in (0, 1, 2) and tenant = ?1 and target = ?2";
+    let query = sqlx::query(CANCEL).bind(tenant.as_str().to_owned()).bind(target.to_owned());
+    query.bind(now.0).execute(conn).await?;
+    Ok(())
+}
+
+/// Everything at one moment: the reads share one snapshot.
+async fn read_all(conn: &mut SqliteConnection, tenant: Option<&TenantId>) -> StoreResult<RegistryRows> {
+    let mut snapshot = conn.begin().await?;
+    Ok(RegistryRows {
+        tenants: tenant::list(&mut snapshot, tenant).await?,
+        installations: installation::list(&mut snapshot, tenant, None).await?,
+        connections: connection::list(&mut snapshot, tenant).await?,
+        endpoints: endpoint::list(&mut snapshot, tenant).await?,
+    })
+}
+
+#[async_trait]
+impl Registry for SqliteStore {
+    async fn registry(&self, tenant: Option<&TenantId>) -> StoreResult<RegistryRows> {
+        read_all(&mut *self.reader().await?, tenant).await
+    }
+
+    async fn create_tenant(&self, tenant: TenantRow, audit: AuditEntry) -> StoreResult<()> {
+        self.writer.alone(|conn| Box::pin(tenant::create(conn, tenant, audit))).await
+    }
+
+    async fn update_tenant(&self, tenant: TenantRow, audit: AuditEntry) -> StoreResult<()> {
+        self.writer.alone(|conn| Box::pin(tenant::update(conn, tenant, audit))).await
+    }
+
+    async fn delete_tenant(&self, tenant: &TenantId, audit: AuditEntry) -> StoreResult<()> {
+        let id = tenant.clone();
+        self.writer.alone(|conn| Box::pin(async move { tenant::delete(conn, &id, audit).await })).await?;
+        while self.writer.alone(|conn| Box::pin(prune::leaving(conn))).await? {}
+        Ok(())
+    }
+
+    async fn add_plugin(&self, version: PluginVersionRow, wasm: Vec<u8>, audit: AuditEntry) -> StoreResult<bool> {
+        self.writer.alone(|conn| Box::pin(plugin::add(conn, version, wasm, audit))).await
+    }
+
+    async fn plugins(&self) -> StoreResult<Vec<PluginVersionRow>> {
+        plugin::list(&mut *self.reader().await?).await
+    }
+
+    async fn plugin_wasm(&self, name: &str, version: &str) -> StoreResult<Vec<u8>> {
+        plugin::wasm(&mut *self.reader().await?, name, version).await
+    }
+
+    async fn delete_plugin(&self, name: &str, version: &str, audit: AuditEntry) -> StoreResult<()> {
+        let (name, version) = (name.to_owned(), version.to_owned());
+        self.writer.alone(|conn| Box::pin(plugin::delete(conn, name, version, audit))).await
+    }
+
+    async fn put_installation(&self, installation: InstallationRow, audit: AuditEntry) -> StoreResult<InstallationRow> {
+        self.writer.alone(|conn| Box::pin(installation::put(conn, installation, audit))).await
+    }
+
+    async fn delete_installation(&self, tenant: &TenantId, plugin: &str, audit: AuditEntry) -> StoreResult<()> {
+        let (tenant, plugin) = (tenant.clone(), plugin.to_owned());
+        self.writer
+            .alone(move |conn| Box::pin(async move { installation::delete(conn, &tenant, &plugin, audit).await }))
+            .await
+    }
+
+    async fn create_connection(&self, connection: ConnectionRow, audit: AuditEntry) -> StoreResult<()> {
+        self.writer.alone(|conn| Box::pin(connection::create(conn, connection, audit))).await
+    }
+
+    async fn update_connection(&self, connection: ConnectionRow, audit: AuditEntry) -> StoreResult<()> {
+        self.writer.alone(|conn| Box::pin(connection::update(conn, connection, audit))).await
+    }
+
+    async fn delete_connection(&self, tenant: &TenantId, connection: Key, audit: AuditEntry) -> StoreResult<()> {
+        let tenant = tenant.clone();
+        self.writer
+            .alone(move |conn| Box::pin(async move { connection::delete(conn, &tenant, connection, audit).await }))
+            .await
+    }
+
+    async fn create_endpoint(&self, endpoint: EndpointRow, audit: AuditEntry) -> StoreResult<()> {
+        self.writer.alone(|conn| Box::pin(endpoint::create(conn, endpoint, audit))).await
+    }
+
+    async fn update_endpoint(&self, endpoint: EndpointRow, audit: AuditEntry) -> StoreResult<()> {
+        self.writer.alone(|conn| Box::pin(endpoint::update(conn, endpoint, audit))).await
+    }
+
+    async fn delete_endpoint(&self, tenant: &TenantId, endpoint: Key, audit: AuditEntry) -> StoreResult<()> {
+        let tenant = tenant.clone();
+        self.writer
+            .alone(move |conn| Box::pin(async move { endpoint::delete(conn, &tenant, endpoint, audit).await }))
+            .await
+    }
+
+    async fn api_keys(&self) -> StoreResult<Vec<ApiKeyRow>> {
+        api_key::list(&mut *self.reader().await?).await
+    }
+
+    async fn create_api_key(&self, key: ApiKeyRow, audit: AuditEntry) -> StoreResult<()> {
+        self.writer.alone(|conn| Box::pin(api_key::create(conn, key, audit))).await
+    }
+
+    async fn update_api_key(&self, key: ApiKeyRow, audit: AuditEntry) -> StoreResult<()> {
+        self.writer.alone(|conn| Box::pin(api_key::update(conn, key, audit))).await
+    }
+
+    async fn delete_api_key(&self, key: Key, audit: AuditEntry) -> StoreResult<()> {
+        self.writer.alone(move |conn| Box::pin(api_key::delete(conn, key, audit))).await
+    }
+
+    async fn touch_api_keys(&self, used: Vec<(Key, Timestamp)>) -> StoreResult<()> {
+        self.writer.alone(|conn| Box::pin(api_key::touch(conn, used))).await
+    }
+
+    async fn stored_answer(&self, caller: Key, key: &str, now: Timestamp) -> StoreResult<Option<StoredAnswer>> {
+        api_key::answer(&mut *self.reader().await?, caller, key, now).await
+    }
+
+    async fn store_answer(&self, caller: Key, key: &str, answer: StoredAnswer, now: Timestamp) -> StoreResult<()> {
+        let key = key.to_owned();
+        self.writer.alone(move |conn| Box::pin(api_key::store_answer(conn, caller, key, answer, now))).await
+    }
+
+    async fn meta(&self, name: &str) -> StoreResult<Option<Vec<u8>>> {
+        api_key::meta(&mut *self.reader().await?, name).await
+    }
+
+    async fn set_meta(&self, name: &str, value: Vec<u8>) -> StoreResult<()> {
+        let name = name.to_owned();
+        self.writer.alone(|conn| Box::pin(api_key::set_meta(conn, name, value))).await
+    }
+
+    async fn audit(&self, entry: AuditEntry) -> StoreResult<()> {
+        self.writer.alone(|conn| Box::pin(audit::write(conn, entry))).await
+    }
+}

@@ -1,0 +1,173 @@
+//! Deliveries whose worker is gone, and deliveries whose time has passed.
+
+use std::collections::BTreeSet;
+
+use sqlx::SqliteConnection;
+
+use super::{accept::bytes, lanes::SUSPECT_CRASHES, order, row::Fields, sql::Rows};
+use crate::{
+    clock::Timestamp,
+    event::{Target, TenantId},
+    id::Key,
+    queue::{
+        lane::{Lane, LaneKey},
+        reason::{Failure, ReasonClass},
+        state::{Cause, State, transition},
+    },
+    store::{StoreError, StoreResult, ledger::Rescued},
+};
+
+/// Held deliveries live this long after they were made, or after their block began.
+const HELD_LIFE_MS: i64 = 7 * 86_400_000;
+
+/// A running delivery without a worker.
+struct Lost {
+    key: Key,
+    lane: Lane,
+    epoch: u32,
+    tries: u32,
+    crashes: u32,
+    started_at: Timestamp,
+    ordering_key: Option<String>,
+    end: State,
+}
+
+static LOST_ATTEMPT: Rows = Rows::new(
+    "insert into attempt (delivery, number, started_at, duration_us, outcome) values ",
+    "(?, ?, ?, ?, 'lost')",
+    "",
+);
+
+static GIVE_BACK: Rows = Rows::new(
+    "with won (key, epoch, tries, crashes, now) as (values ",
+    "(?, ?, ?, ?, ?)",
+    ") update delivery set state = 0, tries = won.tries, crashes = won.crashes, updated_at = won.now from won \
+     where delivery.key = won.key and delivery.epoch = won.epoch and delivery.state = 1",
+);
+
+static DIE: Rows = Rows::new(
+    "with won (key, epoch, crashes, reason, code, message, fingerprint, now) as (values ",
+    "(?, ?, ?, ?, ?, ?, ?, ?)",
+    ") update delivery set state = 4, behind = 0, crashes = won.crashes, reason = won.reason, code = won.code, \
+     message = won.message, fingerprint = won.fingerprint, updated_at = won.now from won \
+     where delivery.key = won.key and delivery.epoch = won.epoch and delivery.state in (0, 1, 2)",
+);
+
+/// One death: key, epoch, crashes, failure, target, time.
+type Death = (Key, u32, u32, Failure, String, Timestamp);
+
+async fn die(conn: &mut SqliteConnection, deaths: &[Death]) -> StoreResult<()> {
+    DIE.write_all(conn, deaths, |query, (key, epoch, crashes, failure, target, now)| {
+        query
+            .bind(bytes(*key))
+            .bind(i64::from(*epoch))
+            .bind(i64::from(*crashes))
+            .bind(failure.reason.as_str())
+            .bind(failure.code.clone())
+            .bind(failure.message.clone())
+            .bind(failure.fingerprint(target))
+            .bind(now.0)
+    })
+    .await
+}
+
+/// Gives every running delivery back and records the lost attempts.
+pub(super) async fn rescue(
+    conn: &mut SqliteConnection,
+    killed_alone: Option<Key>,
+    now: Timestamp,
+) -> StoreResult<Vec<Rescued>> {
+    let lost = lost(conn, killed_alone).await?;
+    LOST_ATTEMPT
+        .write_all(conn, &lost, |query, row| {
+            let duration = i64::try_from(now.since(row.started_at).as_micros()).unwrap_or(i64::MAX);
+            query.bind(bytes(row.key)).bind(i64::from(row.epoch)).bind(row.started_at.0).bind(duration)
+        })
+        .await?;
+    let (dead, back): (Vec<_>, Vec<_>) = lost.iter().partition(|row| row.end == State::Dead);
+    GIVE_BACK
+        .write_all(conn, &back, |query, row| {
+            query
+                .bind(bytes(row.key))
+                .bind(i64::from(row.epoch))
+                .bind(i64::from(row.tries.saturating_sub(1)))
+                .bind(i64::from(row.crashes))
+                .bind(now.0)
+        })
+        .await?;
+    let why = Failure::new(
+        ReasonClass::PluginBug,
+        "killed_host",
+        "The process died each time it ran, the last time with nothing else running.",
+    );
+    let deaths: Vec<Death> = dead
+        .iter()
+        .map(|row| (row.key, row.epoch, row.crashes, why.clone(), row.lane.target.to_string(), now))
+        .collect();
+    die(conn, &deaths).await?;
+    let left: Vec<order::Place> =
+        dead.iter().filter_map(|row| row.ordering_key.clone().map(|key| (row.lane.key(), key))).collect();
+    order::release(conn, &left).await?;
+    Ok(lost.into_iter().map(|row| Rescued { delivery: row.key, lane: row.lane, crashes: row.crashes }).collect())
+}
+
+async fn lost(conn: &mut SqliteConnection, killed_alone: Option<Key>) -> StoreResult<Vec<Lost>> {
+    const RUNNING: &str = "select key, tenant, target, shard, epoch, tries, crashes, updated_at, ordering_key \
+        from delivery where state = 1 order by key";
+    let rows = sqlx::query(RUNNING).fetch_all(conn).await?;
+    rows.iter()
+        .map(|row| {
+            let mut fields = Fields::of(row);
+            let (key, lane) = (fields.key()?, fields.lane()?);
+            let (epoch, tries, before) = (fields.number()?, fields.number()?, fields.number::<u32>()?);
+            let crashes = before + u32::from(matches!(lane.target, Target::Plugin(_)));
+            let killer = killed_alone == Some(key) && before >= SUSPECT_CRASHES;
+            let end = transition(State::Running, if killer { Cause::Die } else { Cause::Rescue })
+                .map_err(|error| StoreError::Inconsistent(error.to_string()))?;
+            let (started_at, ordering_key) = (fields.time()?, fields.opt_text()?);
+            Ok(Lost { key, lane, epoch, tries, crashes, started_at, ordering_key, end })
+        })
+        .collect()
+}
+
+/// Ends deliveries that are too late: past their expiry, or held longer than they may be.
+pub(super) async fn expire(
+    conn: &mut SqliteConnection,
+    now: Timestamp,
+    held_since: &[(LaneKey, Timestamp)],
+    limit: u32,
+) -> StoreResult<Vec<(TenantId, LaneKey)>> {
+    const LATE: &str = "select key, tenant, target, lane, epoch, crashes, ordering_key from delivery \
+        where expires_at is not null and state in (0, 2) and expires_at <= ? order by expires_at limit ?";
+    // Both branches walk an index of the lane's own deliveries.
+    const HELD: &str = "select key, tenant, target, lane, epoch, crashes, ordering_key from delivery \
+        where lane = ?1 and state in (0, 2) and behind = 0 and created_at <= ?2 \
+        union select key, tenant, target, lane, epoch, crashes, ordering_key from delivery \
+        where lane = ?1 and ordering_key is not null and state in (0, 1, 2) and state != 1 and created_at <= ?2 \
+        limit ?3";
+    let mut rows = sqlx::query(LATE).bind(now.0).bind(limit).fetch_all(&mut *conn).await?;
+    for (lane, since) in held_since {
+        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(rows.len());
+        let made_before = now.0 - HELD_LIFE_MS;
+        if room > 0 && since.0 <= made_before {
+            let query = sqlx::query(HELD).bind(lane.0.to_vec()).bind(made_before);
+            rows.extend(query.bind(i64::try_from(room).unwrap_or(i64::MAX)).fetch_all(&mut *conn).await?);
+        }
+    }
+    let why = Failure::new(ReasonClass::Expired, "expired", "Its time passed before it could be delivered.");
+    let (mut seen, mut deaths, mut lanes, mut left) = (BTreeSet::new(), Vec::new(), BTreeSet::new(), Vec::new());
+    for row in &rows {
+        let mut fields = Fields::of(row);
+        let key = fields.key()?;
+        if !seen.insert(key) {
+            continue;
+        }
+        let (tenant, target, lane): (TenantId, _, _) = (fields.parsed()?, fields.text()?, fields.lane_key()?);
+        deaths.push((key, fields.number()?, fields.number()?, why.clone(), target, now));
+        left.extend(fields.opt_text()?.map(|ordering_key| (lane, ordering_key)));
+        lanes.insert((tenant, lane));
+    }
+    die(conn, &deaths).await?;
+    order::release(conn, &left).await?;
+    Ok(lanes.into_iter().collect())
+}

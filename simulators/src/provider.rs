@@ -1,0 +1,194 @@
+//! What every provider simulator shares: a request meets its faults before and after it is executed, uses are counted,
+//! and `/_sim/` lets another process steer.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use http::{Method, header::RETRY_AFTER};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{
+    body::AnswerBody,
+    clock::OffsetClock,
+    faults::{Armed, Fault, FaultBody, Faults},
+    http::{Answer, Call, Handler, Reply},
+};
+
+/// The longest that a control request may wait for something to happen.
+const LONGEST_WAIT_MS: u64 = 60_000;
+
+/// How often an operation was used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// Requests that arrived, whatever became of them.
+    pub received: u64,
+    /// Requests that were carried out, also when their answer was an error of the caller's or never left.
+    pub executed: u64,
+}
+
+/// What a provider adds to the shared behaviour.
+#[async_trait]
+pub(crate) trait Provider: Send + Sync + 'static {
+    /// The name of the operation that a request means, for faults and counts.
+    fn operation(&self, call: &Call) -> String;
+
+    /// Carries the request out.
+    fn execute(&self, call: &Call) -> Reply;
+
+    /// The provider's own form of an injected error.
+    fn failure(&self, status: u16) -> Reply;
+
+    /// The provider's answer to a wrong credential.
+    fn unauthenticated(&self) -> Reply;
+
+    /// A control request that only this provider knows, its path without `/_sim/`.
+    async fn control(&self, command: &str, call: &Call) -> Reply;
+}
+
+/// A provider with its faults and counts, as the server calls it.
+pub(crate) struct Simulator<P> {
+    pub(crate) provider: P,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) clock: OffsetClock,
+    pub(crate) address: SocketAddr,
+    counts: Mutex<BTreeMap<String, Count>>,
+}
+
+impl<P: Provider> Simulator<P> {
+    pub(crate) fn new(provider: P, faults: Arc<Faults>, clock: OffsetClock, address: SocketAddr) -> Self {
+        Self { provider, faults, clock, address, counts: Mutex::default() }
+    }
+
+    pub(crate) fn counts(&self) -> BTreeMap<String, Count> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn count(&self, operation: &str, add: impl FnOnce(&mut Count)) {
+        add(self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(operation.to_owned()).or_default());
+    }
+
+    async fn provide(&self, call: &Call) -> Answer {
+        let operation = self.provider.operation(call);
+        self.count(&operation, |count| count.received += 1);
+        let plan = self.faults.take_request(&operation);
+        if !plan.latency.is_zero() {
+            tokio::time::sleep(plan.latency).await;
+        }
+        match plan.effect {
+            Some(Fault::FailBefore { status, body }) => return Answer::Reply(self.failure(status, body)),
+            Some(Fault::RateLimit { retry_after_s }) => {
+                let reply = self.provider.failure(429);
+                return Answer::Reply(match retry_after_s {
+                    Some(seconds) => reply.with(RETRY_AFTER, &seconds.to_string()),
+                    None => reply,
+                });
+            }
+            Some(Fault::WrongToken) => return Answer::Reply(self.provider.unauthenticated()),
+            _ => {}
+        }
+        self.count(&operation, |count| count.executed += 1);
+        let reply = self.provider.execute(call);
+        match plan.effect {
+            Some(Fault::FailAfter { status, body }) => Answer::Reply(self.failure(status, body)),
+            Some(Fault::DropAfter) => Answer::Close,
+            Some(Fault::HangAfter) => {
+                self.faults.hold().await;
+                Answer::Reply(reply)
+            }
+            _ => Answer::Reply(reply),
+        }
+    }
+
+    fn failure(&self, status: u16, body: FaultBody) -> Reply {
+        let usual = self.provider.failure(status);
+        match body {
+            FaultBody::Provider => usual,
+            FaultBody::Empty => Reply::empty(status),
+            FaultBody::Html => {
+                Reply::new(status, "text/html", "<html><body><h1>Something went wrong</h1></body></html>")
+            }
+            FaultBody::LogLineThenProvider => {
+                let document = match usual.body {
+                    AnswerBody::Whole(Some(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+                    _ => String::new(),
+                };
+                Reply::new(status, "application/json", format!("PHP Warning: pool exhausted in worker\n{document}"))
+            }
+        }
+    }
+
+    async fn control(&self, command: &str, call: &Call) -> Reply {
+        match (&call.method, command) {
+            (&Method::GET, "faults") => Reply::json(200, &json!({"armed": self.faults.armed()})),
+            (&Method::POST, "faults") => with_body(call, |armed: Armed| {
+                self.faults.push(armed);
+                Reply::json(200, &json!({"armed": self.faults.armed()}))
+            }),
+            (&Method::DELETE, "faults") => {
+                self.faults.clear();
+                Reply::json(200, &json!({"armed": []}))
+            }
+            (&Method::GET, "held") => self.held(call).await,
+            (&Method::POST, "release") => {
+                let held = self.faults.held();
+                self.faults.release();
+                Reply::json(200, &json!({"released": held}))
+            }
+            (&Method::GET, "counts") => Reply::json(200, &json!(self.counts())),
+            (&Method::POST, "clock") => with_body(call, |offset: ClockOffset| {
+                self.clock.set_offset_ms(offset.offset_ms);
+                Reply::json(200, &json!({"offset_ms": offset.offset_ms}))
+            }),
+            _ => self.provider.control(command, call).await,
+        }
+    }
+
+    /// `?wait_ms=` waits until one is held; without it the answer is immediate.
+    async fn held(&self, call: &Call) -> Reply {
+        let wait_ms = call.query_value("wait_ms").and_then(|text| text.parse().ok()).unwrap_or(0);
+        let limit = Duration::from_millis(LONGEST_WAIT_MS.min(wait_ms));
+        // Whether it came in time is what `held` says; being late is no error here.
+        let _ = self.faults.wait_held(1, limit).await;
+        Reply::json(200, &json!({"held": self.faults.held()}))
+    }
+}
+
+#[derive(Deserialize)]
+struct ClockOffset {
+    offset_ms: i64,
+}
+
+#[async_trait]
+impl<P: Provider> Handler for Simulator<P> {
+    async fn answer(&self, call: Call) -> Answer {
+        match call.path.strip_prefix("/_sim/") {
+            Some(command) => Answer::Reply(self.control(command, &call).await),
+            None => self.provide(&call).await,
+        }
+    }
+}
+
+/// Reads a control request's JSON body, or says what is wrong with it.
+pub(crate) fn with_body<T: DeserializeOwned>(call: &Call, act: impl FnOnce(T) -> Reply) -> Reply {
+    match call.json() {
+        Ok(body) => act(body),
+        Err(error) => control_problem(400, &error.to_string()),
+    }
+}
+
+/// The error document of control requests.
+pub(crate) fn control_problem(status: u16, message: &str) -> Reply {
+    Reply::json(status, &json!({"error": message}))
+}
+
+/// The answer to a control request that nobody knows.
+pub(crate) fn unknown_command(command: &str) -> Reply {
+    let known: Value = json!({"error": format!("no control named {command:?} with this method")});
+    Reply::json(404, &known)
+}

@@ -1,0 +1,137 @@
+//! One Twilio account: what it owns, what it has sent and received, and who does not want to hear from it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Options, calls::Call, messages::Message, webhook::SentWebhook};
+use crate::{clock::OffsetClock, faults::Faults, ids::Ids};
+
+/// The oldest entries of every list go beyond this many.
+const KEPT: usize = 10_000;
+
+/// The account with everything around it.
+pub(crate) struct Account {
+    pub(crate) options: Options,
+    pub(crate) clock: OffsetClock,
+    pub(crate) ids: Ids,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) shutdown: CancellationToken,
+    state: Mutex<State>,
+    changes: watch::Sender<u64>,
+}
+
+/// What changes over time.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) sms_url: Option<String>,
+    pub(crate) sms_fallback_url: Option<String>,
+    /// Oldest first.
+    pub(crate) messages: VecDeque<Message>,
+    pub(crate) calls: VecDeque<Call>,
+    pub(crate) webhooks: VecDeque<SentWebhook>,
+    /// (person, our number).
+    opt_outs: BTreeSet<(String, String)>,
+    /// Recipients that cannot be reached, with the error code of their callbacks.
+    pub(crate) unreachable: BTreeMap<String, u32>,
+}
+
+impl State {
+    pub(crate) fn add(&mut self, message: Message) {
+        keep(&mut self.messages, message);
+    }
+
+    pub(crate) fn add_call(&mut self, call: Call) {
+        keep(&mut self.calls, call);
+    }
+
+    pub(crate) fn add_webhook(&mut self, webhook: SentWebhook) {
+        keep(&mut self.webhooks, webhook);
+    }
+
+    pub(crate) fn message_mut(&mut self, sid: &str) -> Option<&mut Message> {
+        self.messages.iter_mut().find(|message| message.sid == sid)
+    }
+
+    /// Notes a person's wish, for one of our numbers.
+    pub(crate) fn set_opt_out(&mut self, person: &str, number: &str, out: bool) {
+        let pair = (person.to_owned(), number.to_owned());
+        if out {
+            self.opt_outs.insert(pair);
+        } else {
+            self.opt_outs.remove(&pair);
+        }
+    }
+}
+
+fn keep<T>(list: &mut VecDeque<T>, item: T) {
+    if list.len() == KEPT {
+        list.pop_front();
+    }
+    list.push_back(item);
+}
+
+impl Account {
+    pub(crate) fn new(options: Options, faults: Arc<Faults>, clock: OffsetClock, shutdown: CancellationToken) -> Self {
+        let state = State {
+            sms_url: options.sms_url.clone(),
+            sms_fallback_url: options.sms_fallback_url.clone(),
+            ..State::default()
+        };
+        Self {
+            ids: Ids::seeded(options.seed),
+            options,
+            clock,
+            faults,
+            shutdown,
+            state: Mutex::new(state),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.lock())
+    }
+
+    /// Changes the state and wakes whoever waits for a change.
+    pub(crate) fn change<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        let result = act(&mut self.lock());
+        self.changes.send_modify(|version| *version += 1);
+        result
+    }
+
+    /// Waits until the state is as wanted; false when `limit` passes first.
+    pub(crate) async fn wait_until(&self, limit: Duration, wanted: impl Fn(&State) -> bool) -> bool {
+        let mut changes = self.changes.subscribe();
+        let watching = async {
+            while !self.read(&wanted) {
+                if changes.changed().await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(limit, watching).await.unwrap_or(false)
+    }
+
+    pub(crate) fn message(&self, sid: &str) -> Option<Message> {
+        self.read(|state| state.messages.iter().find(|message| message.sid == sid).cloned())
+    }
+
+    pub(crate) fn owns(&self, number: &str) -> bool {
+        self.options.numbers.iter().any(|owned| owned == number)
+    }
+
+    pub(crate) fn opted_out(&self, person: &str, number: &str) -> bool {
+        self.read(|state| state.opt_outs.contains(&(person.to_owned(), number.to_owned())))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
