@@ -8,7 +8,7 @@ use axum::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::problem::{Answer, Code, Problem};
-use crate::event::json_limits::check_json_limits;
+use crate::{event::json_limits::check_json_limits, ingress::body::BodyError};
 
 /// The largest JSON body.
 pub(super) const MAX_JSON: usize = 1 << 20;
@@ -61,10 +61,29 @@ pub(super) async fn read(request: Request, limit: usize) -> Answer<Bytes> {
     if said.is_some_and(|bytes| bytes > limit as u64) {
         return Err(too_large(limit));
     }
-    axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let passed = std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
-        if passed { too_large(limit) } else { Problem::new(Code::InvalidRequest, "the body broke off") }
-    })
+    axum::body::to_bytes(body, limit).await.map_err(|error| refused(&error, limit))
+}
+
+/// Why a body was not read: our own limit, or one of the listener's.
+fn refused(error: &(dyn std::error::Error + 'static), limit: usize) -> Problem {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return too_large(limit);
+        }
+        if let Some(refused) = error.downcast_ref::<BodyError>() {
+            return match refused {
+                BodyError::TooLarge { limit } => too_large(*limit),
+                BodyError::Overloaded => Problem::new(Code::Overloaded, refused.to_string()).retry_after(5),
+                BodyError::Encoded => Problem::new(Code::UnsupportedMediaType, refused.to_string()),
+                BodyError::Idle | BodyError::TooSlow | BodyError::Broken => {
+                    Problem::new(Code::InvalidRequest, refused.to_string())
+                }
+            };
+        }
+        cause = error.source();
+    }
+    Problem::new(Code::InvalidRequest, "the body broke off")
 }
 
 fn too_large(limit: usize) -> Problem {

@@ -51,6 +51,9 @@ mod status;
 mod tenants;
 mod traces;
 
+#[cfg(test)]
+mod tests;
+
 use problem::{Answer, Code, Problem};
 use routes::Routes;
 

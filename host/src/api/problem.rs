@@ -178,11 +178,6 @@ impl Problem {
         self.retry_after = Some(seconds);
         self
     }
-
-    /// The HTTP status.
-    pub(super) const fn status(&self) -> u16 {
-        self.status
-    }
 }
 
 impl IntoResponse for Problem {

@@ -112,7 +112,7 @@ pub(super) fn by_tenant(rows: RegistryRows) -> Vec<RegistryRows> {
 }
 
 /// The tenant of these rows, if there is one.
-pub(super) fn tenants(
+pub(super) fn tenant(
     rows: RegistryRows,
     vault: &Vault,
     plugins: &PluginVersions,

@@ -164,7 +164,7 @@ impl Directory {
     }
 
     fn insert(&self, view: &mut View, rows: RegistryRows, old: &View) -> Result<(), LoadError> {
-        for tenant in load::tenants(rows, &self.inner.vault, &view.plugins, old)? {
+        if let Some(tenant) = load::tenant(rows, &self.inner.vault, &view.plugins, old)? {
             view.sources.extend(load::sources(&tenant));
             view.tenants.insert(tenant.row.id.clone(), Arc::new(tenant));
         }
