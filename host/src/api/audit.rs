@@ -21,12 +21,12 @@ pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(
             "/v1/tenants/{tenant}/audit",
-            doc(TAG, Manage::SCOPE, "List what was changed in a tenant, newest first").query::<AuditParams>().answers::<Paged<Change>>(200, "A page."),
+            doc(TAG, Manage::SCOPE, "List what was changed in a tenant, newest first").query::<AuditParams>().lists::<Change>("A page."),
             of_tenant,
         )
         .get(
             "/v1/audit",
-            doc(TAG, Operate::SCOPE, "List what was changed in the hub, newest first").query::<AuditParams>().answers::<Paged<Change>>(200, "A page."),
+            doc(TAG, Operate::SCOPE, "List what was changed in the hub, newest first").query::<AuditParams>().lists::<Change>("A page."),
             of_hub,
         )
 }

@@ -47,7 +47,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .get(
             all,
-            doc(TAG, Read::SCOPE, "List connections").query::<PageParams>().answers::<Paged<Connection>>(200, "A page."),
+            doc(TAG, Read::SCOPE, "List connections").query::<PageParams>().lists::<Connection>("A page."),
             list,
         )
         .get(one, doc(TAG, Read::SCOPE, "Read a connection").answers::<Connection>(200, "The connection."), read)

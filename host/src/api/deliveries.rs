@@ -39,7 +39,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(
             "/v1/tenants/{tenant}/deliveries",
-            doc(TAG, Read::SCOPE, "List deliveries, newest first").query::<ListParams>().answers::<Paged<Delivery>>(200, "A page."),
+            doc(TAG, Read::SCOPE, "List deliveries, newest first").query::<ListParams>().lists::<Delivery>("A page."),
             list,
         )
         .get(

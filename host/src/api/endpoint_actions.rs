@@ -67,7 +67,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .get(
             &path("deliveries"),
-            doc(TAG, Read::SCOPE, "List its deliveries, newest first").query::<ListParams>().answers::<Paged<Delivery>>(200, "A page."),
+            doc(TAG, Read::SCOPE, "List its deliveries, newest first").query::<ListParams>().lists::<Delivery>("A page."),
             deliveries,
         )
 }

@@ -51,7 +51,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .get(
             all,
-            doc(TAG, Read::SCOPE, "List endpoints").query::<PageParams>().answers::<Paged<Endpoint>>(200, "A page."),
+            doc(TAG, Read::SCOPE, "List endpoints").query::<PageParams>().lists::<Endpoint>("A page."),
             list,
         )
         .get(one, doc(TAG, Read::SCOPE, "Read an endpoint").answers::<Endpoint>(200, "The endpoint."), read)

@@ -26,7 +26,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
             "/v1/event-types",
             doc(TAG, Read::SCOPE, "List event types and commands with schema and example")
                 .query::<PageParams>()
-                .answers::<Paged<EventType>>(200, "A page."),
+                .lists::<EventType>("A page."),
             list,
         )
         .get("/v1/event-types/{name}", doc(TAG, Read::SCOPE, "Read one").answers::<EventType>(200, "The type."), read)

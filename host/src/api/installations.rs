@@ -36,7 +36,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(
             "/v1/tenants/{tenant}/plugins",
-            doc(TAG, Read::SCOPE, "List a tenant's installations").query::<PageParams>().answers::<Paged<Installation>>(200, "A page."),
+            doc(TAG, Read::SCOPE, "List a tenant's installations").query::<PageParams>().lists::<Installation>("A page."),
             list,
         )
         .get(one, doc(TAG, Read::SCOPE, "Read an installation").answers::<Installation>(200, "The installation."), read)

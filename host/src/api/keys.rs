@@ -40,7 +40,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .get(
             "/v1/keys",
-            doc(TAG, Manage::SCOPE, "List the keys that the caller may manage").query::<PageParams>().answers::<Paged<ApiKey>>(200, "A page."),
+            doc(TAG, Manage::SCOPE, "List the keys that the caller may manage").query::<PageParams>().lists::<ApiKey>("A page."),
             list,
         )
         .delete("/v1/keys/{id}", doc(TAG, Manage::SCOPE, "Revoke a key").answers_as(204, "Revoked.", None), revoke)

@@ -1,7 +1,7 @@
 //! Lists: `?limit=&after=` answering `{"data":[...],"next":"..."|null}`. Keyset, newest first.
 
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use super::problem::{Answer, Problem};
 use crate::{id::Key, store::records::Page};
@@ -20,7 +20,7 @@ pub(super) struct PageParams {
 }
 
 /// A page of a list.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Paged<T> {
     /// The entries.
     pub(super) data: Vec<T>,

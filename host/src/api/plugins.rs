@@ -34,13 +34,13 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .get(
             "/v1/plugins",
-            doc(TAG, Read::SCOPE, "List plugins with their newest version").query::<PageParams>().answers::<Paged<Plugin>>(200, "A page."),
+            doc(TAG, Read::SCOPE, "List plugins with their newest version").query::<PageParams>().lists::<Plugin>("A page."),
             list,
         )
         .get("/v1/plugins/{name}", doc(TAG, Read::SCOPE, "Read a plugin's newest version").answers::<Plugin>(200, "The plugin."), read)
         .get(
             "/v1/plugins/{name}/versions",
-            doc(TAG, Read::SCOPE, "List a plugin's versions, newest first").answers::<Paged<Version>>(200, "All of them."),
+            doc(TAG, Read::SCOPE, "List a plugin's versions, newest first").lists::<Version>("All of them."),
             versions,
         )
         .delete(

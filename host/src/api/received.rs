@@ -34,7 +34,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
             "/v1/tenants/{tenant}/parked",
             doc(TAG, Read::SCOPE, "List requests that could not be judged yet, newest first")
                 .query::<PageParams>()
-                .answers::<Paged<Parked>>(200, "A page."),
+                .lists::<Parked>("A page."),
             parked,
         )
         .post(
@@ -44,7 +44,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .get(
             "/v1/tenants/{tenant}/rejections",
-            doc(TAG, Read::SCOPE, "List refused requests, newest first").query::<PageParams>().answers::<Paged<Refused>>(200, "A page."),
+            doc(TAG, Read::SCOPE, "List refused requests, newest first").query::<PageParams>().lists::<Refused>("A page."),
             rejections,
         )
 }

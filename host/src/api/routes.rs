@@ -85,6 +85,22 @@ impl Doc {
         self
     }
 
+    /// A page of a list of `T`.
+    pub(super) fn lists<T: ToSchema>(mut self, description: &str) -> Self {
+        let entry = self.reference::<T>();
+        let schema = json!({
+            "type": "object",
+            "required": ["data", "next"],
+            "properties": {
+                "data": {"type": "array", "items": entry},
+                "next": {"type": ["string", "null"], "description": "What to give as `after` for the next page; null at the end."}
+            }
+        });
+        let content = json!({"description": description, "content": {"application/json": {"schema": schema}}});
+        self.answers.insert(200, content);
+        self
+    }
+
     /// An answer of another type, or with no body.
     pub(super) fn answers_as(mut self, status: u16, description: &str, media: Option<&str>) -> Self {
         let mut answer = json!({"description": description});

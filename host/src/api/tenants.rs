@@ -34,7 +34,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .get(
             "/v1/tenants",
-            doc(TAG, Read::SCOPE, "List the tenants that the key sees").query::<PageParams>().answers::<Paged<Tenant>>(200, "A page."),
+            doc(TAG, Read::SCOPE, "List the tenants that the key sees").query::<PageParams>().lists::<Tenant>("A page."),
             list,
         )
         .get(one, doc(TAG, Read::SCOPE, "Read a tenant").answers::<Tenant>(200, "The tenant."), read)
