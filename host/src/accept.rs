@@ -21,6 +21,7 @@ use crate::{
     route::route::{Route, needs_data, routes},
     store::{
         StoreError,
+        registry::AuditEntry,
         ledger::{Accept, Claimed, DedupeKey, EventOutcome, NewDelivery, NewEvent, Start},
     },
 };
@@ -272,6 +273,34 @@ impl Hub {
         accepting.await.map_err(|_| StoreError::Unavailable("the hub is shutting down".to_owned()))?
     }
 
+    /// Routes a stored event anew and adds deliveries for targets that have none. Answers the new targets.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn reroute(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        event: &Arc<Event>,
+        audit: AuditEntry,
+    ) -> Result<Vec<Target>, StoreError> {
+        let data = serde_json::from_str(&event.data).unwrap_or(Value::Null);
+        let catalogue = self.catalogue.load();
+        let kind = catalogue.get(event.event_type.as_str()).map_or(EventKind::Event, |definition| definition.kind);
+        let deliveries = routes(tenant, event, kind, &data)
+            .into_iter()
+            .map(|route| NewDelivery {
+                key: self.ids.next(),
+                target: route.target,
+                start: route.dead.map_or(Start::Queued, Start::Dead),
+                ordering_key: route.ordering_key,
+            })
+            .collect();
+        let added = self.store.add_deliveries(&tenant.row.id, event.key, deliveries, audit).await?;
+        let lane = |target: &Target| Lane { tenant: tenant.row.id.clone(), target: target.clone(), urgency: event.urgency };
+        self.wake(&added.iter().map(lane).collect::<Vec<_>>());
+        Ok(added)
+    }
+
     async fn store_prepared(self: Arc<Self>, prepared: Prepared) -> Result<Published, PublishError> {
         let accept = Accept { events: vec![prepared.to_new_event()], ..Accept::default() };
         let accepted = self.store.accept(accept).await?;
@@ -325,7 +354,7 @@ impl Hub {
             accepted_at: now,
             ordering_key: said.ordering_key,
             correlation_id: said.correlation_id.unwrap_or_else(|| key.to_string()).into(),
-            traceparent: said.traceparent.unwrap_or_else(|| crate::observe::trace::TraceParent::fresh(&self.ids).to_string()).into(),
+            traceparent: said.traceparent.unwrap_or_else(|| crate::observe::trace::new_traceparent(&self.ids)).into(),
             cause: None,
             request: None,
             hop: 0,

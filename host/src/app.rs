@@ -3,14 +3,14 @@
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use arc_swap::ArcSwap;
 use secrecy::ExposeSecret as _;
 use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    clock::{SharedClock, TimeFactor},
+    cli::{GlobalArgs, MigrateArgs, Output, ServeArgs},
+    clock::{SharedClock, SystemClock, TimeFactor},
     config::{Database, Role, Settings},
     connection::{pace::Paces, vault::Vault},
     directory::{Change, Directory},
@@ -19,6 +19,7 @@ use crate::{
     id::{Ids, Key},
     ingress::limits::RateLimits,
     lifecycle::Lifecycle,
+    observe::{logging, redact::Redactor},
     outbound::{
         client::HttpClient,
         egress::{EgressGuard, EgressPolicy, SystemResolver},
@@ -128,9 +129,8 @@ fn database_file(settings: &Settings) -> anyhow::Result<PathBuf> {
 }
 
 fn master_keys(settings: &Settings, database: &std::path::Path, ids: &Ids) -> anyhow::Result<MasterKeys> {
-    if let Some(configured) = &settings.master_keys {
-        let entries: Vec<String> = configured.iter().map(|(id, key)| format!("{id}:{}", STANDARD.encode(key))).collect();
-        return Ok(MasterKeys::parse(&entries.join(","))?);
+    if let Some(text) = &settings.master_keys {
+        return Ok(MasterKeys::parse(text.expose_secret())?);
     }
     let path = database.with_extension("key");
     let loaded = MasterKeys::load_or_create(&path, ids)?;
@@ -261,7 +261,7 @@ async fn recover(hub: &Arc<Hub>) -> anyhow::Result<()> {
 }
 
 fn spawn(hub: &Arc<Hub>, listener: TcpListener, lifecycle: &Lifecycle) {
-    let router = crate::ingress::receive::router(hub.clone());
+    let router = crate::api::router(hub.clone()).merge(crate::ingress::receive::router(hub.clone()));
     let serving = crate::ingress::listen::serve(listener, router, hub.settings.limits.clone(), lifecycle.soft());
     lifecycle.spawn("listen", serving);
     lifecycle.spawn("ticks", hub.clone().run_ticks(lifecycle.soft()));
@@ -313,4 +313,66 @@ impl Hub {
         let versions = view.plugins.values().flatten().map(|version| (version.row.created_at, &version.manifest));
         self.catalogue.store(Arc::new(Catalogue::build(versions)));
     }
+}
+
+/// `switchyard serve`: runs until it is told to stop.
+///
+/// # Errors
+/// Anything that keeps the hub from starting, or ended it.
+pub async fn serve(args: &ServeArgs, global: &GlobalArgs) -> anyhow::Result<()> {
+    let settings = Settings::load(global.config.as_deref())?;
+    let clock = SystemClock::shared();
+    let redactor = Arc::new(Redactor::default());
+    for secret in [&settings.admin_key, &settings.master_keys].into_iter().flatten() {
+        redactor.register(secret.expose_secret().as_bytes());
+    }
+    let log = logging::start(&settings.log, redactor, clock.clone())?;
+    let grace = settings.shutdown.grace;
+    let listener = TcpListener::bind(settings.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}: set SWITCHYARD_LISTEN to a free address", settings.listen))?;
+    let address = listener.local_addr()?;
+    let lifecycle = Lifecycle::new();
+    let time_factor = TimeFactor::new(args.time_factor);
+    let running = start(Start { settings, listener, time_factor, clock, lifecycle: lifecycle.clone() }).await?;
+    if let Some(key) = &running.made_admin_key {
+        // Not through the log: it is shown once, to the person who started the hub.
+        eprintln!("The first operator key, shown only now: {key}");
+    }
+    tracing::info!(address = %address, "ready");
+    let ending = lifecycle.finished(grace).await?;
+    tracing::info!(?ending, "stopped");
+    log.flush();
+    anyhow::ensure!(ending != crate::lifecycle::Ending::Failed, "a part of the hub ended unexpectedly; see the log");
+    Ok(())
+}
+
+/// `switchyard migrate`: brings the database to this version's schema.
+///
+/// # Errors
+/// The database cannot be opened or is newer than this version.
+pub async fn migrate(args: &MigrateArgs, global: &GlobalArgs, output: Output) -> anyhow::Result<()> {
+    let settings = Settings::load(global.config.as_deref())?;
+    let database = database_file(&settings)?;
+    let file = database.to_string_lossy();
+    if args.dry_run {
+        let pending = crate::store::sqlite::pending_migrations(&file).await?;
+        let value = serde_json::json!({"pending": pending});
+        return Ok(output.result(&value, |_| match pending.as_slice() {
+            [] => "the database is up to date".to_owned(),
+            pending => format!("would apply: {}", pending.join(", ")),
+        })?);
+    }
+    let store = SqliteStore::open(&file, Options::default(), SystemClock::shared()).await?;
+    store.close().await;
+    Ok(output.result(&serde_json::json!({"migrated": file}), |_| format!("{file} is up to date"))?)
+}
+
+/// `switchyard openapi`: the document of the interface.
+///
+/// # Errors
+/// Standard output is closed.
+pub fn print_openapi(output: Output) -> anyhow::Result<()> {
+    let document = crate::api::openapi_document();
+    Ok(output.result(&document, |document| format!("{document:#}"))?)
 }

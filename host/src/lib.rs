@@ -66,6 +66,12 @@ pub mod lifecycle;
 /// Settings.
 pub mod config;
 
+/// Playing the story, and a playground with simulators.
+pub mod demo;
+
+/// What a component says of itself, without a hub.
+pub mod inspect;
+
 /// The command line.
 pub mod cli;
 

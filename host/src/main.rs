@@ -1,1 +1,34 @@
-fn main() {}
+//! The `switchyard` command.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use switchyard::{
+    app,
+    cli::{self, Cli, Command, Output, PluginCommand},
+    config, demo, inspect,
+};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Cli { command, global } = Cli::parse();
+    let output = Output::new(global.json);
+    let done = match command {
+        Command::Serve(args) => app::serve(&args, &global).await,
+        Command::Dev(args) => demo::dev(&args, &global).await,
+        Command::Demo(args) => demo::demo(&args, output).await,
+        Command::Migrate(args) => app::migrate(&args, &global, output).await,
+        Command::Config => output.result(&config::DEFAULTS.into(), |_| config::DEFAULTS.to_owned()).map_err(Into::into),
+        Command::Openapi => app::print_openapi(output),
+        Command::Plugin(PluginCommand::Inspect(args)) => inspect::inspect(&args, output).await,
+        Command::Plugin(PluginCommand::Push(args)) => cli::push(&args, &global).await.map_err(Into::into),
+        Command::Remote(command) => cli::run(command, &global).await.map_err(Into::into),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("switchyard: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

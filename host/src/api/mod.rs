@@ -107,6 +107,12 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .with_state(api)
 }
 
+/// The OpenAPI 3.1 document of the interface.
+#[must_use]
+pub fn openapi_document() -> serde_json::Value {
+    openapi::document(&all_routes())
+}
+
 fn all_routes() -> Routes {
     let mut routes = Routes::default();
     for add in [

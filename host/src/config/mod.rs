@@ -14,7 +14,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub use load::{ConfigError, Origin};
-pub use value::{Database, MasterKeys, Role, Roles};
+pub use value::{Database, Role, Roles};
 
 use crate::{
     ingress::limits::{ListenLimits, RateSettings},
@@ -38,9 +38,9 @@ pub struct Settings {
     /// RabbitMQ, if any.
     #[serde(deserialize_with = "value::broker_url")]
     pub broker_url: Option<SecretString>,
-    /// The keys that seal secrets at rest, if given.
+    /// The keys that seal secrets at rest, if given: `id:base64,...`, as the keyring reads them.
     #[serde(deserialize_with = "value::master_keys")]
-    pub master_keys: Option<MasterKeys>,
+    pub master_keys: Option<SecretString>,
     /// The first operator key, if given.
     #[serde(deserialize_with = "value::admin_key")]
     pub admin_key: Option<SecretString>,

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
+
 use super::{load::text, *};
 
 fn load(file: &str, environment: &[(&str, &str)]) -> Result<Settings, ConfigError> {
@@ -116,16 +118,17 @@ fn no_message_repeats_a_secret() {
 fn settings_can_be_printed_without_a_secret() {
     let environment = [
         ("SWITCHYARD_ADMIN_KEY", "MARKER-123456789012345678"),
-        ("SWITCHYARD_MASTER_KEYS", "k1:TUFSS0VSTUFSS0VSTUFSS0VSTUFSS0VSTUFSS0VSTUE=,k0:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        (
+            "SWITCHYARD_MASTER_KEYS",
+            "k1:TUFSS0VSTUFSS0VSTUFSS0VSTUFSS0VSTUFSS0VSTUE=,k0:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        ),
         ("SWITCHYARD_DATABASE_URL", "postgres://hub:MARKER@db/hub"),
         ("SWITCHYARD_BROKER_URL", "amqp://hub:MARKER@mq/"),
     ];
     let settings = load("", &environment).unwrap();
     let text = format!("{settings:?}");
     assert!(!text.contains("MARKER") && !text.contains("TUFS") && !text.contains("[77, 65"), "{text}");
-    let keys = settings.master_keys.unwrap();
-    assert_eq!(keys.iter().map(|(id, _)| id).collect::<Vec<_>>(), ["k1", "k0"]);
-    assert_eq!(&keys.iter().next().unwrap().1[..6], b"MARKER");
+    assert!(settings.master_keys.unwrap().expose_secret().starts_with("k1:TUFS"));
 }
 
 #[test]

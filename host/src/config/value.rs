@@ -4,9 +4,8 @@
 
 use std::{collections::BTreeSet, fmt, path::PathBuf, str::FromStr, time::Duration};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ipnet::IpNet;
-use secrecy::{ExposeSecret as _, SecretBox, SecretString};
+use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, de::Error};
 use url::Url;
 
@@ -172,65 +171,19 @@ impl<'de> Deserialize<'de> for Database {
     }
 }
 
-/// The keys that seal secrets at rest; never empty. Debug shows the ids only.
-#[derive(Clone)]
-pub struct MasterKeys(Vec<(String, std::sync::Arc<SecretBox<[u8; 32]>>)>);
-
-impl MasterKeys {
-    /// Id and key, the sealing one first.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8; 32])> {
-        self.0.iter().map(|(id, key)| (id.as_str(), key.expose_secret()))
-    }
-}
-
-impl fmt::Debug for MasterKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|(id, _)| id)).finish()
-    }
-}
-
-/// The text is no list of master keys. The message names an entry by its place, never by its text.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MalformedMasterKeys {
-    /// No colon, or an id that is no name.
-    #[error("entry {0} is not `id:key`; the id is 1 to 32 of a-z A-Z 0-9 _ -")]
-    Shape(usize),
-    /// Not 32 bytes of base64.
-    #[error("the key of entry {0} is not 32 bytes in base64; make one with `openssl rand -base64 32`")]
-    Key(usize),
-    /// An id twice.
-    #[error("entry {0} has the id of an earlier one")]
-    Twice(usize),
-}
-
-impl FromStr for MasterKeys {
-    type Err = MalformedMasterKeys;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut keys: Vec<(String, std::sync::Arc<SecretBox<[u8; 32]>>)> = Vec::new();
-        for (index, entry) in text.split(',').map(str::trim).enumerate() {
-            let place = index + 1;
-            let (id, key) = entry.split_once(':').ok_or(MalformedMasterKeys::Shape(place))?;
-            let named = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-            if id.is_empty() || id.len() > 32 || !id.bytes().all(named) {
-                return Err(MalformedMasterKeys::Shape(place));
-            }
-            let bytes = secrecy::zeroize::Zeroizing::new(
-                STANDARD.decode(key).map_err(|_| MalformedMasterKeys::Key(place))?,
-            );
-            let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| MalformedMasterKeys::Key(place))?;
-            if keys.iter().any(|(known, _)| known == id) {
-                return Err(MalformedMasterKeys::Twice(place));
-            }
-            keys.push((id.to_owned(), SecretBox::new(Box::new(key)).into()));
-        }
-        Ok(Self(keys))
-    }
-}
-
-pub(super) fn master_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MasterKeys>, D::Error> {
+pub(super) fn master_keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(D::Error::custom) }
+    for (index, entry) in text.split(',').enumerate() {
+        let place = index + 1;
+        // Decoding is the keyring's; here the shape is checked, so that the message can name the setting.
+        let shaped = entry.trim().split_once(':').is_some_and(|(id, key)| !id.is_empty() && key.len() == 44);
+        if !text.is_empty() && !shaped {
+            return Err(D::Error::custom(format!(
+                "entry {place} is not `id:key` with 32 bytes in base64; make a key with `openssl rand -base64 32`"
+            )));
+        }
+    }
+    Ok((!text.is_empty()).then(|| text.into()))
 }
 
 /// What a process does.

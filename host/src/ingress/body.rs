@@ -171,11 +171,7 @@ pub(super) struct Charge {
 
 impl Charge {
     pub(super) fn new(budget: &Arc<MemoryBudget>) -> Arc<Self> {
-        Arc::new(Self {
-            budget: Arc::clone(budget),
-            held: AtomicUsize::new(0),
-            complete: AtomicBool::new(false),
-        })
+        Arc::new(Self { budget: Arc::clone(budget), held: AtomicUsize::new(0), complete: AtomicBool::new(false) })
     }
 
     /// Whether the body was read to its end.

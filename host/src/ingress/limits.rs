@@ -7,12 +7,7 @@ use std::{
     time::Duration,
 };
 
-use governor::{
-    Quota, RateLimiter,
-    clock::Clock as _,
-    middleware::NoOpMiddleware,
-    state::keyed::HashMapStateStore,
-};
+use governor::{Quota, RateLimiter, clock::Clock as _, middleware::NoOpMiddleware, state::keyed::HashMapStateStore};
 use ipnet::IpNet;
 use serde::Deserialize;
 
@@ -75,10 +70,24 @@ pub struct ListenLimits {
 /// A path whose bodies may be larger and slower than the others.
 #[derive(Clone, Debug)]
 pub struct LargeBody {
-    /// The exact path.
+    /// The path; a segment in braces stands for any one segment.
     pub path: &'static str,
     /// What its bodies may be.
     pub limits: BodyLimits,
+}
+
+impl LargeBody {
+    fn matches(&self, path: &str) -> bool {
+        let (mut pattern, mut path) = (self.path.split('/'), path.split('/'));
+        loop {
+            match (pattern.next(), path.next()) {
+                (None, None) => return true,
+                (Some(any), Some(_)) if any.starts_with('{') => {}
+                (Some(expected), Some(segment)) if expected == segment => {}
+                _ => return false,
+            }
+        }
+    }
 }
 
 /// What one body may be.
@@ -97,7 +106,7 @@ impl ListenLimits {
     #[must_use]
     pub fn body(&self, path: &str) -> BodyLimits {
         let usual = BodyLimits { bytes: self.body_bytes, idle: self.body_idle_timeout, deadline: self.body_timeout };
-        self.large_bodies.iter().find(|large| large.path == path).map_or(usual, |large| large.limits)
+        self.large_bodies.iter().find(|large| large.matches(path)).map_or(usual, |large| large.limits)
     }
 
     /// Whether `ip` is a proxy whose word about the client counts.
@@ -268,6 +277,18 @@ mod tests {
         clock.advance(Duration::from_secs(60));
         limits.check_ip([192, 0, 2, 1].into()).unwrap();
         assert_eq!(limits.ip.as_ref().unwrap().limiter.len(), 1);
+    }
+
+    #[test]
+    fn a_large_body_is_for_its_path_only() {
+        let mut limits = crate::config::Settings::defaults().unwrap().limits;
+        let usual = limits.body("/");
+        let large = BodyLimits { bytes: 4 << 20, ..usual };
+        limits.large_bodies = vec![LargeBody { path: "/v1/tenants/{tenant}/events", limits: large }];
+        assert_eq!(limits.body("/v1/tenants/acme/events"), large);
+        for other in ["/v1/tenants/acme", "/v1/tenants/acme/events/x", "/v1/tenants", "/in/src_1"] {
+            assert_eq!(limits.body(other), usual, "{other}");
+        }
     }
 
     #[test]

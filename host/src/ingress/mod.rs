@@ -18,9 +18,6 @@ pub mod listen;
 
 mod linger;
 
-#[cfg(test)]
-mod tests;
-
 /// A provider's request, from limits to answer.
 pub mod receive;
 
@@ -28,3 +25,6 @@ mod receive_calls;
 
 /// Requests that could not be judged yet.
 pub mod parked;
+
+#[cfg(test)]
+mod tests;

@@ -196,7 +196,7 @@ impl Hub {
             tenant_id: tenant.row.id.to_string(),
             installation_id: format!("{}/{}", tenant.row.id, installation.row.plugin),
             correlation_id: raw.correlation_id.to_string(),
-            traceparent: crate::observe::trace::TraceParent::fresh(&self.ids).to_string(),
+            traceparent: crate::observe::trace::new_traceparent(&self.ids),
             reference: raw.key.to_string(),
             time_ms: received_at,
             sources: self.sources(installation),
@@ -238,7 +238,7 @@ impl Hub {
     ) -> Result<Verdict, StoreError> {
         let origin = emit::Origin {
             correlation_id: raw.correlation_id.clone(),
-            traceparent: crate::observe::trace::TraceParent::fresh(&self.ids).to_string().into(),
+            traceparent: crate::observe::trace::new_traceparent(&self.ids).into(),
             cause: None,
             request: Some(raw.key),
             hop: 0,

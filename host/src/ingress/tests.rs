@@ -19,10 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{body::read_body, client::Client, limits::ListenLimits, listen::serve};
-use crate::{
-    clock::SystemClock,
-    config::Settings,
-};
+use crate::{clock::SystemClock, config::Settings};
 
 /// A patience well under a second, and well over what a busy machine needs to answer.
 const SHORT: Duration = Duration::from_millis(200);
@@ -162,7 +159,12 @@ async fn a_chunked_body_cannot_hide_its_size() {
     let answer = rest(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     // Exactly the limit is let through.
-    let fits = [b"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n", &chunk.repeat(10)[..], b"0\r\n\r\n"].concat();
+    let fits = [
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n",
+        &chunk.repeat(10)[..],
+        b"0\r\n\r\n",
+    ]
+    .concat();
     assert!(edge.talk(&fits).await.ends_with("100000 bytes"));
 }
 
@@ -193,7 +195,9 @@ async fn a_flood_of_headers_is_refused() {
 #[tokio::test]
 async fn garbage_is_refused() {
     let edge = start(|limits| limits.header_timeout = SHORT).await;
-    for garbage in [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".as_slice(), b"\0\0\0\0\r\n\r\n", b"hello\r\n\r\n"] {
+    for garbage in
+        [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".as_slice(), b"\0\0\0\0\r\n\r\n", b"hello\r\n\r\n"]
+    {
         let answer = edge.talk(garbage).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
     }

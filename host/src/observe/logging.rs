@@ -110,11 +110,8 @@ pub fn subscriber(
     std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(&waiting))?;
     let lines = Lines { queue: queue.clone(), lost };
     let filter = EnvFilter::new(&settings.filter);
-    let plain = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_timer(Stamp(clock))
-        .with_ansi(false)
-        .with_writer(lines);
+    let plain =
+        tracing_subscriber::fmt().with_env_filter(filter).with_timer(Stamp(clock)).with_ansi(false).with_writer(lines);
     let subscriber: Box<dyn Subscriber + Send + Sync> =
         if settings.json { Box::new(plain.json().flatten_event(true).finish()) } else { Box::new(plain.finish()) };
     Ok((subscriber, LogGuard { queue }))

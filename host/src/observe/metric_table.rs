@@ -120,6 +120,8 @@ table! {
     SENDS = counter("switchyard_endpoint_sends_total", &["outcome"], "Sends to endpoints by status class or failure");
     /// Time of sends to endpoints.
     SEND_SECONDS = seconds("switchyard_endpoint_send_seconds", &[], "Time of a send to an endpoint, body included");
+    /// Filters that failed.
+    FILTER_ERRORS = counter("switchyard_filter_errors_total", &[], "Endpoint filters that failed on an event");
     /// Lost log lines.
     LOG_DROPPED = counter("switchyard_log_lines_dropped_total", &[], "Log lines given up because the sink was slow");
     /// Resident memory.

@@ -270,6 +270,11 @@ pub fn endpoint_sent(outcome: &'static str, took: Duration) {
     histogram(&table::SEND_SECONDS, &[]).record(took);
 }
 
+/// Counts an endpoint's filter that failed on an event.
+pub fn filter_failed() {
+    counter(&table::FILTER_ERRORS, &[]).increment(1);
+}
+
 static LOST: AtomicU64 = AtomicU64::new(0);
 static LOG_LINES_LOST: LazyLock<Counter> = LazyLock::new(|| counter(&table::LOG_DROPPED, &[]));
 

@@ -12,8 +12,8 @@ pub mod metric_table;
 /// The last net under the rule that no secret is logged.
 pub mod redact;
 
-/// Correlation ids and W3C trace context.
-pub mod trace;
-
 /// Metrics that plugins report.
 pub mod plugin_metrics;
+
+/// Correlation ids and W3C trace context.
+pub mod trace;

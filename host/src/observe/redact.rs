@@ -196,7 +196,7 @@ mod tests {
             ("GET https://a.example/x?token=abc#frag failed", "GET https://a.example/x?*** failed"),
             ("jwt eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln end", "jwt *** end"),
             (r#""-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n" ok"#, r#""***" ok"#),
-        (r#""say \"https://a.example/?x=1\" ok""#, r#""say \"https://a.example/?***\" ok""#),
+            (r#""say \"https://a.example/?x=1\" ok""#, r#""say \"https://a.example/?***\" ok""#),
             ("nothing to hide here", "nothing to hide here"),
         ] {
             assert_eq!(redactor.scrub(text), masked);

@@ -81,17 +81,17 @@ impl TraceParent {
         Self { trace_id, span_id: new_span(ids), sampled: true }
     }
 
-    /// A trace of its own, for what no caller's trace covers.
-    #[must_use]
-    pub fn fresh(ids: &Ids) -> Self {
-        Self { trace_id: ids.next().0, span_id: new_span(ids), sampled: true }
-    }
-
     /// A new step in the same trace.
     #[must_use]
     pub fn child(self, ids: &Ids) -> Self {
         Self { span_id: new_span(ids), ..self }
     }
+}
+
+/// The header of a new trace of its own, for what no correlation id caused.
+#[must_use]
+pub fn new_traceparent(ids: &Ids) -> String {
+    TraceParent { trace_id: ids.next().0, span_id: new_span(ids), sampled: true }.to_string()
 }
 
 /// A span id; all zeros would mean none.

@@ -34,7 +34,7 @@ pub struct Call {
     pub seed: [u8; 32],
     /// The guest's clock, shared with the journal.
     pub clock: Arc<VirtualClock>,
-    /// Answers the guest's imports. Its methods are polled on the sandbox's threads.
+    /// Answers the guest's imports; its methods are polled on the sandbox's threads.
     pub host: Box<dyn HostCalls>,
     /// The plugin, for messages.
     pub plugin: PluginLabel,
@@ -188,7 +188,7 @@ impl fmt::Display for CallEnd {
             Self::Malformed { field, problem } => write!(f, "`{field}` breaks the contract: {problem}"),
             Self::Stopped(stop) => write!(f, "stopped by the host: {stop}"),
             Self::MissingExport(name) => write!(f, "it does not export `{name}`"),
-            Self::HostFault(text) => write!(f, "the host failed: {text}"),
+            Self::HostFault(text) => write!(f, "the host itself failed: {text}"),
         }
     }
 }

@@ -90,8 +90,8 @@ fn pool(slots: u32, scan: bool) -> PoolingAllocationConfig {
     pool.total_component_instances(slots)
         .total_stacks(slots)
         .total_memories(slots)
-        .total_tables(TABLES * slots)
-        .total_core_instances(CORE_INSTANCES * slots)
+        .total_tables(TABLES.saturating_mul(slots))
+        .total_core_instances(CORE_INSTANCES.saturating_mul(slots))
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(TABLES)
@@ -133,5 +133,16 @@ impl Drop for Ticker {
             // It cannot panic, and it wakes up within one tick.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_beyond_the_address_space_becomes_a_smaller_one() {
+        let built = build(1 << 20).unwrap();
+        assert!((SMALLEST_POOL..1 << 20).contains(&built.slots), "{} slots", built.slots);
     }
 }

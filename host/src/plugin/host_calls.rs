@@ -18,6 +18,11 @@ impl Stop {
     pub fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self(cause.into())
     }
+
+    /// Stops a `describe` that calls `import`.
+    pub(super) fn in_describe(import: &str) -> Self {
+        Self::new(format!("`describe` called the import `{import}`; only `log` may be used there"))
+    }
 }
 
 impl fmt::Debug for Stop {
@@ -106,7 +111,7 @@ pub struct DeniedHost {
 }
 
 fn denied<T, E>(import: &str) -> Answer<T, E> {
-    Err(Stop::new(format!("`describe` called the import `{import}`; only `log` may be used there")))
+    Err(Stop::in_describe(import))
 }
 
 #[async_trait]

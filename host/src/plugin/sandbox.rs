@@ -100,6 +100,10 @@ impl Sandbox {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("sandbox")
+            // A hostile guest keeps a thread for a tick at each turn. With tokio's default of 61 turns, new calls
+            // and finished I/O would wait for 61 such ticks.
+            .global_queue_interval(2)
+            .event_interval(4)
             .enable_all()
             .build()
             .map_err(SandboxError::Threads)?;

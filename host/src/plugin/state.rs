@@ -39,7 +39,7 @@ pub(super) struct State {
     pub(super) host: Box<dyn HostCalls>,
     pub(super) limits: Limits,
     pub(super) plugin: PluginLabel,
-    pub(super) describing: bool,
+    describing: bool,
     cause: Option<CallEnd>,
     used: Used,
 }
@@ -101,18 +101,25 @@ impl State {
         Ok(())
     }
 
+    /// Ends a `describe` that calls `import`.
+    pub(super) fn refuse_in_describe(&mut self, import: &str) -> wasmtime::Result<()> {
+        if self.describing { self.unless_stopped(Err(Stop::in_describe(import))) } else { Ok(()) }
+    }
+
     /// Whether one more call of `http.send` fits.
-    pub(super) const fn admits_http(&mut self) -> bool {
+    pub(super) fn admits_http(&mut self) -> wasmtime::Result<bool> {
+        self.refuse_in_describe("http.send")?;
         let fits = self.used.http_calls < self.limits.http_calls;
-        self.used.http_calls += fits as u32;
-        fits
+        self.used.http_calls += u32::from(fits);
+        Ok(fits)
     }
 
     /// Whether one more operation of `kv` or `crypto` fits.
-    pub(super) const fn admits_kv(&mut self) -> bool {
+    pub(super) fn admits_kv(&mut self, import: &str) -> wasmtime::Result<bool> {
+        self.refuse_in_describe(import)?;
         let fits = self.used.kv_operations < self.limits.kv_operations;
-        self.used.kv_operations += fits as u32;
-        fits
+        self.used.kv_operations += u32::from(fits);
+        Ok(fits)
     }
 
     /// Whether the line fits; counts it either way.

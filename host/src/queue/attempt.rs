@@ -270,7 +270,7 @@ impl Hub {
             ordering_key: None,
             correlation_id: cause.map_or_else(|| key.to_string().into(), |cause| cause.event.correlation_id.clone()),
             traceparent: cause
-                .map_or_else(|| crate::observe::trace::TraceParent::fresh(&self.ids).to_string().into(), |cause| cause.event.traceparent.clone()),
+                .map_or_else(|| crate::observe::trace::new_traceparent(&self.ids).into(), |cause| cause.event.traceparent.clone()),
             cause: cause.map(|cause| cause.delivery),
             request: None,
             hop: cause.map_or(0, |cause| cause.event.hop + 1),

@@ -108,7 +108,7 @@ impl Hub {
             accepted_at: now,
             ordering_key: None,
             correlation_id: key.to_string().into(),
-            traceparent: crate::observe::trace::TraceParent::fresh(&self.ids).to_string().into(),
+            traceparent: crate::observe::trace::new_traceparent(&self.ids).into(),
             cause: None,
             request: None,
             hop: 0,

@@ -31,10 +31,12 @@ async fn good_calls_go_on_beside_twenty_hostile_ones() {
         });
     }
     tokio::task::yield_now().await;
+    let start = clock().monotonic();
     for _ in 0..10 {
         let good = sandbox().handle(guest, order("ok", 0), call(Limits::default(), TestHost::default())).await;
         good.result.unwrap();
     }
+    println!("a good call beside twenty endless loops: {:?}", (clock().monotonic() - start) / 10);
     assert!(ended.load(Ordering::SeqCst) < 20, "the good calls did not have to wait for the hostile ones");
     assert!(hostile.join_all().await.into_iter().all(|limited| limited));
 }
@@ -60,16 +62,25 @@ async fn calls_beyond_the_pool_wait_for_a_slot() {
 async fn the_price_of_an_empty_call_is_printed() {
     let guest = guest().await;
     let clock = clock();
+    let empty = || sandbox().handle(guest, order("empty", 0), call(Limits::default(), TestHost::default()));
     let mut times: Vec<Duration> = Vec::with_capacity(3_000);
     for _ in 0..3_000 {
-        let call = call(Limits::default(), TestHost::default());
         let start = clock.monotonic();
-        let ended = sandbox().handle(guest, order("empty", 0), call).await;
+        let ended = empty().await;
         times.push(clock.monotonic() - start);
         assert_eq!(ended.result.unwrap().events.len(), 0);
     }
     let mut times = times.split_off(500);
     times.sort_unstable();
     let at = |share: usize| times[times.len() * share / 100];
-    println!("a fresh empty handle: median {:?}, p95 {:?}, p99 {:?}", at(50), at(95), at(99));
+    println!("a fresh empty handle, one after the other: median {:?}, p95 {:?}, p99 {:?}", at(50), at(95), at(99));
+
+    let start = clock.monotonic();
+    let callers = (0..16).map(|_| async {
+        for _ in 0..250 {
+            empty().await.result.unwrap();
+        }
+    });
+    futures_util::future::join_all(callers).await;
+    println!("sixteen callers on one sandbox thread: {:?} per call", (clock.monotonic() - start) / 4_000);
 }

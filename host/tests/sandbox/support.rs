@@ -102,6 +102,7 @@ pub struct TestHost {
     pub lines: Vec<LogLine>,
     pub samples: Vec<MetricSample>,
     /// Dropped with the host.
+    #[expect(dead_code, reason = "only its drop is observed")]
     pub alive: Option<tokio::sync::oneshot::Sender<()>>,
 }
 

@@ -17,7 +17,7 @@ impl Host for State {
         data: Vec<u8>,
         tag: Vec<u8>,
     ) -> Result<Result<bool, Error>> {
-        if !self.admits_kv() {
+        if !self.admits_kv("crypto.verify-mac")? {
             return Ok(Err(Error::BudgetExhausted));
         }
         let algorithm = convert::mac(algorithm);
@@ -26,7 +26,7 @@ impl Host for State {
     }
 
     async fn verify_token(&mut self, secret: String, token: String) -> Result<Result<bool, Error>> {
-        if !self.admits_kv() {
+        if !self.admits_kv("crypto.verify-token")? {
             return Ok(Err(Error::BudgetExhausted));
         }
         let answer = OffBudget::new(self.host.verify_token(secret, token), &self.meter).await;
@@ -34,7 +34,7 @@ impl Host for State {
     }
 
     async fn verify_jwt(&mut self, secret: String, token: String, audience: String) -> Result<Result<String, Error>> {
-        if !self.admits_kv() {
+        if !self.admits_kv("crypto.verify-jwt")? {
             return Ok(Err(Error::BudgetExhausted));
         }
         let answer = OffBudget::new(self.host.verify_jwt(secret, token, audience), &self.meter).await;

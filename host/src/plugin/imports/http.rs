@@ -14,7 +14,7 @@ const REQUEST_BYTES: u64 = 4 << 20;
 
 impl Host for State {
     async fn send(&mut self, request: Request) -> Result<Result<Response, Error>> {
-        if !self.admits_http() {
+        if !self.admits_http()? {
             return Ok(Err(Error::BudgetExhausted));
         }
         if request.body.as_ref().is_some_and(|body| body.len() as u64 > REQUEST_BYTES) {

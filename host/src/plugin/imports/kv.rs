@@ -31,14 +31,14 @@ const fn check_write(key: &str, value: &[u8]) -> Result<(), Error> {
 
 impl State {
     /// Whether the operation fits the budget, after `check` passed.
-    fn admit(&mut self, check: Result<(), Error>) -> Result<(), Error> {
-        if self.admits_kv() { check } else { Err(Error::BudgetExhausted) }
+    fn admit(&mut self, import: &str, check: Result<(), Error>) -> Result<Result<(), Error>> {
+        Ok(if self.admits_kv(import)? { check } else { Err(Error::BudgetExhausted) })
     }
 }
 
 impl Host for State {
     async fn get(&mut self, key: String) -> Result<Result<Option<Entry>, Error>> {
-        if let Err(error) = self.admit(check_key(&key)) {
+        if let Err(error) = self.admit("kv.get", check_key(&key))? {
             return Ok(Err(error));
         }
         let answer = OffBudget::new(self.host.kv_get(key), &self.meter).await;
@@ -52,7 +52,7 @@ impl Host for State {
         } else {
             keys.iter().try_for_each(|key| check_key(key))
         };
-        if let Err(error) = self.admit(check) {
+        if let Err(error) = self.admit("kv.get-many", check)? {
             return Ok(Err(error));
         }
         let answer = OffBudget::new(self.host.kv_get_many(keys), &self.meter).await;
@@ -62,7 +62,7 @@ impl Host for State {
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>, options: Options) -> Result<Result<(), Error>> {
-        if let Err(error) = self.admit(check_write(&key, &value)) {
+        if let Err(error) = self.admit("kv.set", check_write(&key, &value))? {
             return Ok(Err(error));
         }
         let options = convert::kv_options(options);
@@ -71,7 +71,7 @@ impl Host for State {
     }
 
     async fn delete(&mut self, key: String) -> Result<Result<(), Error>> {
-        if let Err(error) = self.admit(check_key(&key)) {
+        if let Err(error) = self.admit("kv.delete", check_key(&key))? {
             return Ok(Err(error));
         }
         let answer = OffBudget::new(self.host.kv_delete(key), &self.meter).await;
@@ -85,7 +85,7 @@ impl Host for State {
         value: Vec<u8>,
         options: Options,
     ) -> Result<Result<SwapResult, Error>> {
-        if let Err(error) = self.admit(check_write(&key, &value)) {
+        if let Err(error) = self.admit("kv.swap", check_write(&key, &value))? {
             return Ok(Err(error));
         }
         let options = convert::kv_options(options);
@@ -100,7 +100,7 @@ impl Host for State {
         } else {
             Err(Error::Other(format!("the limit of a page is 1 to {PAGE_KEYS}")))
         };
-        if let Err(error) = self.admit(check) {
+        if let Err(error) = self.admit("kv.list-keys", check)? {
             return Ok(Err(error));
         }
         let answer = OffBudget::new(self.host.kv_list_keys(prefix, cursor, limit), &self.meter).await;

@@ -4,19 +4,14 @@ use wasmtime::Result;
 
 use crate::plugin::{
     bindings::imports::metrics::{Host, Label},
-    call::CallEnd,
     convert,
-    host_calls::Stop,
     model::MetricValue,
     state::State,
 };
 
 impl State {
     fn sample(&mut self, name: String, value: MetricValue, labels: Vec<Label>) -> Result<()> {
-        if self.describing {
-            let stop = Stop::new("`describe` called the import `metrics`; only `log` may be used there");
-            return Err(self.end(CallEnd::Stopped(stop)));
-        }
+        self.refuse_in_describe("metrics")?;
         let finite = !matches!(value, MetricValue::Record(number) if !number.is_finite());
         if self.admits_metric(finite) {
             self.host.metric(convert::metric_sample(name, value, labels));

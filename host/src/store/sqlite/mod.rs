@@ -76,7 +76,7 @@ mod row;
 /// What failures mean.
 mod error;
 
-pub use open::Options;
+pub use open::{Options, pending_migrations};
 
 /// A store on one SQLite file that no other process may open.
 pub struct SqliteStore {

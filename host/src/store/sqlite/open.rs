@@ -9,6 +9,7 @@ use std::{
 };
 
 use sqlx::{
+    Connection as _,
     ConnectOptions, SqliteConnection,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -197,9 +198,31 @@ async fn migrate(conn: &mut SqliteConnection) -> StoreResult<()> {
         }
     }
     MIGRATIONS
-        .run(conn)
+        // The direct call, since the general one is not `Send` for every lifetime.
+        .run_direct(None, conn, false)
         .await
         .map_err(|error| StoreError::Refused(format!("the schema could not be brought up to date: {error}")))
+}
+
+/// The migrations that opening the file would run, by number and name. A file that is not there would get all of them;
+/// it is not made by asking.
+///
+/// # Errors
+/// The file cannot be read.
+pub async fn pending_migrations(url: &str) -> StoreResult<Vec<String>> {
+    const APPLIED: &str = "select version from _sqlx_migrations";
+    let path = path_of(url)?;
+    let applied = if path.exists() {
+        let mut conn = SqliteConnection::connect_with(&base(&path).read_only(true)).await?;
+        // Without the table nothing was applied.
+        let rows = sqlx::query(APPLIED).fetch_all(&mut conn).await.unwrap_or_default();
+        rows.iter().map(|row| Fields::of(row).int()).collect::<StoreResult<Vec<i64>>>()?
+    } else {
+        Vec::new()
+    };
+    let missing = MIGRATIONS.iter().filter(|migration| migration.migration_type.is_up_migration());
+    let missing = missing.filter(|migration| !applied.contains(&migration.version));
+    Ok(missing.map(|migration| format!("{:04} {}", migration.version, migration.description)).collect())
 }
 
 async fn stored_clock(conn: &mut SqliteConnection) -> StoreResult<i64> {

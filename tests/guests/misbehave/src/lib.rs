@@ -1,5 +1,8 @@
 //! A guest that misbehaves on command: the event's data says how, `{"do":"loop"}`.
 
+// Natively its exports have names that no linker takes; only the component is of use.
+#![cfg(target_family = "wasm")]
+
 mod bindings {
     #![allow(unsafe_code, missing_docs, clippy::all, reason = "generated")]
     wit_bindgen::generate!({

@@ -1,0 +1,335 @@
+//! The words of the command line.
+
+use std::{convert::Infallible, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use secrecy::SecretString;
+use url::Url;
+
+/// An integration hub in one binary: signed events in, sandboxed plugins, signed webhooks out.
+#[derive(Parser)]
+#[command(name = "switchyard", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone)]
+pub struct GlobalArgs {
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The hub to talk to
+    #[arg(long, global = true, env = "SWITCHYARD_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    pub url: Url,
+    /// The API key to use; better set in the environment than given here
+    #[arg(long, global = true, env = "SWITCHYARD_KEY", hide_env_values = true, value_parser = secret)]
+    pub key: Option<SecretString>,
+    /// The configuration file; switchyard.toml in this directory when not given
+    #[arg(long, global = true, env = "SWITCHYARD_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+fn secret(text: &str) -> Result<SecretString, Infallible> {
+    Ok(text.into())
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the hub
+    Serve(ServeArgs),
+    /// Run the hub with provider simulators, to work on plugins without accounts or internet
+    Dev(DevArgs),
+    /// Play a story with simulators from beginning to end and show every step
+    Demo(DemoArgs),
+    /// Bring the database to this version's schema
+    Migrate(MigrateArgs),
+    /// Print the default configuration, every setting explained
+    Config,
+    /// Print the OpenAPI document
+    Openapi,
+    /// Look at plugins and bring them to a hub
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Commands that talk to a running hub or simulator.
+    #[command(flatten)]
+    Remote(RemoteCommand),
+}
+
+/// Commands that only talk to a running hub or simulator.
+#[derive(Subcommand)]
+pub enum RemoteCommand {
+    /// Publish events
+    #[command(subcommand)]
+    Events(EventsCommand),
+    /// Make a provider simulator act, as a customer would
+    #[command(subcommand)]
+    Simulate(SimulateCommand),
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+}
+
+/// Arguments of `serve`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeArgs {
+    /// How much faster than real time retries, polls and schedules run; for `dev` and `demo`
+    #[arg(long, hide = true, default_value_t = 1)]
+    pub time_factor: u32,
+}
+
+/// Arguments of `dev`.
+#[derive(Args, Clone, Debug)]
+pub struct DevArgs {
+    /// Where the database and the keys of this playground lie
+    #[arg(long, default_value = "data/dev", value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// How much faster than real time retries, polls and schedules run
+    #[arg(long, default_value_t = 60)]
+    pub time_factor: u32,
+}
+
+/// Arguments of `demo`.
+#[derive(Args, Clone, Debug)]
+pub struct DemoArgs {
+    /// End after the story; the exit code says whether every step came out right
+    #[arg(long)]
+    pub once: bool,
+    /// Where the demo's files lie; a fresh temporary folder when not given
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+}
+
+/// Arguments of `migrate`.
+#[derive(Args, Clone, Debug)]
+pub struct MigrateArgs {
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What to do with a plugin.
+#[derive(Subcommand)]
+pub enum PluginCommand {
+    /// Show what a plugin says about itself: exports, events, connections, limits
+    Inspect(InspectArgs),
+    /// Upload a plugin to a hub, which compiles it
+    Push(PushArgs),
+}
+
+/// Arguments of `plugin inspect`.
+#[derive(Args, Clone, Debug)]
+pub struct InspectArgs {
+    /// The component
+    #[arg(value_name = "FILE.wasm")]
+    pub file: PathBuf,
+}
+
+/// Arguments of `plugin push`.
+#[derive(Args, Clone, Debug)]
+pub struct PushArgs {
+    /// The component
+    #[arg(value_name = "FILE.wasm")]
+    pub file: PathBuf,
+}
+
+/// What to do with events.
+#[derive(Subcommand)]
+pub enum EventsCommand {
+    /// Publish one event or command
+    Send(SendArgs),
+}
+
+/// Arguments of `events send`.
+#[derive(Args, Clone, Debug)]
+pub struct SendArgs {
+    /// The tenant
+    #[arg(long)]
+    pub tenant: String,
+    /// The event's type, such as invoice.create
+    #[arg(long = "type", value_name = "TYPE")]
+    pub type_: String,
+    /// The event's data as JSON; read from standard input when neither this nor --data-file is given
+    #[arg(long, value_name = "JSON", conflicts_with = "data_file")]
+    pub data: Option<String>,
+    /// A file with the event's data as JSON; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub data_file: Option<PathBuf>,
+    /// Your own id for the event; sending the same again changes nothing
+    #[arg(long)]
+    pub id: Option<String>,
+    /// What the event is about
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// Events with the same key are delivered in order
+    #[arg(long)]
+    pub ordering_key: Option<String>,
+    /// The id that links this to what caused it
+    #[arg(long)]
+    pub correlation_id: Option<String>,
+    /// When the event is no longer worth delivering, as 2026-11-21T09:00:00Z
+    #[arg(long)]
+    pub expires_at: Option<String>,
+    /// Goes before everything else; the key must be allowed to
+    #[arg(long)]
+    pub emergency: bool,
+}
+
+/// What to do with API keys.
+#[derive(Subcommand)]
+pub enum KeysCommand {
+    /// Make a key; it is shown once
+    Create(CreateKeyArgs),
+    /// List keys, without their text
+    List,
+    /// End a key at once
+    Revoke {
+        /// The key's id, key_...
+        id: String,
+    },
+}
+
+/// Arguments of `keys create`.
+#[derive(Args, Clone, Debug)]
+pub struct CreateKeyArgs {
+    /// What the key may do
+    #[arg(long, value_enum)]
+    pub scope: KeyScope,
+    /// The tenant it is for; needed for every scope but operator
+    #[arg(long)]
+    pub tenant: Option<String>,
+    /// May send events with urgency `emergency`
+    #[arg(long)]
+    pub emergency: bool,
+    /// When it ends, as 2026-11-21T09:00:00Z
+    #[arg(long)]
+    pub expires_at: Option<String>,
+}
+
+/// What a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KeyScope {
+    /// Everything, on every tenant
+    Operator,
+    /// Everything on one tenant
+    Admin,
+    /// Publish events of one tenant
+    Publisher,
+    /// Read one tenant
+    Reader,
+}
+
+/// A simulator, and what it should do.
+#[derive(Subcommand)]
+pub enum SimulateCommand {
+    /// The telephone network
+    #[command(subcommand)]
+    Twilio(TwilioCommand),
+    /// The accounting system
+    #[command(subcommand)]
+    Billy(BillyCommand),
+}
+
+/// Where a simulator listens.
+#[derive(Args, Clone, Debug)]
+pub struct SimulatorArgs {
+    /// The simulator, as `switchyard dev` printed it
+    #[arg(long, env = "SWITCHYARD_SIM_URL", value_name = "URL")]
+    pub sim_url: Url,
+}
+
+/// What the telephone network should do.
+#[derive(Subcommand)]
+pub enum TwilioCommand {
+    /// A person sends an SMS
+    Sms {
+        /// The simulator.
+        #[command(flatten)]
+        simulator: SimulatorArgs,
+        /// The person's number
+        #[arg(long)]
+        from: String,
+        /// The number it is sent to
+        #[arg(long)]
+        to: String,
+        /// The text
+        #[arg(long)]
+        body: String,
+    },
+    /// The last webhook is sent again, or that of one message
+    Replay {
+        /// The simulator.
+        #[command(flatten)]
+        simulator: SimulatorArgs,
+        /// The message, SM...
+        #[arg(long)]
+        message_sid: Option<String>,
+    },
+    /// Anything else the simulator knows
+    Control(ControlArgs),
+}
+
+/// What the accounting system should do.
+#[derive(Subcommand)]
+pub enum BillyCommand {
+    /// The customer pays an invoice
+    Pay {
+        /// The simulator.
+        #[command(flatten)]
+        simulator: SimulatorArgs,
+        /// The invoice's id at the simulator
+        #[arg(long)]
+        invoice: String,
+        /// Kroner, such as 125.00; all that is open when not given
+        #[arg(long)]
+        amount: Option<String>,
+    },
+    /// Anything else the simulator knows
+    Control(ControlArgs),
+}
+
+/// A control request by its name.
+#[derive(Args, Clone, Debug)]
+pub struct ControlArgs {
+    /// The simulator.
+    #[command(flatten)]
+    pub simulator: SimulatorArgs,
+    /// The action, as the simulator names it
+    pub action: String,
+    /// Its arguments as a JSON object; without them the action is only read
+    #[arg(long, value_name = "JSON")]
+    pub data: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        let cli = Cli::try_parse_from(["switchyard", "keys", "list", "--json", "--url", "http://hub.example"]).unwrap();
+        assert!(cli.global.json);
+        assert_eq!(cli.global.url.as_str(), "http://hub.example/");
+        assert!(matches!(cli.command, Command::Remote(RemoteCommand::Keys(KeysCommand::List))));
+    }
+
+    #[test]
+    fn data_comes_from_one_place() {
+        let send = ["switchyard", "events", "send", "--tenant", "acme", "--type", "sms.send", "--data", "{}"];
+        assert!(Cli::try_parse_from(send).is_ok());
+        assert!(Cli::try_parse_from(send.iter().chain(&["--data-file", "x"])).is_err());
+    }
+}

@@ -1,0 +1,208 @@
+//! The commands that talk to a hub or a simulator.
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::{
+    args::{
+        BillyCommand, ControlArgs, CreateKeyArgs, EventsCommand, GlobalArgs, KeyScope, KeysCommand, PushArgs,
+        RemoteCommand, SendArgs, SimulateCommand, SimulatorArgs, TwilioCommand,
+    },
+    client::{CliError, HubClient},
+    output::{Output, table, text},
+};
+
+/// Runs a command against a running hub or simulator and prints what came of it.
+///
+/// # Errors
+///
+/// See [`CliError`]; each says the fix.
+pub async fn run(command: RemoteCommand, global: &GlobalArgs) -> Result<(), CliError> {
+    match command {
+        RemoteCommand::Events(EventsCommand::Send(args)) => send(args, global).await,
+        RemoteCommand::Keys(command) => keys(command, global).await,
+        RemoteCommand::Simulate(command) => simulate(command, global).await,
+    }
+}
+
+/// Uploads a component, which the hub compiles before it answers.
+///
+/// # Errors
+///
+/// See [`CliError`].
+pub async fn push(args: &PushArgs, global: &GlobalArgs) -> Result<(), CliError> {
+    let output = Output::new(global.json);
+    let hub = HubClient::of_hub(&global.url, global.key.as_ref())?;
+    let wasm =
+        std::fs::read(&args.file).map_err(|reason| CliError::File { file: args.file.display().to_string(), reason })?;
+    let (name, size) = (args.file.display().to_string(), wasm.len());
+    let report = move |sent: usize| {
+        let percent = sent.saturating_mul(100).checked_div(size).unwrap_or(100);
+        let done = sent == size;
+        let text =
+            if done { format!("{name}: {} KiB sent, compiling", size / 1024) } else { format!("{name}: {percent} %") };
+        output.progress(&text, done);
+    };
+    let added = hub.upload(&["v1", "plugins"], wasm.into(), report).await?;
+    output.result(&added, |added| {
+        format!("{} {} is there (sha256 {})", text(added, "name"), text(added, "version"), text(added, "sha256"))
+    })
+}
+
+async fn send(args: SendArgs, global: &GlobalArgs) -> Result<(), CliError> {
+    let hub = HubClient::of_hub(&global.url, global.key.as_ref())?;
+    let mut event = Map::new();
+    event.insert("type".to_owned(), args.type_.into());
+    event.insert("data".to_owned(), data(args.data, args.data_file)?);
+    let optional = [
+        ("id", args.id),
+        ("subject", args.subject),
+        ("ordering_key", args.ordering_key),
+        ("correlation_id", args.correlation_id),
+        ("expires_at", args.expires_at),
+        ("urgency", args.emergency.then(|| "emergency".to_owned())),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            event.insert(name.to_owned(), value.into());
+        }
+    }
+    let accepted = hub.post(&["v1", "tenants", &args.tenant, "events"], &event.into()).await?;
+    Output::new(global.json).result(&accepted, |accepted| {
+        let known = if accepted["duplicate"] == true { " (was there already)" } else { "" };
+        format!("accepted {}{known}, correlation id {}", text(accepted, "id"), text(accepted, "correlation_id"))
+    })
+}
+
+fn data(given: Option<String>, file: Option<PathBuf>) -> Result<Value, CliError> {
+    let (place, json) = match (given, file) {
+        (Some(json), _) => ("--data".to_owned(), json),
+        (None, Some(path)) if path != Path::new("-") => {
+            let place = path.display().to_string();
+            let json = std::fs::read_to_string(&path);
+            (place.clone(), json.map_err(|reason| CliError::File { file: place, reason })?)
+        }
+        (None, _) => {
+            let mut json = String::new();
+            let place = "standard input".to_owned();
+            match std::io::stdin().read_to_string(&mut json) {
+                Ok(_) => (place, json),
+                Err(reason) => return Err(CliError::File { file: place, reason }),
+            }
+        }
+    };
+    serde_json::from_str(&json).map_err(|reason| CliError::NotJson { place, reason })
+}
+
+async fn keys(command: KeysCommand, global: &GlobalArgs) -> Result<(), CliError> {
+    let hub = HubClient::of_hub(&global.url, global.key.as_ref())?;
+    let output = Output::new(global.json);
+    match command {
+        KeysCommand::Create(args) => {
+            let made = hub.post(&["v1", "keys"], &new_key(args)).await?;
+            output.result(&made, |made| {
+                let note = "This is the only time it is shown.";
+                format!("{}\n{} {note}", text(made, "key"), text(made, "id"))
+            })
+        }
+        KeysCommand::List => {
+            let keys = Value::from(hub.list(&["v1", "keys"]).await?);
+            output.result(&keys, key_table)
+        }
+        KeysCommand::Revoke { id } => {
+            hub.delete(&["v1", "keys", &id]).await?;
+            output.result(&json!({"id": id, "revoked": true}), |_| format!("revoked {id}"))
+        }
+    }
+}
+
+fn new_key(args: CreateKeyArgs) -> Value {
+    let scope = match args.scope {
+        KeyScope::Operator => "operator",
+        KeyScope::Admin => "admin",
+        KeyScope::Publisher => "publisher",
+        KeyScope::Reader => "reader",
+    };
+    let mut key = Map::from_iter([("scope".to_owned(), Value::from(scope))]);
+    if let Some(tenant) = args.tenant {
+        key.insert("tenant".to_owned(), tenant.into());
+    }
+    if args.emergency {
+        key.insert("emergency".to_owned(), true.into());
+    }
+    if let Some(end) = args.expires_at {
+        key.insert("expires_at".to_owned(), end.into());
+    }
+    key.into()
+}
+
+fn key_table(keys: &Value) -> String {
+    let columns = ["id", "scope", "tenant", "last_used_at", "expires_at"];
+    let rows: Vec<Vec<String>> = keys
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|key| columns.iter().map(|column| key[*column].as_str().unwrap_or("-").to_owned()).collect())
+        .collect();
+    table(&["ID", "SCOPE", "TENANT", "LAST USED", "ENDS"], &rows)
+}
+
+async fn simulate(command: SimulateCommand, global: &GlobalArgs) -> Result<(), CliError> {
+    let (SimulatorArgs { sim_url }, action, arguments) = control(command)?;
+    let simulator = HubClient::new(sim_url.clone(), None)?;
+    let path = ["_sim", action.as_str()];
+    let answered = match arguments {
+        Some(arguments) => simulator.post(&path, &arguments).await,
+        None => simulator.get(&path).await,
+    };
+    let answer = answered.map_err(|error| at_simulator(error, &sim_url))?;
+    Output::new(global.json).result(&answer, |answer| serde_json::to_string_pretty(answer).unwrap_or_default())
+}
+
+/// The simulator, the control request, and its arguments; without arguments it only reads.
+fn control(command: SimulateCommand) -> Result<(SimulatorArgs, String, Option<Value>), CliError> {
+    Ok(match command {
+        SimulateCommand::Twilio(TwilioCommand::Sms { simulator, from, to, body }) => {
+            (simulator, "sms".to_owned(), Some(json!({"from": from, "to": to, "body": body})))
+        }
+        SimulateCommand::Twilio(TwilioCommand::Replay { simulator, message_sid }) => {
+            (simulator, "replay".to_owned(), Some(json!({"message_sid": message_sid})))
+        }
+        SimulateCommand::Billy(BillyCommand::Pay { simulator, invoice, amount }) => {
+            let mut order = json!({"invoice_id": invoice});
+            if let Some(amount) = amount {
+                let parsed = serde_json::from_str(&amount);
+                order["amount"] =
+                    parsed.map_err(|reason| CliError::NotJson { place: "--amount".to_owned(), reason })?;
+            }
+            (simulator, "pay".to_owned(), Some(order))
+        }
+        SimulateCommand::Twilio(TwilioCommand::Control(args)) | SimulateCommand::Billy(BillyCommand::Control(args)) => {
+            let ControlArgs { simulator, action, data } = args;
+            let parsed = data.map(|json| serde_json::from_str(&json)).transpose();
+            let arguments = parsed.map_err(|reason| CliError::NotJson { place: "--data".to_owned(), reason })?;
+            (simulator, action, arguments)
+        }
+    })
+}
+
+/// A simulator that is not there needs another fix than a hub that is not there.
+fn at_simulator(error: CliError, url: &Url) -> CliError {
+    match error {
+        CliError::NotRunning { .. } => CliError::Unreachable {
+            url: url.clone(),
+            reason: "nobody listens there. Simulators run while `switchyard dev` or `switchyard demo` does, which \
+                     print their addresses; set --sim-url"
+                .to_owned(),
+        },
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! The hub as a child process, which can be killed and started again on its files.
+
+use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
+
+use anyhow::Context as _;
+use tokio::process::{Child, Command};
+
+/// How long a hub may take to be ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// A hub that runs, or ran, on a folder.
+pub(super) struct HubProcess {
+    folder: PathBuf,
+    address: SocketAddr,
+    admin_key: String,
+    time_factor: u32,
+    child: Option<Child>,
+}
+
+impl HubProcess {
+    pub(super) const fn new(folder: PathBuf, address: SocketAddr, admin_key: String, time_factor: u32) -> Self {
+        Self { folder, address, admin_key, time_factor, child: None }
+    }
+
+    /// Starts the hub and waits until it is ready.
+    pub(super) async fn start(&mut self) -> anyhow::Result<()> {
+        let executable = std::env::current_exe().context("the executable's own path cannot be read")?;
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.join("hub.log"))?;
+        let child = Command::new(executable)
+            .arg("serve")
+            .args(["--time-factor", &self.time_factor.to_string()])
+            .current_dir(&self.folder)
+            .env("SWITCHYARD_LISTEN", self.address.to_string())
+            .env("SWITCHYARD_DATABASE_URL", format!("sqlite:{}", self.folder.join("switchyard.db").display()))
+            .env("SWITCHYARD_ADMIN_KEY", &self.admin_key)
+            .env("SWITCHYARD_EGRESS_ALLOW", "127.0.0.0/8")
+            .env_remove("SWITCHYARD_URL")
+            .env_remove("SWITCHYARD_KEY")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .context("the hub cannot be started")?;
+        self.child = Some(child);
+        let ready = tokio::time::timeout(READY_WITHIN, self.until_ready()).await;
+        ready.with_context(|| format!("the hub was not ready within {} s; see {}", READY_WITHIN.as_secs(), self.log()))?
+    }
+
+    async fn until_ready(&mut self) -> anyhow::Result<()> {
+        let url = format!("http://{}", self.address).parse()?;
+        let client = crate::cli::client::HubClient::new(url, None)?;
+        loop {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().transpose()).transpose()? {
+                anyhow::bail!("the hub ended with {status}; see {}", self.log());
+            }
+            if client.get(&["readyz"]).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Kills the hub with SIGKILL, as a power cut would.
+    pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill().await.context("the hub could not be killed")?;
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> String {
+        self.folder.join("hub.log").display().to_string()
+    }
+}

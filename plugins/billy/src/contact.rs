@@ -1,0 +1,266 @@
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use switchyard_sdk::once::{Once, SendOnce};
+use switchyard_sdk::prelude::*;
+
+use crate::client::{get, list, post, put, read, segment};
+use crate::config::Config;
+use crate::model::{records, text, truth};
+
+/// How many contacts of a search are compared.
+const CANDIDATES: usize = 5;
+
+/// Who an invoice is for, as commands say it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Customer {
+    name: String,
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    email: Option<String>,
+    #[serde(default)]
+    phone: Option<String>,
+    #[serde(default)]
+    registration_no: Option<String>,
+    #[serde(default)]
+    country: Option<String>,
+    #[serde(default)]
+    street: Option<String>,
+    #[serde(default)]
+    zip: Option<String>,
+    #[serde(default)]
+    city: Option<String>,
+}
+
+/// Finds a contact and brings it up to date, or creates it.
+pub fn upsert(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
+    let customer: Customer = event.parse()?;
+    let Some(contact) = find(ctx, &customer)? else {
+        let (_, events) = create(ctx, &customer)?;
+        return Ok(events.into());
+    };
+    let id = id_of(&contact)?;
+    let mut changes = customer.attributes();
+    changes.retain(|name, value| contact.get(name) != Some(value));
+    let changed = !changes.is_empty();
+    if changed {
+        let record = json!({ "contact": changes });
+        read(put(ctx, &format!("/contacts/{}", segment(&id)), &record).send()?)?;
+    }
+    let person_added = ensure_person(ctx, &id, &customer, &contact)?;
+    remember(ctx, &customer, &id)?;
+    if changed || person_added { Ok(customer.event(ctx, "contact.updated", &id).into()) } else { Ok(Output::none()) }
+}
+
+/// The id of the customer's contact, with the event of its creation if it was not there.
+pub fn find_or_create(ctx: &Ctx<Config>, customer: &Customer) -> Result<(String, Vec<Emit>), PluginError> {
+    match find(ctx, customer)? {
+        Some(contact) => {
+            let id = id_of(&contact)?;
+            remember(ctx, customer, &id)?;
+            Ok((id, Vec::new()))
+        }
+        None => create(ctx, customer),
+    }
+}
+
+fn create(ctx: &Ctx<Config>, customer: &Customer) -> Result<(String, Vec<Emit>), PluginError> {
+    let mut attributes = customer.attributes();
+    attributes.insert("type".to_owned(), json!(customer.kind()));
+    attributes.insert("organizationId".to_owned(), json!(ctx.config.organization_id));
+    attributes.insert("countryId".to_owned(), json!(customer.country.as_deref().unwrap_or("DK")));
+    attributes.insert("isCustomer".to_owned(), json!(true));
+    if let Some(email) = &customer.email {
+        let person = json!([{ "name": customer.name, "email": email, "isPrimary": true }]);
+        attributes.insert("contactPersons".to_owned(), person);
+    }
+    let record = json!({ "contact": attributes });
+    // A contact found by the same identity is the one that was wanted, whoever made it.
+    let made = SendOnce::default().run(
+        ctx,
+        || Ok(read(post(ctx, "/contacts", &record).send()?)),
+        |_| Ok(search(ctx, customer)?.map(|contact| Ok(json!({ "contact": contact })))),
+    )?;
+    let adopted = matches!(made, Once::Adopted(_));
+    let answer = made.into_inner()?;
+    let contact = records(&answer, "contact", "contacts").into_iter().next().cloned().unwrap_or_default();
+    let id = id_of(&contact)?;
+    if adopted || records(&answer, "contactPerson", "contactPersons").is_empty() {
+        ensure_person(ctx, &id, customer, &contact)?;
+    }
+    remember(ctx, customer, &id)?;
+    let created = customer.event(ctx, "contact.created", &id);
+    let key = format!("billy:{}:contact:{id}:created", ctx.config.organization_id);
+    Ok((id, vec![created.dedupe(key)]))
+}
+
+/// The contact that was found before and is still there, else what a search finds.
+fn find(ctx: &Ctx<Config>, customer: &Customer) -> Result<Option<Value>, PluginError> {
+    for key in customer.keys(&ctx.config.organization_id) {
+        let Some(id) = ctx.kv().get_json::<String>(&key)? else { continue };
+        let response = get(ctx, &format!("/contacts/{}", segment(&id))).send()?;
+        if response.status == 404 {
+            continue;
+        }
+        let answer = read(response)?;
+        let usable = |contact: &&&Value| !contact.get("isArchived").is_some_and(truth);
+        if let Some(contact) = records(&answer, "contact", "contacts").iter().find(usable) {
+            return Ok(Some((*contact).clone()));
+        }
+    }
+    search(ctx, customer)
+}
+
+/// Searches by what identifies best: registration number, e-mail address, name.
+fn search(ctx: &Ctx<Config>, customer: &Customer) -> Result<Option<Value>, PluginError> {
+    let terms = [customer.registration_no.as_deref(), customer.email.as_deref(), Some(customer.name.as_str())];
+    for term in terms.into_iter().flatten() {
+        let answer = read(list(ctx, "/contacts").query("q", term).query("pageSize", "100").send()?)?;
+        let mut compared = 0;
+        for contact in records(&answer, "contact", "contacts") {
+            let Some(fit) = customer.fits(contact) else { continue };
+            if fit == Fit::Certain {
+                return Ok(Some(contact.clone()));
+            }
+            compared += 1;
+            if compared > CANDIDATES {
+                break;
+            }
+            if confirmed(ctx, customer, contact, fit)? {
+                return Ok(Some(contact.clone()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// How well a contact fits before its persons are known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// The registration numbers are equal.
+    Certain,
+    /// The names are equal.
+    Name,
+    /// Only one of its persons could be the customer.
+    Persons,
+}
+
+/// Two customers may have one name: where the customer has an address, the contact must have it too or have none.
+fn confirmed(ctx: &Ctx<Config>, customer: &Customer, contact: &Value, fit: Fit) -> Result<bool, PluginError> {
+    let Some(email) = &customer.email else { return Ok(fit == Fit::Name) };
+    let known = emails(ctx, &id_of(contact)?, contact)?;
+    if known.iter().any(|known| same(known, email)) {
+        return Ok(true);
+    }
+    Ok(fit == Fit::Name && known.is_empty())
+}
+
+/// The addresses of a contact's persons, embedded or asked for.
+fn emails(ctx: &Ctx<Config>, id: &str, contact: &Value) -> Result<Vec<String>, PluginError> {
+    let of = |persons: Vec<&Value>| persons.into_iter().filter_map(|person| text(person, "email")).collect();
+    if contact.get("contactPersons").is_some_and(Value::is_array) {
+        return Ok(of(records(contact, "contactPerson", "contactPersons")));
+    }
+    let answer = read(get(ctx, "/contactPersons").query("contactId", id).send()?)?;
+    Ok(of(records(&answer, "contactPerson", "contactPersons")))
+}
+
+/// Billy was seen to drop persons given with a new contact, so they are read back and added. Whether it was added.
+fn ensure_person(ctx: &Ctx<Config>, id: &str, customer: &Customer, contact: &Value) -> Result<bool, PluginError> {
+    let Some(email) = &customer.email else { return Ok(false) };
+    if emails(ctx, id, contact)?.iter().any(|known| same(known, email)) {
+        return Ok(false);
+    }
+    let person = json!({ "contactPerson": {
+        "contactId": id, "name": customer.name, "email": email, "isPrimary": true
+    } });
+    SendOnce::default()
+        .run(
+            ctx,
+            || Ok(read(post(ctx, "/contactPersons", &person).send()?)),
+            |_| Ok(emails(ctx, id, &Value::Null)?.iter().any(|known| same(known, email)).then_some(Ok(Value::Null))),
+        )?
+        .into_inner()?;
+    Ok(true)
+}
+
+fn remember(ctx: &Ctx<Config>, customer: &Customer, id: &str) -> Result<(), PluginError> {
+    let person = customer.email.as_deref().or(customer.phone.as_deref());
+    let options = KvOptions { ttl: None, person: person.map(str::to_owned) };
+    for key in customer.keys(&ctx.config.organization_id) {
+        if ctx.kv().get_json::<String>(&key)?.as_deref() != Some(id) {
+            ctx.kv().set_json(&key, &id, &options)?;
+        }
+    }
+    Ok(())
+}
+
+fn id_of(contact: &Value) -> Result<String, PluginError> {
+    text(contact, "id").ok_or_else(|| {
+        PluginError::retry(Reason::ProviderDown, "malformed_answer", "Billy's answer has no readable contact.")
+    })
+}
+
+fn same(a: &str, b: &str) -> bool {
+    a.trim().to_lowercase() == b.trim().to_lowercase()
+}
+
+fn digits(text: &str) -> String {
+    text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase()
+}
+
+impl Customer {
+    fn kind(&self) -> &str {
+        self.kind.as_deref().unwrap_or(if self.registration_no.is_some() { "company" } else { "person" })
+    }
+
+    /// What was given, under Billy's names.
+    fn attributes(&self) -> Map<String, Value> {
+        let given = [
+            ("name", Some(&self.name)),
+            ("phone", self.phone.as_ref()),
+            ("registrationNo", self.registration_no.as_ref()),
+            ("countryId", self.country.as_ref()),
+            ("street", self.street.as_ref()),
+            ("zipcodeText", self.zip.as_ref()),
+            ("cityText", self.city.as_ref()),
+        ];
+        given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))).collect()
+    }
+
+    /// Under which the contact is remembered: by the best identification only, hashed, since it may name a person.
+    fn keys(&self, organization: &str) -> Vec<String> {
+        let identity = match (&self.registration_no, &self.email) {
+            (Some(number), _) => format!("reg:{}", digits(number)),
+            (None, Some(email)) => format!("email:{}", email.trim().to_lowercase()),
+            (None, None) => format!("name:{}", self.name.trim().to_lowercase()),
+        };
+        vec![format!("contact/{}", hex::encode(Sha256::digest(format!("{organization}|{identity}"))))]
+    }
+
+    /// None if the contact is somebody else.
+    fn fits(&self, contact: &Value) -> Option<Fit> {
+        if contact.get("isArchived").is_some_and(truth) {
+            return None;
+        }
+        let theirs = text(contact, "registrationNo").map(|number| digits(&number));
+        let ours = self.registration_no.as_deref().map(digits);
+        match (ours, theirs) {
+            (Some(ours), Some(theirs)) if ours == theirs => Some(Fit::Certain),
+            (Some(_), Some(_)) => None,
+            _ if text(contact, "name").is_some_and(|name| same(&name, &self.name)) => Some(Fit::Name),
+            _ => Some(Fit::Persons),
+        }
+    }
+
+    fn event(&self, ctx: &Ctx<Config>, name: &str, id: &str) -> Emit {
+        let mut data = json!({ "contact_id": id, "name": self.name });
+        for (field, value) in [("email", &self.email), ("phone", &self.phone), ("org_no", &self.registration_no)] {
+            if let Some(value) = value {
+                data[field] = json!(value);
+            }
+        }
+        Emit::new(name, data).subject(id).ordering(format!("billy:{}:contact:{id}", ctx.config.organization_id))
+    }
+}

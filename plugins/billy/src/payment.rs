@@ -1,0 +1,132 @@
+use serde::Deserialize;
+use serde_json::{Number, Value, json};
+use switchyard_sdk::money::{decimal, minor_of, parse_minor};
+use switchyard_sdk::once::SendOnce;
+use switchyard_sdk::prelude::*;
+use switchyard_sdk::time::date;
+
+use crate::client::{self, list, post, read};
+use crate::config::Config;
+use crate::event::Events;
+use crate::model::{records, text, truth};
+
+#[derive(Deserialize)]
+struct Record {
+    invoice_id: String,
+    #[serde(default)]
+    amount: Option<String>,
+    #[serde(default)]
+    account_id: Option<String>,
+    #[serde(default)]
+    entry_date: Option<String>,
+}
+
+/// A bank payment as Billy lists it.
+pub struct Payment {
+    /// Billy's id.
+    pub id: String,
+    /// In hundredths.
+    pub amount: i64,
+    /// The currency, where Billy says it.
+    pub currency: Option<String>,
+    /// A date.
+    pub entry_date: Option<String>,
+    /// What it pays.
+    pub invoice_ids: Vec<String>,
+    /// Taken back.
+    pub is_voided: bool,
+}
+
+impl Payment {
+    /// Reads one record with its embedded associations; none without an id.
+    pub fn read(record: &Value) -> Option<Self> {
+        let paid =
+            |association: &&Value| text(association, "subjectReference")?.strip_prefix("invoice:").map(str::to_owned);
+        let associations = records(record, "association", "associations");
+        Some(Self {
+            id: text(record, "id")?,
+            amount: record.get("cashAmount").and_then(minor_of).unwrap_or(0),
+            currency: text(record, "subjectCurrencyId"),
+            entry_date: text(record, "entryDate"),
+            invoice_ids: associations.iter().filter_map(paid).collect(),
+            is_voided: record.get("isVoided").is_some_and(truth),
+        })
+    }
+}
+
+/// The newest payments, with what they pay. None where this token may not list payments.
+pub fn newest(ctx: &Ctx<Config>, page: u32, page_size: usize) -> Result<Option<Vec<Payment>>, PluginError> {
+    let response = list(ctx, "/bankPayments")
+        .query("include", "bankPayment.associations:embed")
+        .query("sortProperty", "createdTime")
+        .query("sortDirection", "DESC")
+        .query("pageSize", &page_size.to_string())
+        .query("page", &page.to_string())
+        .send()?;
+    if matches!(response.status, 400 | 403 | 404) {
+        return Ok(None);
+    }
+    let answer = read(response)?;
+    Ok(Some(records(&answer, "bankPayment", "bankPayments").into_iter().filter_map(Payment::read).collect()))
+}
+
+/// Records a payment of all that is open, or of a given amount.
+pub fn record(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
+    let command: Record = event.parse()?;
+    let account = command.account_id.as_deref().or(ctx.config.payment_account_id.as_deref());
+    let account = account
+        .ok_or_else(|| PluginError::bad_config("payment_account_id", "set an account, or name one in the command."))?;
+    let bad = |code, message| PluginError::reject(Reason::BadData, code, message);
+    let missing = || bad("no_such_invoice", "Billy has no such invoice.");
+    let invoice = client::invoice(ctx, &command.invoice_id)?.ok_or_else(missing)?;
+    let amount = match &command.amount {
+        Some(text) => parse_minor(text).ok_or_else(|| bad("bad_amount", "The amount is no decimal number."))?,
+        None => invoice.balance,
+    };
+    if amount <= 0 {
+        return Err(bad("nothing_open", "There is nothing to pay."));
+    }
+    let before: Vec<String> = newest(ctx, 1, 100)?.into_iter().flatten().map(|payment| payment.id).collect();
+    let entry_date = command.entry_date.clone().unwrap_or_else(|| date(ctx.time()));
+    let body = json!({ "bankPayment": {
+        "organizationId": ctx.config.organization_id,
+        "entryDate": entry_date,
+        "cashAmount": decimal(amount).parse().ok().and_then(Number::from_f64),
+        "cashSide": "debit",
+        "cashAccountId": account,
+        "associations": [{ "subjectReference": format!("invoice:{}", invoice.id) }],
+    } });
+    // A payment carries no reference: a lost one is a new payment of this invoice, of this amount and day.
+    let ours = |payment: &Payment| {
+        !before.contains(&payment.id)
+            && !payment.is_voided
+            && payment.amount == amount
+            && payment.invoice_ids.contains(&invoice.id)
+            && payment.entry_date.as_deref() == Some(&entry_date)
+    };
+    let id = SendOnce::default()
+        .run(
+            ctx,
+            || Ok(read(post(ctx, "/bankPayments", &body).send()?).and_then(|answer| id_of(&answer))),
+            |_| {
+                let payments = newest(ctx, 1, 100)?.ok_or_else(unseen)?;
+                Ok(payments.into_iter().find(ours).map(|payment| Ok(payment.id)))
+            },
+        )?
+        .into_inner()?;
+    let money = Money::from_minor(amount, invoice.currency.as_deref().unwrap_or(&ctx.config.currency));
+    Ok(Events::new(ctx).payment(&id, money, &[invoice.id], Some(&entry_date)).into())
+}
+
+/// Where payments cannot be listed, a lost one is never sent again.
+fn unseen() -> PluginError {
+    let message = "A payment got no answer, and this token may not list payments.";
+    PluginError::reject(Reason::UnknownOutcome, "unknown_outcome", message)
+}
+
+fn id_of(answer: &Value) -> Result<String, PluginError> {
+    let payment = records(answer, "bankPayment", "bankPayments").into_iter().next();
+    payment.and_then(|payment| text(payment, "id")).ok_or_else(|| {
+        PluginError::retry(Reason::ProviderDown, "malformed_answer", "Billy's answer has no readable payment.")
+    })
+}

@@ -1,0 +1,198 @@
+//! Lost workers, expiry, pruning, the clock.
+
+use std::time::Duration;
+
+use switchyard::{
+    clock::Timestamp,
+    event::Urgency,
+    id::Key,
+    queue::{lane::Lane, reason::ReasonClass, state::State},
+    store::{
+        StoreError,
+        ledger::{EventOutcome, JournalChange, Outcome},
+        records::{EventFilter, Page},
+    },
+};
+
+use super::fixture::{Fixture, dedupe, failure, plugin};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The delivery is queued and its epoch stays.
+pub async fn a_lost_worker_burns_no_try_and_leaves_a_lost_attempt(hub: &Fixture) {
+    let key = hub.deliver(&plugin("billy")).await;
+    let idle = hub.deliver(&plugin("billy")).await;
+    hub.claim(key).await;
+    hub.pass(Duration::from_secs(2));
+    let rescued = hub.store.rescue(None, hub.now()).await.expect("rescued");
+    assert_eq!(rescued.iter().map(|one| (one.delivery, one.crashes)).collect::<Vec<_>>(), [(key, 1)]);
+    let row = hub.row(key).await;
+    assert_eq!((row.state, row.epoch, row.tries, row.crashes), (State::Queued, 1, 0, 1));
+    let attempts = hub.store.attempts(&hub.acme, key).await.expect("attempts");
+    assert_eq!((attempts[0].number, attempts[0].outcome.as_str(), attempts[0].duration_us), (1, "lost", 2_000_000));
+    assert_eq!(hub.row(idle).await.crashes, 0);
+    assert!(hub.store.rescue(None, hub.now()).await.expect("rescued").is_empty());
+}
+
+async fn crash(hub: &Fixture, key: Key, times: u32) {
+    for _ in 0..times {
+        hub.claim(key).await;
+        hub.store.rescue(None, hub.now()).await.expect("rescued");
+    }
+}
+
+async fn is_suspect(hub: &Fixture, key: Key) -> bool {
+    let lane = hub.row(key).await.lane.key();
+    let head = hub.store.lane_head(lane, 10).await.expect("a head");
+    head.iter().find(|one| one.delivery == key).expect("it is ready").suspect
+}
+
+/// Not two.
+pub async fn three_crashes_make_a_plugin_delivery_a_suspect(hub: &Fixture) {
+    let key = hub.deliver(&plugin("billy")).await;
+    crash(hub, key, 2).await;
+    assert!(!is_suspect(hub, key).await);
+    crash(hub, key, 1).await;
+    assert!(is_suspect(hub, key).await);
+}
+
+/// Sending runs no foreign code.
+pub async fn an_endpoint_delivery_never_becomes_a_suspect(hub: &Fixture) {
+    let key = hub.deliver(&hub.endpoint()).await;
+    crash(hub, key, 5).await;
+    assert!(!is_suspect(hub, key).await);
+    assert_eq!(hub.row(key).await.crashes, 0);
+}
+
+/// Only a suspect; one that was not yet under suspicion gets another chance.
+pub async fn a_suspect_that_died_alone_is_dead(hub: &Fixture) {
+    let key = hub.deliver(&plugin("billy")).await;
+    hub.claim(key).await;
+    hub.store.rescue(Some(key), hub.now()).await.expect("rescued");
+    assert_eq!(hub.row(key).await.state, State::Queued);
+    crash(hub, key, 2).await;
+    hub.claim(key).await;
+    hub.store.rescue(Some(key), hub.now()).await.expect("rescued");
+    let row = hub.row(key).await;
+    let failure = row.failure.expect("a failure");
+    assert_eq!(
+        (row.state, failure.reason, failure.code.as_str()),
+        (State::Dead, ReasonClass::PluginBug, "killed_host")
+    );
+}
+
+/// Not before its time, and not while it runs.
+pub async fn what_is_too_late_expires_and_lets_the_next_go(hub: &Fixture) {
+    let target = hub.endpoint();
+    let deadline = hub.now().after(DAY);
+    let mut event = hub.event(&hub.acme);
+    event.expires_at = Some(deadline);
+    event.ordering_key = Some("k".into());
+    let late = hub.deliver_event(event.clone(), &target).await;
+    let next = {
+        let mut next = hub.event(&hub.acme);
+        next.ordering_key = Some("k".into());
+        hub.deliver_event(next, &target).await
+    };
+    let mut other = hub.event(&hub.acme);
+    other.expires_at = Some(deadline);
+    let running = hub.claim(hub.deliver_event(other, &hub.endpoint()).await).await;
+    assert!(hub.store.expire(Timestamp(deadline.0 - 1), &[], 10).await.expect("swept").is_empty());
+    let touched = hub.store.expire(deadline, &[], 10).await.expect("swept");
+    assert_eq!(touched, [(hub.acme.clone(), hub.row(late).await.lane.key())]);
+    let row = hub.row(late).await;
+    assert_eq!((row.state, row.failure.map(|failure| failure.reason)), (State::Dead, Some(ReasonClass::Expired)));
+    assert!(!hub.row(next).await.behind);
+    assert_eq!(hub.row(running.delivery).await.state, State::Running);
+}
+
+/// Or after they were made, whichever is later.
+pub async fn a_held_lane_expires_seven_days_after_its_block(hub: &Fixture) {
+    let target = hub.endpoint();
+    let old = hub.deliver(&target).await;
+    let lane = Lane { tenant: hub.acme.clone(), target: target.clone(), urgency: Urgency::Normal }.key();
+    hub.pass(DAY);
+    let blocked_at = hub.now();
+    hub.pass(DAY);
+    let young = hub.deliver(&target).await;
+    let week = blocked_at.after(7 * DAY);
+    let held = [(lane, blocked_at)];
+    assert!(hub.store.expire(Timestamp(week.0 - 1), &held, 10).await.expect("swept").is_empty());
+    assert!(hub.store.expire(week, &[], 10).await.expect("swept").is_empty());
+    assert_eq!(hub.store.expire(week, &held, 10).await.expect("swept").len(), 1);
+    assert_eq!((hub.row(old).await.state, hub.row(young).await.state), (State::Dead, State::Queued));
+}
+
+async fn event_count(hub: &Fixture) -> usize {
+    let page = Page { limit: 1000, after: None };
+    hub.store.events(&hub.acme, EventFilter::default(), page).await.expect("a list").len()
+}
+
+/// Queued, waiting and running ones.
+pub async fn pruning_keeps_events_with_live_deliveries(hub: &Fixture) {
+    let target = hub.endpoint();
+    let done = hub.deliver(&target).await;
+    hub.settle(&hub.claim(done).await, Outcome::Delivered).await;
+    let live = hub.deliver(&target).await;
+    hub.pass(31 * DAY);
+    let before = hub.now();
+    hub.deliver(&target).await;
+    assert_eq!(hub.store.prune(before, Timestamp(0), 100).await.expect("pruned"), 1);
+    assert_eq!(event_count(hub).await, 2);
+    assert_eq!(hub.row(live).await.state, State::Queued);
+    assert!(matches!(hub.store.delivery(&hub.acme, done).await, Err(StoreError::NotFound)));
+    hub.settle(&hub.claim(live).await, Outcome::Delivered).await;
+    assert_eq!(hub.store.prune(before, Timestamp(0), 100).await.expect("pruned"), 1);
+}
+
+/// Deliveries, attempts, journal; a bounded number of events at a time.
+pub async fn pruning_takes_all_that_hangs_on_an_event(hub: &Fixture) {
+    let mut keys = Vec::new();
+    for _ in 0..5 {
+        let key = hub.deliver(&plugin("billy")).await;
+        let mut settle = hub.settle_of(&hub.claim(key).await, Outcome::Dead(failure()));
+        settle.journal = JournalChange::Put(vec![1]);
+        hub.store.settle(settle).await.expect("committed");
+        keys.push(key);
+    }
+    hub.pass(DAY);
+    assert_eq!(hub.store.prune(hub.now(), Timestamp(0), 3).await.expect("pruned"), 3);
+    assert_eq!(event_count(hub).await, 2);
+    assert_eq!(hub.store.prune(hub.now(), Timestamp(0), 3).await.expect("pruned"), 2);
+    for key in keys {
+        assert!(matches!(hub.store.journal(&hub.acme, key).await, Err(StoreError::NotFound)));
+        assert!(matches!(hub.store.attempts(&hub.acme, key).await, Err(StoreError::NotFound)));
+    }
+    assert_eq!(hub.store.counts(None).await.expect("counts").by_state, []);
+}
+
+/// A repeat after the event is gone is still a duplicate.
+pub async fn a_dedupe_key_outlives_its_event_and_goes_with_its_window(hub: &Fixture) {
+    let keyed = || {
+        let mut new = hub.queued(hub.event(&hub.acme), &hub.endpoint());
+        new.deliveries.clear();
+        new.dedupe = Some(dedupe("1", 1));
+        new
+    };
+    let first = keyed();
+    let first_id = first.event.id.clone();
+    assert_eq!(hub.accept(first).await, EventOutcome::Stored);
+    hub.pass(31 * DAY);
+    assert_eq!(hub.store.prune(hub.now(), Timestamp(0), 10).await.expect("pruned"), 1);
+    let repeat = EventOutcome::Duplicate { first_id, correlation_id: None, same: true };
+    assert_eq!(hub.accept(keyed()).await, repeat);
+    hub.pass(5 * DAY);
+    hub.store.prune(Timestamp(0), hub.now(), 10).await.expect("pruned");
+    assert_eq!(hub.accept(keyed()).await, EventOutcome::Stored);
+}
+
+/// The latest time that any caller knew.
+pub async fn the_clock_of_the_queue_never_steps_back(hub: &Fixture) {
+    let mut event = hub.event(&hub.acme);
+    event.accepted_at = hub.now().after(DAY);
+    let latest = event.accepted_at;
+    hub.deliver_event(event, &hub.endpoint()).await;
+    assert_eq!(hub.store.last_seen().await.expect("a time"), latest);
+    hub.deliver(&hub.endpoint()).await;
+    assert_eq!(hub.store.last_seen().await.expect("a time"), latest);
+}
