@@ -45,11 +45,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
             doc(TAG, Manage::SCOPE, "Make a connection").body::<NewConnection>().answers::<Connection>(201, "Made."),
             create,
         )
-        .get(
-            all,
-            doc(TAG, Read::SCOPE, "List connections").query::<PageParams>().lists::<Connection>("A page."),
-            list,
-        )
+        .get(all, doc(TAG, Read::SCOPE, "List connections").query::<PageParams>().lists::<Connection>("A page."), list)
         .get(one, doc(TAG, Read::SCOPE, "Read a connection").answers::<Connection>(200, "The connection."), read)
         .patch(
             one,
@@ -58,7 +54,11 @@ pub(super) fn routes(routes: Routes) -> Routes {
                 .answers::<Connection>(200, "Changed."),
             change,
         )
-        .delete(one, doc(TAG, Manage::SCOPE, "Remove a connection that nothing uses").answers_as(204, "Removed.", None), delete)
+        .delete(
+            one,
+            doc(TAG, Manage::SCOPE, "Remove a connection that nothing uses").answers_as(204, "Removed.", None),
+            delete,
+        )
         .post(
             "/v1/tenants/{tenant}/connections/{id}/rotate",
             doc(TAG, Manage::SCOPE, "Give a new secret; the old one still proves signatures during the overlap")
@@ -68,7 +68,8 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .post(
             "/v1/tenants/{tenant}/connections/{id}/test",
-            doc(TAG, Manage::SCOPE, "Say what can be checked without calling the provider").answers::<Checks>(200, "The checks."),
+            doc(TAG, Manage::SCOPE, "Say what can be checked without calling the provider")
+                .answers::<Checks>(200, "The checks."),
             test,
         )
 }
@@ -228,7 +229,11 @@ fn checked_text(field: &str, text: String) -> Answer<String> {
     Ok(text)
 }
 
-async fn create(State(api): State<Api>, within: In<Manage>, Json(new): Json<NewConnection>) -> Answer<impl IntoResponse> {
+async fn create(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Json(new): Json<NewConnection>,
+) -> Answer<impl IntoResponse> {
     let kind = kind_of(&new.kind)?;
     let (key, now) = (api.hub.ids.next(), api.hub.clock.now());
     let row = ConnectionRow {
@@ -250,7 +255,11 @@ async fn create(State(api): State<Api>, within: In<Manage>, Json(new): Json<NewC
     Ok((StatusCode::CREATED, Out(shown(&within.tenant, &row))))
 }
 
-async fn list(State(_): State<Api>, within: In<Read>, Params(page): Params<PageParams>) -> Answer<Out<Paged<Connection>>> {
+async fn list(
+    State(_): State<Api>,
+    within: In<Read>,
+    Params(page): Params<PageParams>,
+) -> Answer<Out<Paged<Connection>>> {
     let tenant = &within.tenant;
     let entries = tenant.connections.values().map(|view| (view.row.key.with_prefix("con"), shown(tenant, &view.row)));
     paged_by_name(entries.collect(), &page).map(Out)
@@ -314,7 +323,8 @@ pub(super) fn rotated(
     });
     let old: Vec<_> = ending.filter(|secret| secret.expires_at.is_some_and(|until| until > now)).collect();
     if old.len() > MAX_OLD_SECRETS {
-        let detail = format!("{MAX_OLD_SECRETS} old secrets still overlap; wait until one ends, or rotate with {field} 0");
+        let detail =
+            format!("{MAX_OLD_SECRETS} old secrets still overlap; wait until one ends, or rotate with {field} 0");
         return Err(Problem::new(Code::InvalidRequest, detail).with_error(field, "too many old secrets overlap"));
     }
     Ok(std::iter::once(new).chain(old).collect())
@@ -328,13 +338,18 @@ async fn update(api: &Api, within: &In<Manage>, row: ConnectionRow, action: &str
     api.hub.store.update_connection(row, audit).await?;
     api.tenant_changed(within.id()).await?;
     // A new secret may be what held deliveries wait for.
-    let users = within.tenant.installations.values().filter(|view| view.row.connections.values().any(|bound| *bound == key));
+    let users =
+        within.tenant.installations.values().filter(|view| view.row.connections.values().any(|bound| *bound == key));
     api.wake_targets(within.id(), users.map(|view| Target::Plugin(view.row.plugin.as_str().into())));
     let tenant = api.hub.directory.tenant(within.id()).ok_or_else(|| Problem::not_found("tenant"))?;
     Ok(shown(&tenant, &found(&tenant, &key.with_prefix("con"))?.row))
 }
 
-async fn delete(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(String, String)>) -> Answer<StatusCode> {
+async fn delete(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Path((_, id)): Path<(String, String)>,
+) -> Answer<StatusCode> {
     let row = &found(&within.tenant, &id)?.row;
     let audit = api.audit(&within.caller, Some(within.id()), "connection.deleted", id.as_str());
     api.hub.store.delete_connection(within.id(), row.key, audit.from_to(Some(&audited(row)), None)).await?;
@@ -342,13 +357,21 @@ async fn delete(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn test(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(String, String)>) -> Answer<Out<Checks>> {
+async fn test(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Path((_, id)): Path<(String, String)>,
+) -> Answer<Out<Checks>> {
     let view = found(&within.tenant, &id)?;
     let opened = !view.secrets.is_empty();
     let mut checks = vec![Check {
         name: "secret",
         ok: opened,
-        message: if opened { "the secret opens".to_owned() } else { "no secret opens; rotate the connection".to_owned() },
+        message: if opened {
+            "the secret opens".to_owned()
+        } else {
+            "no secret opens; rotate the connection".to_owned()
+        },
     }];
     let urls = base_urls(&within.tenant, view);
     for url in &urls {
@@ -408,7 +431,8 @@ mod tests {
 
     #[test]
     fn an_overlap_of_zero_ends_the_old_secret_at_once() {
-        let after = rotated(vec![secret("current", None)], secret("new", None), Some(0), "overlap_s", 10, Timestamp(5)).unwrap();
+        let after = rotated(vec![secret("current", None)], secret("new", None), Some(0), "overlap_s", 10, Timestamp(5))
+            .unwrap();
         assert_eq!(after, [secret("new", None)]);
         assert!(rotated(Vec::new(), secret("new", None), Some(11), "overlap_s", 10, Timestamp(5)).is_err());
     }
@@ -417,7 +441,8 @@ mod tests {
     fn at_most_ten_old_secrets_overlap() {
         let mut secrets = vec![secret("s", None)];
         for n in 0..MAX_OLD_SECRETS {
-            secrets = rotated(secrets, secret(&n.to_string(), None), None, "grace_s", MAX_OVERLAP_S, Timestamp(0)).unwrap();
+            secrets =
+                rotated(secrets, secret(&n.to_string(), None), None, "grace_s", MAX_OVERLAP_S, Timestamp(0)).unwrap();
         }
         assert_eq!(secrets.len(), 11);
         assert!(rotated(secrets, secret("more", None), None, "grace_s", MAX_OVERLAP_S, Timestamp(0)).is_err());

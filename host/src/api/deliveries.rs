@@ -48,8 +48,16 @@ pub(super) fn routes(routes: Routes) -> Routes {
                 .answers::<DeliveryDetail>(200, "The delivery."),
             read,
         )
-        .post(&one("/retry"), doc(TAG, Manage::SCOPE, "Make a waiting delivery due now").answers::<Delivery>(200, "Due."), retry)
-        .post(&one("/cancel"), doc(TAG, Manage::SCOPE, "Call off a live delivery").answers::<Delivery>(200, "Cancelled."), cancel)
+        .post(
+            &one("/retry"),
+            doc(TAG, Manage::SCOPE, "Make a waiting delivery due now").answers::<Delivery>(200, "Due."),
+            retry,
+        )
+        .post(
+            &one("/cancel"),
+            doc(TAG, Manage::SCOPE, "Call off a live delivery").answers::<Delivery>(200, "Cancelled."),
+            cancel,
+        )
 }
 
 /// Which deliveries.
@@ -220,7 +228,11 @@ pub(super) fn shown_attempt(record: AttemptRecord) -> Attempt {
     }
 }
 
-async fn list(State(api): State<Api>, within: In<Read>, Params(params): Params<ListParams>) -> Answer<Out<Paged<Delivery>>> {
+async fn list(
+    State(api): State<Api>,
+    within: In<Read>,
+    Params(params): Params<ListParams>,
+) -> Answer<Out<Paged<Delivery>>> {
     listed(&api, &within.tenant, params, None).await.map(Out)
 }
 
@@ -231,7 +243,9 @@ fn states(text: Option<&str>) -> Answer<(Vec<&str>, Vec<Stored>)> {
     for state in &asked {
         let can_be = match *state {
             "held" => vec![Stored::Queued, Stored::Waiting],
-            other => vec![other.parse().map_err(|_| Problem::field("state", format!("`{other}` is none of {STATES}")))?],
+            other => {
+                vec![other.parse().map_err(|_| Problem::field("state", format!("`{other}` is none of {STATES}")))?]
+            }
         };
         stored.extend(can_be.into_iter().filter(|state| !stored.contains(state)).collect::<Vec<_>>());
     }
@@ -246,7 +260,9 @@ pub(super) async fn listed(
     target: Option<Target>,
 ) -> Answer<Paged<Delivery>> {
     let (asked, stored) = states(params.state.as_deref())?;
-    let by_text = || params.target.as_deref().map(|text| text.parse().map_err(|error| Problem::field("target", format!("{error}"))));
+    let by_text = || {
+        params.target.as_deref().map(|text| text.parse().map_err(|error| Problem::field("target", format!("{error}"))))
+    };
     let target = match target {
         Some(target) => Some(target),
         None => by_text().transpose()?,
@@ -303,7 +319,11 @@ fn key(id: &str) -> Answer<Key> {
     Key::parse("dlv", id).ok_or_else(|| Problem::not_found("delivery"))
 }
 
-async fn read(State(api): State<Api>, within: In<Read>, Path((_, id)): Path<(String, String)>) -> Answer<Out<DeliveryDetail>> {
+async fn read(
+    State(api): State<Api>,
+    within: In<Read>,
+    Path((_, id)): Path<(String, String)>,
+) -> Answer<Out<DeliveryDetail>> {
     let key = key(&id)?;
     let row = api.hub.store.delivery(within.id(), key).await?;
     let attempts = api.hub.store.attempts(within.id(), key).await?;
@@ -347,7 +367,11 @@ pub(super) async fn record(api: &Api, tenant: &TenantView, delivery: Key) -> Ans
     serde_json::from_slice(&plain).map(Some).map_err(|error| super::problem::internal(&error))
 }
 
-async fn retry(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(String, String)>) -> Answer<Out<Delivery>> {
+async fn retry(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Path((_, id)): Path<(String, String)>,
+) -> Answer<Out<Delivery>> {
     let audit = api.audit(&within.caller, Some(within.id()), "delivery.retried", id.as_str());
     let key = key(&id)?;
     let lane = api.hub.store.retry_now(within.id(), key, audit).await?;
@@ -356,7 +380,11 @@ async fn retry(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(
     Ok(Out(shown(&within.tenant, &row)))
 }
 
-async fn cancel(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(String, String)>) -> Answer<Out<Delivery>> {
+async fn cancel(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Path((_, id)): Path<(String, String)>,
+) -> Answer<Out<Delivery>> {
     let audit = api.audit(&within.caller, Some(within.id()), "delivery.cancelled", id.as_str());
     let key = key(&id)?;
     let lane = api.hub.store.cancel(within.id(), key, audit).await?;

@@ -40,15 +40,23 @@ pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .post(
             all,
-            doc(TAG, Publish::SCOPE, "Publish an event or a command; also CloudEvents in structured, binary and batch form")
-                .body::<EventIn>()
-                .body_as::<CloudEvent>(STRUCTURED)
-                .body_as::<CloudEventBatch>(BATCH)
-                .answers::<Accepted>(202, "Stored durably, or a duplicate of one that is.")
-                .answers::<BatchAnswer>(207, "Of a batch: some were refused."),
+            doc(
+                TAG,
+                Publish::SCOPE,
+                "Publish an event or a command; also CloudEvents in structured, binary and batch form",
+            )
+            .body::<EventIn>()
+            .body_as::<CloudEvent>(STRUCTURED)
+            .body_as::<CloudEventBatch>(BATCH)
+            .answers::<Accepted>(202, "Stored durably, or a duplicate of one that is.")
+            .answers::<BatchAnswer>(207, "Of a batch: some were refused."),
             publish,
         )
-        .get(all, doc(TAG, Read::SCOPE, "Search events, newest first").query::<Search>().lists::<EventOut>("A page."), list)
+        .get(
+            all,
+            doc(TAG, Read::SCOPE, "Search events, newest first").query::<Search>().lists::<EventOut>("A page."),
+            list,
+        )
         .get(
             "/v1/tenants/{tenant}/events/{id}",
             doc(TAG, Read::SCOPE, "Read an event with its deliveries").answers::<EventDetail>(200, "The event."),
@@ -320,7 +328,11 @@ async fn publish_batch(api: &Api, within: &In<Publish>, said: Vec<Answer<Publica
     Ok((status, Out(BatchAnswer { data })).into_response())
 }
 
-async fn list(State(api): State<Api>, within: In<Read>, Params(search): Params<Search>) -> Answer<Out<Paged<EventOut>>> {
+async fn list(
+    State(api): State<Api>,
+    within: In<Read>,
+    Params(search): Params<Search>,
+) -> Answer<Out<Paged<EventOut>>> {
     let page = page_of(&api, &within, &search).await?;
     let filter = EventFilter {
         event_type: search.event_type,
@@ -345,7 +357,11 @@ async fn page_of(api: &Api, within: &In<Read>, search: &Search) -> Answer<Page> 
     }
 }
 
-async fn read(State(api): State<Api>, within: In<Read>, Path((_, id)): Path<(String, String)>) -> Answer<Out<EventDetail>> {
+async fn read(
+    State(api): State<Api>,
+    within: In<Read>,
+    Path((_, id)): Path<(String, String)>,
+) -> Answer<Out<EventDetail>> {
     let event = api.hub.store.event(within.id(), &id).await.map_err(Problem::from)?;
     let filter = DeliveryFilter { event: Some(event.key), ..DeliveryFilter::default() };
     let page = Page { limit: MAX_DELIVERIES, after: None };
@@ -354,7 +370,11 @@ async fn read(State(api): State<Api>, within: In<Read>, Path((_, id)): Path<(Str
     Ok(Out(EventDetail { event: shown(&event), deliveries }))
 }
 
-async fn replay(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(String, String)>) -> Answer<impl IntoResponse> {
+async fn replay(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Path((_, id)): Path<(String, String)>,
+) -> Answer<impl IntoResponse> {
     let event = api.hub.store.event(within.id(), &id).await?;
     let audit = api.audit(&within.caller, Some(within.id()), "event.replayed", id);
     let targets = reroute(&api, &within.tenant, &event, audit).await?;
@@ -388,7 +408,8 @@ mod tests {
 
     #[test]
     fn one_bad_event_of_a_batch_is_named_and_does_not_spoil_the_others() {
-        let text = r#"[{"specversion":"1.0","id":"1","source":"s","type":"a.b"},{"specversion":"1.0","id":"2","type":"a.b"}]"#;
+        let text =
+            r#"[{"specversion":"1.0","id":"1","source":"s","type":"a.b"},{"specversion":"1.0","id":"2","type":"a.b"}]"#;
         let said = batch(text.as_bytes()).unwrap();
         assert!(said[0].is_ok());
         let problem = serde_json::to_value(said[1].as_ref().unwrap_err()).unwrap();

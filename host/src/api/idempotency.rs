@@ -20,12 +20,7 @@ use super::{
     body::{self, MAX_BATCH},
     problem::{Answer, Code, Problem, internal},
 };
-use crate::{
-    directory::places,
-    id::Key,
-    plugin::registry::MAX_WASM,
-    store::registry::StoredAnswer,
-};
+use crate::{directory::places, id::Key, plugin::registry::MAX_WASM, store::registry::StoredAnswer};
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -79,7 +74,9 @@ async fn keyed(api: &Api, request: Request, next: Next) -> Answer<Response> {
     let print = print(&target, &whole);
     let caller = caller.key.key;
     let Some(turn) = api.in_progress.begin((caller, key.clone())) else {
-        return Err(Problem::new(Code::IdempotencyInProgress, "wait for the first request with this key").retry_after(1));
+        return Err(
+            Problem::new(Code::IdempotencyInProgress, "wait for the first request with this key").retry_after(1)
+        );
     };
     if let Some(stored) = api.hub.store.stored_answer(caller, &key, api.hub.clock.now()).await? {
         return replay(api, caller, print, &stored).await;

@@ -101,7 +101,9 @@ pub fn router(hub: Arc<Hub>) -> Router {
     routes
         .into_router()
         .fallback(async || Problem::new(Code::NoSuchRoute, "there is no such path; /docs has them all"))
-        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "the path has other methods; see /docs"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(Code::MethodNotAllowed, "the path has other methods; see /docs")
+        })
         .layer(middleware::from_fn_with_state(api.clone(), idempotency::layer))
         .layer(middleware::from_fn_with_state(api.clone(), correlate))
         .with_state(api)
@@ -194,14 +196,24 @@ impl Shared {
         let lanes: Vec<Lane> = targets
             .into_iter()
             .flat_map(|target| {
-                [Urgency::Emergency, Urgency::Normal].map(|urgency| Lane { tenant: tenant.clone(), target: target.clone(), urgency })
+                [Urgency::Emergency, Urgency::Normal].map(|urgency| Lane {
+                    tenant: tenant.clone(),
+                    target: target.clone(),
+                    urgency,
+                })
             })
             .collect();
         self.hub.wake(&lanes);
     }
 
     /// The audit row of a change.
-    fn audit(&self, caller: &auth::Caller, tenant: Option<&TenantId>, action: &str, target: impl Into<String>) -> AuditEntry {
+    fn audit(
+        &self,
+        caller: &auth::Caller,
+        tenant: Option<&TenantId>,
+        action: &str,
+        target: impl Into<String>,
+    ) -> AuditEntry {
         AuditEntry {
             at: self.hub.clock.now(),
             tenant: tenant.cloned(),

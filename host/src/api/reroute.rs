@@ -11,13 +11,13 @@ use crate::{
     event::{Event, Target},
     plugin::model::EventKind,
     queue::lane::Lane,
+    queue::state::State,
     route::route::{Route, routes},
     store::{
         ledger::{NewDelivery, Start},
         records::{DeliveryFilter, Page, Selection},
         registry::AuditEntry,
     },
-    queue::state::State,
 };
 
 /// Dead letters without a handler that are looked at before a replay.
@@ -32,7 +32,12 @@ fn live_routes(api: &Api, tenant: &TenantView, event: &Event) -> Vec<Route> {
 }
 
 /// Adds deliveries for the targets that have none. Answers those that are new.
-pub(super) async fn reroute(api: &Api, tenant: &TenantView, event: &Arc<Event>, audit: AuditEntry) -> Answer<Vec<Target>> {
+pub(super) async fn reroute(
+    api: &Api,
+    tenant: &TenantView,
+    event: &Arc<Event>,
+    audit: AuditEntry,
+) -> Answer<Vec<Target>> {
     let deliveries = live_routes(api, tenant, event).into_iter().map(|route| NewDelivery {
         key: api.hub.ids.next(),
         target: route.target,
@@ -53,8 +58,12 @@ pub(super) async fn refuse_without_handler(api: &Api, tenant: &TenantView, selec
         Selection::Fingerprint(fingerprint) => Some(fingerprint.clone()),
         Selection::Target(Target::Endpoint(_) | Target::Plugin(_), _) => return Ok(()),
     };
-    let filter =
-        DeliveryFilter { states: vec![State::Dead], target: Some(Target::Unrouted), fingerprint, ..DeliveryFilter::default() };
+    let filter = DeliveryFilter {
+        states: vec![State::Dead],
+        target: Some(Target::Unrouted),
+        fingerprint,
+        ..DeliveryFilter::default()
+    };
     let rows = api.hub.store.deliveries(&tenant.row.id, filter, Page { limit: MAX_UNROUTED, after: None }).await?;
     let mut judged: Vec<String> = Vec::new();
     for row in rows {

@@ -34,13 +34,17 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .get(
             "/v1/tenants",
-            doc(TAG, Read::SCOPE, "List the tenants that the key sees").query::<PageParams>().lists::<Tenant>("A page."),
+            doc(TAG, Read::SCOPE, "List the tenants that the key sees")
+                .query::<PageParams>()
+                .lists::<Tenant>("A page."),
             list,
         )
         .get(one, doc(TAG, Read::SCOPE, "Read a tenant").answers::<Tenant>(200, "The tenant."), read)
         .patch(
             one,
-            doc(TAG, Manage::SCOPE, "Change a tenant; fields left out stay").body::<TenantChange>().answers::<Tenant>(200, "Changed."),
+            doc(TAG, Manage::SCOPE, "Change a tenant; fields left out stay")
+                .body::<TenantChange>()
+                .answers::<Tenant>(200, "Changed."),
             change,
         )
         .delete(

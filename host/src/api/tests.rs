@@ -95,7 +95,8 @@ impl Api {
         let made = self.call("POST", "/v1/tenants/acme/endpoints", body).await;
         assert_eq!(made.status, StatusCode::CREATED, "{}", made.body);
         let id = made.body["id"].as_str().unwrap().to_owned();
-        let paused = self.call("POST", &format!("/v1/tenants/acme/endpoints/{id}/pause"), json!({"reason": "tests"})).await;
+        let paused =
+            self.call("POST", &format!("/v1/tenants/acme/endpoints/{id}/pause"), json!({"reason": "tests"})).await;
         assert_eq!(paused.body["state"], "paused");
         id
     }
@@ -203,10 +204,15 @@ async fn what_a_key_may_not_see_looks_as_if_it_were_not_there() {
     let listed = admin.call("GET", "/v1/tenants", Value::Null).await;
     assert_eq!(listed.body["data"].as_array().unwrap().len(), 1);
     assert_problem(&admin.call("POST", "/v1/tenants", json!({"id": "x"})).await, 403, "forbidden");
-    assert_problem(&admin.call("POST", "/v1/keys", json!({"tenant": "other", "scope": "reader"})).await, 400, "invalid_request");
+    assert_problem(
+        &admin.call("POST", "/v1/keys", json!({"tenant": "other", "scope": "reader"})).await,
+        400,
+        "invalid_request",
+    );
     assert_problem(&admin.call("POST", "/v1/keys", json!({"scope": "operator"})).await, 403, "forbidden");
     let reader = api.key_for("acme", "reader").await;
-    let publish = api.with_key(&reader).call("POST", "/v1/tenants/acme/events", json!({"type": "a.b", "data": 1})).await;
+    let publish =
+        api.with_key(&reader).call("POST", "/v1/tenants/acme/events", json!({"type": "a.b", "data": 1})).await;
     assert_problem(&publish, 403, "forbidden");
 }
 
@@ -242,7 +248,10 @@ async fn an_endpoint_shows_its_secret_once_and_never_a_header_value() {
     assert!(read.body.get("secret").is_none() && !read.body.to_string().contains("marker-secret"));
     assert_eq!(read.body["headers"], json!(["X-Token"]));
     let changed = api.call("PATCH", &path, json!({"filter": null, "rate_per_s": 7})).await;
-    assert_eq!((&changed.body["filter"], &changed.body["rate_per_s"], &changed.body["concurrency"]), (&Value::Null, &json!(7), &json!(2)));
+    assert_eq!(
+        (&changed.body["filter"], &changed.body["rate_per_s"], &changed.body["concurrency"]),
+        (&Value::Null, &json!(7), &json!(2))
+    );
     let rotated = api.call("POST", &format!("{path}/rotate-secret"), json!({"grace_s": 60})).await;
     assert_ne!(rotated.body["secret"], made.body["secret"]);
     assert_eq!(rotated.body["endpoint"]["active_secrets"], 2);
@@ -278,7 +287,8 @@ async fn an_endpoint_that_cannot_be_is_refused_with_the_field_named() {
 async fn a_delivery_to_a_paused_endpoint_is_held_with_its_reason() {
     let api = Api::start().await.with_tenant("acme").await;
     let endpoint = api.paused_endpoint().await;
-    let event = json!({"type": "order.placed", "data": {"n": 1}, "id": "o-1", "subject": "s", "correlation_id": "trace-1"});
+    let event =
+        json!({"type": "order.placed", "data": {"n": 1}, "id": "o-1", "subject": "s", "correlation_id": "trace-1"});
     let accepted = api.call("POST", "/v1/tenants/acme/events", event).await;
     assert_eq!(accepted.status, StatusCode::ACCEPTED, "{}", accepted.body);
     assert_eq!(accepted.body, json!({"id": "o-1", "duplicate": false, "correlation_id": "trace-1"}));
@@ -289,12 +299,17 @@ async fn a_delivery_to_a_paused_endpoint_is_held_with_its_reason() {
     let detail = api.get("/v1/tenants/acme/events/o-1").await.body;
     assert_eq!((&detail["data"], &detail["deliveries"][0]["target"]), (&json!({"n": 1}), &json!(endpoint)));
     let trace = api.get("/v1/tenants/acme/traces/trace-1").await.body;
-    let kinds: Vec<_> = trace["entries"].as_array().unwrap().iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
+    let kinds: Vec<_> =
+        trace["entries"].as_array().unwrap().iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["event", "delivery"]);
     let id = delivery["id"].as_str().unwrap();
     let cancelled = api.call("POST", &format!("/v1/tenants/acme/deliveries/{id}/cancel"), Value::Null).await;
     assert_eq!(cancelled.body["state"], "cancelled", "{}", cancelled.body);
-    assert_problem(&api.call("POST", &format!("/v1/tenants/acme/deliveries/{id}/retry"), Value::Null).await, 409, "conflict");
+    assert_problem(
+        &api.call("POST", &format!("/v1/tenants/acme/deliveries/{id}/retry"), Value::Null).await,
+        409,
+        "conflict",
+    );
     assert_problem(&api.get("/v1/tenants/acme/deliveries?state=stuck").await, 400, "invalid_request");
 }
 
@@ -335,16 +350,23 @@ async fn events_are_checked_deduplicated_and_searched() {
 async fn cloudevents_are_taken_in_all_three_forms() {
     let api = Api::start().await.with_tenant("acme").await;
     let send = async |media: &str, headers: &[(&str, &str)], body: String| {
-        let mut request = Request::post("/v1/tenants/acme/events").header("authorization", format!("Bearer {OPERATOR}"));
+        let mut request =
+            Request::post("/v1/tenants/acme/events").header("authorization", format!("Bearer {OPERATOR}"));
         request = request.header("content-type", media);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         api.send(request.body(Body::from(body)).unwrap()).await
     };
-    let event = |id: &str| json!({"specversion": "1.0", "id": id, "source": "/shop", "type": "order.placed", "data": {"n": 1}});
+    let event =
+        |id: &str| json!({"specversion": "1.0", "id": id, "source": "/shop", "type": "order.placed", "data": {"n": 1}});
     let structured = send("application/cloudevents+json", &[], event("s-1").to_string()).await;
-    assert_eq!((structured.status, &structured.body["id"]), (StatusCode::ACCEPTED, &json!("s-1")), "{}", structured.body);
+    assert_eq!(
+        (structured.status, &structured.body["id"]),
+        (StatusCode::ACCEPTED, &json!("s-1")),
+        "{}",
+        structured.body
+    );
     let headers = [("ce-specversion", "1.0"), ("ce-id", "b-1"), ("ce-source", "/shop"), ("ce-type", "order.placed")];
     let binary = send("application/json", &headers, json!({"n": 1}).to_string()).await;
     assert_eq!((binary.status, &binary.body["id"]), (StatusCode::ACCEPTED, &json!("b-1")), "{}", binary.body);
@@ -390,7 +412,13 @@ async fn a_connection_never_shows_its_secret() {
     assert_eq!(rotated.body["old_secrets_until"].as_array().unwrap().len(), 1, "{}", rotated.body);
     let checks = api.call("POST", &format!("{path}/{id}/test"), Value::Null).await;
     assert_eq!(checks.body["ok"], true, "{}", checks.body);
-    for body in [made.body.clone(), rotated.body, checks.body, api.get(path).await.body, api.get("/v1/tenants/acme/audit").await.body] {
+    for body in [
+        made.body.clone(),
+        rotated.body,
+        checks.body,
+        api.get(path).await.body,
+        api.get("/v1/tenants/acme/audit").await.body,
+    ] {
         assert!(!body.to_string().contains("marker-"), "{body}");
     }
     for (body, code) in [
@@ -432,8 +460,16 @@ async fn malformed_bodies_are_refused_with_their_place() {
     assert_problem(&malformed, 400, "invalid_json");
     assert!(malformed.body["detail"].as_str().unwrap().contains("line 2"), "{}", malformed.body);
     assert_problem(&post(format!("{{\"type\":\"a.b\",\"data\":{}", "[".repeat(10_000))).await, 400, "invalid_json");
-    assert_problem(&post(format!("{{\"type\":\"a.b\",\"data\":[{}1]}}", "1,".repeat(20_000))).await, 400, "invalid_json");
-    assert_problem(&post(format!("{{\"type\":\"a.b\",\"data\":\"{}\"}}", "x".repeat(2 << 20))).await, 413, "body_too_large");
+    assert_problem(
+        &post(format!("{{\"type\":\"a.b\",\"data\":[{}1]}}", "1,".repeat(20_000))).await,
+        400,
+        "invalid_json",
+    );
+    assert_problem(
+        &post(format!("{{\"type\":\"a.b\",\"data\":\"{}\"}}", "x".repeat(2 << 20))).await,
+        413,
+        "body_too_large",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,8 +21,8 @@ use crate::{
     outbound::sign::SigningSecret,
     plugin::{
         grant::Grants,
-        model::{EventKind, Manifest},
         guest::Exports,
+        model::{EventKind, Manifest},
     },
     route::{filter::Filter, pattern::TypePattern},
     secret::SecretString,
@@ -162,7 +162,9 @@ pub(super) fn sources(tenant: &TenantView) -> Vec<(String, SourceView)> {
     tenant
         .installations
         .values()
-        .flat_map(|installation| installation.row.sources.iter().map(|source| of(&installation.row, &source.id, &source.name)))
+        .flat_map(|installation| {
+            installation.row.sources.iter().map(|source| of(&installation.row, &source.id, &source.name))
+        })
         .collect()
 }
 

@@ -253,7 +253,8 @@ mod tests {
 
     #[test]
     fn the_first_installed_definition_stands() {
-        let old = manifest("billy", vec![event_type("invoice.paid", EventKind::Event, Some(text_field("number")))], vec![]);
+        let old =
+            manifest("billy", vec![event_type("invoice.paid", EventKind::Event, Some(text_field("number")))], vec![]);
         let new = manifest("other", vec![event_type("invoice.paid", EventKind::Event, Some(text_field("id")))], vec![]);
         let catalogue = Catalogue::build([(Timestamp(2), &new), (Timestamp(1), &old)]);
         assert_eq!(catalogue.check("invoice.paid", &json!({"number": "1"})), Ok(()));
@@ -265,7 +266,8 @@ mod tests {
     #[test]
     fn a_definition_with_a_schema_fills_one_without() {
         let handler = manifest("rules", vec![], vec![event_type("invoice.paid", EventKind::Event, None)]);
-        let emitter = manifest("billy", vec![event_type("invoice.paid", EventKind::Event, Some(text_field("id")))], vec![]);
+        let emitter =
+            manifest("billy", vec![event_type("invoice.paid", EventKind::Event, Some(text_field("id")))], vec![]);
         let catalogue = Catalogue::build([(Timestamp(1), &handler), (Timestamp(2), &emitter)]);
         assert!(catalogue.check("invoice.paid", &json!({})).is_err());
         assert_eq!(catalogue.get("invoice.paid").unwrap().handled_by, ["rules"]);
@@ -277,7 +279,8 @@ mod tests {
             "type": "object", "properties": {"price": {"type": "number"}}}}}});
         let plugin = manifest("billy", vec![], vec![event_type("invoice.create", EventKind::Command, Some(schema))]);
         let catalogue = Catalogue::build([(Timestamp(1), &plugin)]);
-        let fault = catalogue.check("invoice.create", &json!({"lines": [{"price": 1}, {"price": "s3cret"}]})).unwrap_err();
+        let fault =
+            catalogue.check("invoice.create", &json!({"lines": [{"price": 1}, {"price": "s3cret"}]})).unwrap_err();
         assert_eq!(fault.path, "/lines/1/price");
         assert!(fault.message.contains("number") && !fault.message.contains("s3cret"), "{fault}");
         assert!(catalogue.is_command("invoice.create"));

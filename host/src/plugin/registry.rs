@@ -145,7 +145,8 @@ impl Plugins {
             return Ok(guest);
         }
         let loading = async {
-            let wasm = self.store.plugin_wasm(name, version).await.map_err(|error| GuestError::Store(Arc::new(error)))?;
+            let wasm =
+                self.store.plugin_wasm(name, version).await.map_err(|error| GuestError::Store(Arc::new(error)))?;
             self.sandbox.compile(wasm).await.map_err(|error| GuestError::Compile(Arc::new(error)))
         };
         self.guests.try_get_with(key, loading).await.map_err(|error: Arc<GuestError>| (*error).clone())
