@@ -1,7 +1,8 @@
 //! How many events a second the store accepts, and how many attempts it claims and settles, on one SQLite file.
 //!
-//! `cargo run --release -p switchyard --example store_throughput -- [folder] [seconds]`. Closed loops: each caller has
-//! one call under way. The event has a dedupe key and one delivery, as an event of the API with an id has.
+//! `cargo run --release -p switchyard --example store_throughput -- [folder] [seconds] [phase:callers ..]`, for example
+//! `data 5 accept:256 deliver:256`. Closed loops: each caller has one call under way. Every event has a random dedupe
+//! key and one delivery, like an event whose sender numbers it; `deliver` is accept, claim and settle one after another.
 
 use std::{
     sync::{
@@ -49,12 +50,17 @@ async fn main() -> anyhow::Result<()> {
     let target = Target::Endpoint(ids.next());
     let load = Arc::new(Load { store, clock, ids, tenant: "acme".parse()?, target, done: AtomicU64::new(0) });
     make_tenant(&load).await?;
-    println!("{:>8} {:>8} {:>12} {:>12}", "phase", "callers", "done", "per second");
-    for callers in [1, 32, 256] {
-        measure(&load, "accept", callers, length, accept_until).await?;
+    println!("{:>12} {:>12} {:>12}", "phase", "done", "per second");
+    let mut phases: Vec<String> = arguments.collect();
+    if phases.is_empty() {
+        phases = ["accept:1", "accept:32", "accept:256", "deliver:32", "deliver:256"].map(str::to_owned).to_vec();
     }
-    for callers in [32, 256] {
-        measure(&load, "deliver", callers, length, deliver_until).await?;
+    for phase in &phases {
+        match phase.split_once(':') {
+            Some(("accept", callers)) => measure(&load, phase, callers.parse()?, length, accept_until).await?,
+            Some(("deliver", callers)) => measure(&load, phase, callers.parse()?, length, deliver_until).await?,
+            _ => anyhow::bail!("expected accept:<callers> or deliver:<callers>, not {phase}"),
+        }
     }
     load.store.close().await;
     for suffix in ["", "-wal", "-shm", ".lock"] {
@@ -111,7 +117,7 @@ where
     let (done, took) = (load.done.load(Ordering::Relaxed), load.clock.monotonic() - began);
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = done as f64 / took.as_secs_f64();
-    println!("{phase:>8} {callers:>8} {done:>12} {rate:>12.0}");
+    println!("{phase:>12} {done:>12} {rate:>12.0}");
     Ok(())
 }
 
@@ -127,7 +133,7 @@ fn new_event(load: &Load, start: Start) -> (Key, Accept) {
         time: now,
         accepted_at: now,
         ordering_key: None,
-        correlation_id: load.ids.next().to_string().into(),
+        correlation_id: key.to_string().into(),
         traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
         cause: None,
         request: None,

@@ -1,6 +1,6 @@
 //! Wiring: from settings to a running hub.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -17,7 +17,7 @@ use crate::{
     event::catalogue::Catalogue,
     hub::Hub,
     id::{Ids, Key},
-    ingress::limits::RateLimits,
+    ingress::limits::{BodyLimits, LargeBody, RateLimits},
     lifecycle::Lifecycle,
     observe::{logging, redact::Redactor},
     outbound::{
@@ -37,6 +37,9 @@ use crate::{
         sqlite::{Options, SqliteStore},
     },
 };
+
+/// The longest time that the upload of a component may take.
+const UPLOAD: Duration = Duration::from_secs(300);
 
 /// What a process is started with besides its settings.
 pub struct Start {
@@ -84,7 +87,8 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
         None => format!("http://{}", listener.local_addr()?),
     };
-    let guard = EgressGuard::new(EgressPolicy::new(settings.egress_allow.clone(), Vec::new()), Arc::new(SystemResolver::new()));
+    let guard =
+        EgressGuard::new(EgressPolicy::new(settings.egress_allow.clone(), Vec::new()), Arc::new(SystemResolver::new()));
     let tuning = Tuning {
         send_slots: u32::try_from(settings.pool.sends).unwrap_or(u32::MAX),
         run_slots: settings.pool.sandbox_instances.saturating_sub(8).max(1),
@@ -124,7 +128,9 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
 fn database_file(settings: &Settings) -> anyhow::Result<PathBuf> {
     match &settings.database_url {
         Database::Sqlite(path) => Ok(path.clone()),
-        Database::Postgres(_) => anyhow::bail!("this build runs on SQLite; set SWITCHYARD_DATABASE_URL to sqlite:<file>"),
+        Database::Postgres(_) => {
+            anyhow::bail!("this build runs on SQLite; set SWITCHYARD_DATABASE_URL to sqlite:<file>")
+        }
     }
 }
 
@@ -240,7 +246,9 @@ async fn register_bundled(hub: &Arc<Hub>) -> anyhow::Result<()> {
     match hub.plugins.add_folder(&folder).await {
         Ok(new) if new > 0 => tracing::info!(versions = new, "registered bundled plugins"),
         Ok(_) => {}
-        Err(error) => tracing::warn!(folder = %folder.display(), %error, "no bundled plugins; set SWITCHYARD_PLUGIN_DIR"),
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "no bundled plugins; set SWITCHYARD_PLUGIN_DIR")
+        }
     }
     Ok(())
 }
@@ -262,7 +270,11 @@ async fn recover(hub: &Arc<Hub>) -> anyhow::Result<()> {
 
 fn spawn(hub: &Arc<Hub>, listener: TcpListener, lifecycle: &Lifecycle) {
     let router = crate::api::router(hub.clone()).merge(crate::ingress::receive::router(hub.clone()));
-    let serving = crate::ingress::listen::serve(listener, router, hub.settings.limits.clone(), lifecycle.soft());
+    let mut limits = hub.settings.limits.clone();
+    let component =
+        BodyLimits { bytes: crate::plugin::registry::MAX_WASM, idle: limits.body_idle_timeout, deadline: UPLOAD };
+    limits.large_bodies.push(LargeBody { path: "/v1/plugins", limits: component });
+    let serving = crate::ingress::listen::serve(listener, router, limits, lifecycle.soft());
     lifecycle.spawn("listen", serving);
     lifecycle.spawn("ticks", hub.clone().run_ticks(lifecycle.soft()));
     if hub.settings.roles.has(Role::Scheduler) {

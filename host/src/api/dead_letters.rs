@@ -12,6 +12,7 @@ use super::{
     deliveries::record,
     paging,
     problem::{Answer, Problem},
+    reroute::{refuse_without_handler, reroute},
     routes::{Routes, doc},
     unrouted::refuse_without_handler,
 };
@@ -259,7 +260,7 @@ pub(super) async fn replay_selection(
         let touched = api.hub.store.replay(replay, audit).await?;
         for event in &touched.unrouted {
             let audit = api.audit(&within.caller, Some(within.id()), "event.replayed", event.id.to_string());
-            api.hub.reroute(&within.tenant, event, audit).await?;
+            reroute(api, &within.tenant, event, audit).await?;
         }
         api.hub.wake(&touched.lanes);
         let (count, rerouted) = (touched.deliveries.len(), touched.unrouted.len());

@@ -3,6 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::Context as _;
+use http_body_util::Empty;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::process::{Child, Command};
 
 /// How long a hub may take to be ready.
@@ -44,17 +46,18 @@ impl HubProcess {
             .context("the hub cannot be started")?;
         self.child = Some(child);
         let ready = tokio::time::timeout(READY_WITHIN, self.until_ready()).await;
-        ready.with_context(|| format!("the hub was not ready within {} s; see {}", READY_WITHIN.as_secs(), self.log()))?
+        ready
+            .with_context(|| format!("the hub was not ready within {} s; see {}", READY_WITHIN.as_secs(), self.log()))?
     }
 
     async fn until_ready(&mut self) -> anyhow::Result<()> {
-        let url = format!("http://{}", self.address).parse()?;
-        let client = crate::cli::client::HubClient::new(url, None)?;
+        let client: Client<_, Empty<bytes::Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let ready: http::Uri = format!("http://{}/readyz", self.address).parse()?;
         loop {
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().transpose()).transpose()? {
                 anyhow::bail!("the hub ended with {status}; see {}", self.log());
             }
-            if client.get(&["readyz"]).await.is_ok() {
+            if client.get(ready.clone()).await.is_ok_and(|answer| answer.status().is_success()) {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

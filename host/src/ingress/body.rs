@@ -97,6 +97,10 @@ impl IntoResponse for BodyError {
     }
 }
 
+/// In the extensions of a request whose body the listener did not let in: why.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RefusedBody(pub(super) BodyError);
+
 /// Reads a body to its end and gives the request back with it. A body of one piece is not copied.
 ///
 /// The bounds are those of the listener: behind [`super::listen::serve`] every body ends by itself within its size
@@ -107,6 +111,9 @@ impl IntoResponse for BodyError {
 /// The body went over a limit or broke off. The connection is closed after the answer.
 pub async fn read_body(request: Request<Body>) -> Result<Request<Bytes>, BodyError> {
     let (parts, mut body) = request.into_parts();
+    if let Some(RefusedBody(refused)) = parts.extensions.get() {
+        return Err(*refused);
+    }
     let mut first = Bytes::new();
     let mut joined = BytesMut::new();
     while let Some(frame) = body.frame().await {

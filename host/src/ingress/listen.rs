@@ -36,7 +36,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
 use super::{
-    body::{BodyError, Charge, GuardedBody, MemoryBudget},
+    body::{BodyError, Charge, GuardedBody, MemoryBudget, RefusedBody},
     client::Client,
     limits::{BodyLimits, ListenLimits, network},
     linger::{Account, Linger},
@@ -272,7 +272,15 @@ async fn answer(
     let limits = edge.limits.body(parts.uri.path());
     if let Err(refused) = judge(&parts, &incoming, limits, &edge.budget) {
         metrics::body_refused(refused.code());
-        return Ok(closing(refused.into_response(), closes_by_header));
+        if !parts.uri.path().starts_with(super::INBOUND) {
+            return Ok(closing(refused.into_response(), closes_by_header));
+        }
+        // The source's tenant is to see it as a rejection, so the handler gets the refusal in place of the body.
+        parts.extensions.insert(Client::of(peer, &parts.headers, &edge.limits));
+        parts.extensions.insert(RefusedBody(refused));
+        account.settle();
+        let response = edge.router.clone().call(Request::from_parts(parts, Body::empty())).await?;
+        return Ok(closing(response, closes_by_header));
     }
     parts.extensions.insert(Client::of(peer, &parts.headers, &edge.limits));
     let mut router = edge.router.clone();

@@ -4,6 +4,9 @@
 //! [`body::read_body`]; a caller passes [`limits::RateLimits`]. Nothing behind this module needs a limit of its own
 //! on what strangers send.
 
+/// What the paths of sources begin with.
+const INBOUND: &str = "/in/";
+
 /// Bodies under a size, a deadline and a shared memory budget.
 pub mod body;
 

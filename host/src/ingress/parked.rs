@@ -41,8 +41,11 @@ impl Hub {
         let source = SourceView { plugin: parked.plugin.clone(), ..source };
         match self.judge_request(&source, &parked.request, Some(key)).await? {
             Verdict::Answered(_) | Verdict::Refused(..) => {
-                self.store.unpark(&tenant, key).await?;
-                Ok(true)
+                match self.store.unpark(&tenant, key).await {
+                    // It went with the events that it became.
+                    Ok(()) | Err(StoreError::NotFound) => Ok(true),
+                    Err(error) => Err(error),
+                }
             }
             Verdict::Neither(failure) => {
                 let tries = parked.tries.saturating_add(1);

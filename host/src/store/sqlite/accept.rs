@@ -124,7 +124,8 @@ pub(super) async fn run(
     }
     learn_tenants(conn, parts, memory).await?;
     let all = || parts.iter().flat_map(|part| &part.prepared.accept.events);
-    let mut firsts = Firsts::read(conn, all()).await?;
+    // A group that breaks on a key that was used before is run caller by caller, and then every id is looked up.
+    let mut firsts = Firsts::read(conn, all(), parts.len() == 1).await?;
     let mut inserts = Inserts::default();
     let mut answers = Vec::with_capacity(parts.len());
     let now = memory.now();
@@ -185,21 +186,25 @@ async fn learn_tenants(conn: &mut SqliteConnection, parts: &[Part<'_>], memory: 
     Ok(())
 }
 
+// `or rollback`: a broken constraint fails the whole group anyway, and SQLite then keeps no undo log of the statement.
 static INSERT_EVENTS: Rows = Rows::new(
-    "insert into event (key, tenant, id, type, source, subject, time, accepted_at, ordering_key, correlation_id, \
+    "insert or rollback into event (key, tenant, id, type, source, subject, time, accepted_at, ordering_key, correlation_id, \
      traceparent, cause, request, hop, urgency, expires_at, private_to, extensions, data) values ",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "",
 );
 
-static INSERT_DEDUPES: Rows =
-    Rows::new("insert into dedupe (tenant, scope, key, event_id, hash, at) values ", "(?, ?, ?, ?, ?, ?)", "");
+static INSERT_DEDUPES: Rows = Rows::new(
+    "insert or rollback into dedupe (tenant, scope, key, event_id, hash, at) values ",
+    "(?, ?, ?, ?, ?, ?)",
+    "",
+);
 
 static INSERT_PERSONS: Rows =
     Rows::new("insert or ignore into person_index (tenant, hash, event) values ", "(?, ?, ?)", "");
 
 static INSERT_DELIVERIES: Rows = Rows::new(
-    "insert into delivery (key, tenant, event, target, shard, lane, state, due_at, epoch, tries, crashes, behind, \
+    "insert or rollback into delivery (key, tenant, event, target, shard, lane, state, due_at, epoch, tries, crashes, behind, \
      ordering_key, reason, code, message, fingerprint, replayed, created_at, updated_at, expires_at) values ",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
     "",

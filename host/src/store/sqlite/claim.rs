@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-static CLAIMABLE: Rows = Rows::new(
+pub(super) static CLAIMABLE: Rows = Rows::new(
     "with wanted (key, epoch) as (values ",
     "(?, ?)",
     concat!(
@@ -36,10 +36,10 @@ static CLAIMABLE: Rows = Rows::new(
     ),
 );
 
-static CLAIM: Rows = Rows::new(
+pub(super) static CLAIM: Rows = Rows::new(
     "with won (key, epoch, now) as (values ",
     "(?, ?, ?)",
-    ") update delivery set state = 1, epoch = delivery.epoch + 1, tries = tries + 1, updated_at = won.now from won \
+    ") update or rollback delivery set state = 1, epoch = delivery.epoch + 1, tries = tries + 1, updated_at = won.now from won \
      where delivery.key = won.key and delivery.epoch = won.epoch and state in (0, 2) and behind = 0",
 );
 

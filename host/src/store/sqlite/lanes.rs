@@ -38,14 +38,15 @@ pub(super) async fn lanes(conn: &mut SqliteConnection) -> StoreResult<Vec<LaneHe
         .collect()
 }
 
+pub(super) const HEAD: &str = "select key, epoch, due_at, crashes from delivery \
+    where lane = ? and state in (0, 2) and behind = 0 order by due_at, key limit ?";
+
 /// The next deliveries of a lane in the order of start.
 pub(super) async fn lane_head(
     conn: &mut SqliteConnection,
     lane: LaneKey,
     limit: u32,
 ) -> StoreResult<Vec<ReadyDelivery>> {
-    const HEAD: &str = "select key, epoch, due_at, crashes from delivery \
-        where lane = ? and state in (0, 2) and behind = 0 order by due_at, key limit ?";
     let rows = sqlx::query(HEAD).bind(bytes(Key(lane.0))).bind(limit).fetch_all(conn).await?;
     rows.iter()
         .map(|row| {

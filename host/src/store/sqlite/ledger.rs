@@ -84,10 +84,12 @@ impl Ledger for SqliteStore {
 
     async fn prune(&self, before: Timestamp, dedupe_before: Timestamp, limit: u32) -> StoreResult<u64> {
         while self.writer.alone(|conn| Box::pin(prune::leaving(conn))).await? {}
-        let gone = self.writer.alone(move |conn| Box::pin(prune::events(conn, before, limit))).await?;
-        let mut cursor = self.dedupe_cursor.lock().await;
-        let from = cursor.take();
-        *cursor = self.writer.alone(move |conn| Box::pin(prune::dedupes(conn, dedupe_before, from))).await?;
+        let mut walks = self.walks.lock().await;
+        let from = walks.events;
+        let (gone, next) = self.writer.alone(move |conn| Box::pin(prune::events(conn, before, from, limit))).await?;
+        walks.events = next;
+        let from = walks.dedupes.take();
+        walks.dedupes = self.writer.alone(move |conn| Box::pin(prune::dedupes(conn, dedupe_before, from))).await?;
         self.writer.alone(move |conn| Box::pin(prune::small_things(conn, before, limit))).await?;
         Ok(gone)
     }

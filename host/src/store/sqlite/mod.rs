@@ -76,6 +76,10 @@ mod row;
 /// What failures mean.
 mod error;
 
+/// How the statements are carried out.
+#[cfg(test)]
+mod plans;
+
 pub use open::{Options, pending_migrations};
 
 /// A store on one SQLite file that no other process may open.
@@ -83,7 +87,7 @@ pub struct SqliteStore {
     writer: writer::Writer,
     readers: SqlitePool,
     latest: Arc<AtomicI64>,
-    dedupe_cursor: tokio::sync::Mutex<prune::DedupeCursor>,
+    walks: tokio::sync::Mutex<prune::Walks>,
 }
 
 impl SqliteStore {

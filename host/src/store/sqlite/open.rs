@@ -9,8 +9,7 @@ use std::{
 };
 
 use sqlx::{
-    Connection as _,
-    ConnectOptions, SqliteConnection,
+    ConnectOptions, Connection as _, SqliteConnection,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -32,7 +31,8 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 /// Enough for each statement of the writer in each of its sizes.
 const CACHED_STATEMENTS: usize = 512;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+/// The schema, one step after the other.
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
 /// How the file is used.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ pub(super) async fn open(url: &str, options: Options, clock: SharedClock) -> Sto
         .await?;
     let memory = Memory { tenants: std::collections::HashSet::new(), latest: latest.clone(), stored, clock };
     let writer = Writer::start(conn, WatchedFile { path, identity, lock }, memory);
-    Ok(SqliteStore { writer, readers, latest, dedupe_cursor: tokio::sync::Mutex::default() })
+    Ok(SqliteStore { writer, readers, latest, walks: tokio::sync::Mutex::default() })
 }
 
 /// `sqlite:./data/hub.db`, `sqlite:///var/lib/hub.db` or a bare path.

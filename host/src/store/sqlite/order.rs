@@ -14,7 +14,7 @@ use crate::{id::Key, queue::lane::LaneKey, store::StoreResult};
 /// A lane and an ordering key.
 pub(super) type Place = (LaneKey, String);
 
-static HEADS: Rows = Rows::new(
+pub(super) static HEADS: Rows = Rows::new(
     "with wanted (lane, ordering_key) as (values ",
     "(?, ?)",
     ") select w.lane, w.ordering_key from wanted w where exists (select 1 from delivery d \
@@ -44,7 +44,7 @@ pub(super) async fn occupied(conn: &mut SqliteConnection, places: HashSet<Place>
         .collect()
 }
 
-static NEXT: Rows = Rows::new(
+pub(super) static NEXT: Rows = Rows::new(
     "with wanted (lane, ordering_key) as (values ",
     "(?, ?)",
     ") select w.lane, w.ordering_key, (select d.key from delivery d where d.lane = w.lane \
@@ -54,7 +54,7 @@ static NEXT: Rows = Rows::new(
        and h.ordering_key = w.ordering_key and h.ordering_key is not null and h.state in (0, 1, 2) and h.behind = 0)",
 );
 
-static RELEASE: Rows =
+pub(super) static RELEASE: Rows =
     Rows::new("update delivery set behind = 0 where behind = 1 and state in (0, 2) and key in (", "?", ")");
 
 /// Lets the oldest live delivery of each place go, where the one before it has left. Answers where one was let go.

@@ -11,28 +11,52 @@ const LEAVING_EVENTS: i64 = 500;
 /// How many dedupe keys one call looks at. The walk goes on where it stopped, so all are looked at in turn.
 const DEDUPE_STEP: i64 = 20_000;
 
-/// Deletes old events without live deliveries, the oldest first.
-pub(super) async fn events(conn: &mut SqliteConnection, before: Timestamp, limit: u32) -> StoreResult<u64> {
-    // In the order of storing, which is nearly that of `accepted_at`: the walk ends within the limit.
-    const OLD: &str = "select e.seq, e.key from event e where e.accepted_at < ?1 \
-        and not exists (select 1 from delivery d where d.event = e.key and d.state in (0, 1, 2)) \
-        order by e.seq limit ?2";
-    let rows = sqlx::query(OLD).bind(before.0).bind(limit).fetch_all(&mut *conn).await?;
-    delete(conn, &keys(&rows)?).await?;
-    requests(conn, before, limit).await?;
-    Ok(rows.len() as u64)
+/// An event that goes.
+struct Going {
+    seq: i64,
+    key: Key,
+    tenant: String,
+    correlation_id: String,
 }
 
-fn keys(rows: &[sqlx::sqlite::SqliteRow]) -> StoreResult<Vec<(i64, Key)>> {
-    rows.iter()
-        .map(|row| {
-            let mut fields = Fields::of(row);
-            Ok((fields.int()?, fields.key()?))
-        })
-        .collect()
+fn read_going(fields: &mut Fields<'_>) -> StoreResult<Going> {
+    Ok(Going { seq: fields.int()?, key: fields.key()?, tenant: fields.text()?, correlation_id: fields.text()? })
 }
 
-async fn delete(conn: &mut SqliteConnection, events: &[(i64, Key)]) -> StoreResult<()> {
+/// In the order of storing, which is nearly that of `accepted_at`.
+pub(super) const OLDEST: &str = "select e.seq, e.key, e.tenant, e.correlation_id, e.accepted_at < ?1, \
+    exists (select 1 from delivery d where d.event = e.key and d.state in (0, 1, 2)) \
+    from event e where e.seq > ?2 order by e.seq limit ?3";
+
+/// Looks at the events stored after `from` and deletes those that are old and have no live delivery. Answers how many
+/// went and where to go on: events that stay are not looked at again before the walk has reached the young ones.
+pub(super) async fn events(
+    conn: &mut SqliteConnection,
+    before: Timestamp,
+    from: i64,
+    limit: u32,
+) -> StoreResult<(u64, i64)> {
+    let rows = sqlx::query(OLDEST).bind(before.0).bind(from).bind(limit).fetch_all(&mut *conn).await?;
+    let (mut going, mut next) = (Vec::new(), 0);
+    for row in &rows {
+        let mut fields = Fields::of(row);
+        let event = read_going(&mut fields)?;
+        let (old, live) = (fields.flag()?, fields.flag()?);
+        next = if old { event.seq } else { 0 };
+        if old && !live {
+            going.push(event);
+        } else if !old {
+            break;
+        }
+    }
+    if rows.len() < usize::try_from(limit).unwrap_or(usize::MAX) {
+        next = 0;
+    }
+    delete(conn, &going).await?;
+    Ok((going.len() as u64, next))
+}
+
+async fn delete(conn: &mut SqliteConnection, events: &[Going]) -> StoreResult<()> {
     static ATTEMPTS: Rows =
         Rows::new("delete from attempt where delivery in (select key from delivery where event in (", "?", "))");
     static JOURNALS: Rows =
@@ -40,24 +64,33 @@ async fn delete(conn: &mut SqliteConnection, events: &[(i64, Key)]) -> StoreResu
     static DELIVERIES: Rows = Rows::new("delete from delivery where event in (", "?", ")");
     static PERSONS: Rows = Rows::new("delete from person_index where event in (", "?", ")");
     static EVENTS: Rows = Rows::new("delete from event where seq in (", "?", ")");
+    // A request goes with the last event of its correlation id.
+    static REQUESTS: Rows = Rows::new(
+        "with gone (tenant, correlation_id) as (values ",
+        "(?, ?)",
+        ") delete from raw_request where seq in (select r.seq from gone cross join raw_request r \
+         on r.tenant = gone.tenant and r.correlation_id = gone.correlation_id \
+         where not exists (select 1 from event e where e.tenant = r.tenant and e.correlation_id = r.correlation_id))",
+    );
     for statement in [&ATTEMPTS, &JOURNALS, &DELIVERIES, &PERSONS] {
-        statement.write(conn, events, |query, (_, key)| query.bind(bytes(*key))).await?;
+        statement.write(conn, events, |query, event| query.bind(bytes(event.key))).await?;
     }
-    EVENTS.write_all(conn, events, |query, (seq, _)| query.bind(*seq)).await
-}
-
-/// Deletes old requests that no event of their correlation id is left of.
-async fn requests(conn: &mut SqliteConnection, before: Timestamp, limit: u32) -> StoreResult<()> {
-    const REQUESTS: &str = "delete from raw_request where seq in (select r.seq from raw_request r \
-        where r.received_at < ?1 and not exists (select 1 from event e \
-          where e.tenant = r.tenant and e.correlation_id = r.correlation_id) \
-        order by r.seq limit ?2)";
-    sqlx::query(REQUESTS).bind(before.0).bind(limit).execute(conn).await?;
+    EVENTS.write_all(conn, events, |query, event| query.bind(event.seq)).await?;
+    REQUESTS
+        .write(conn, events, |query, event| query.bind(event.tenant.clone()).bind(event.correlation_id.clone()))
+        .await?;
     Ok(())
 }
 
 /// Where the walk over the dedupe keys stopped.
 pub(super) type DedupeCursor = Option<(String, String, String)>;
+
+/// Where the walks of pruning stopped; a restart begins them anew.
+#[derive(Default)]
+pub(super) struct Walks {
+    pub(super) events: i64,
+    pub(super) dedupes: DedupeCursor,
+}
 
 /// Looks at the next dedupe keys and deletes those that are old. Answers where to go on.
 pub(super) async fn dedupes(
@@ -67,8 +100,9 @@ pub(super) async fn dedupes(
 ) -> StoreResult<DedupeCursor> {
     const END: &str = "select tenant, scope, key from dedupe where (tenant, scope, key) > (?, ?, ?) \
         order by tenant, scope, key limit 1 offset ?";
-    const DELETE: &str = "delete from dedupe where (tenant, scope, key) > (?1, ?2, ?3) \
-        and (?4 is null or (tenant, scope, key) <= (?4, ?5, ?6)) and at < ?7";
+    const REST: &str = "delete from dedupe where (tenant, scope, key) > (?1, ?2, ?3) and at < ?4";
+    const PART: &str = "delete from dedupe where (tenant, scope, key) > (?1, ?2, ?3) and at < ?4 \
+        and (tenant, scope, key) <= (?5, ?6, ?7)";
     let (tenant, scope, key) = from.unwrap_or_default();
     let started = |sql| sqlx::query(sql).bind(tenant.clone()).bind(scope.clone()).bind(key.clone());
     let end = started(END).bind(DEDUPE_STEP).fetch_optional(&mut *conn).await?;
@@ -78,11 +112,10 @@ pub(super) async fn dedupes(
             Ok::<_, crate::store::StoreError>((fields.text()?, fields.text()?, fields.text()?))
         })
         .transpose()?;
-    let (to_tenant, to_scope, to_key) = match end.clone() {
-        Some((tenant, scope, key)) => (Some(tenant), Some(scope), Some(key)),
-        None => (None, None, None),
+    let query = match end.clone() {
+        None => started(REST).bind(before.0),
+        Some((tenant, scope, key)) => started(PART).bind(before.0).bind(tenant).bind(scope).bind(key),
     };
-    let query = started(DELETE).bind(to_tenant).bind(to_scope).bind(to_key).bind(before.0);
     query.execute(conn).await?;
     Ok(end)
 }
@@ -103,7 +136,7 @@ pub(super) async fn small_things(conn: &mut SqliteConnection, before: Timestamp,
 /// One small step of removing the tenants that are leaving; answers whether there is more to do.
 pub(super) async fn leaving(conn: &mut SqliteConnection) -> StoreResult<bool> {
     const NEXT: &str = "select tenant from tenant_removal limit 1";
-    const EVENTS: &str = "select seq, key from event where tenant = ? limit ?";
+    const EVENTS: &str = "select seq, key, tenant, correlation_id from event where tenant = ? limit ?";
     const GONE: &str = "delete from tenant_removal where tenant = ?";
     /// Tables whose rows of a tenant are few, or narrow, enough to go by their first column in pieces.
     const REST: [&str; 7] = [
@@ -120,7 +153,8 @@ pub(super) async fn leaving(conn: &mut SqliteConnection) -> StoreResult<bool> {
     let tenant = Fields::of(&row).text()?;
     let rows = sqlx::query(EVENTS).bind(tenant.clone()).bind(LEAVING_EVENTS).fetch_all(&mut *conn).await?;
     if !rows.is_empty() {
-        delete(conn, &keys(&rows)?).await?;
+        let going: Vec<Going> = rows.iter().map(|row| read_going(&mut Fields::of(row))).collect::<StoreResult<_>>()?;
+        delete(conn, &going).await?;
         return Ok(true);
     }
     for statement in REST {

@@ -111,9 +111,11 @@ pub(super) async fn rescue(
     Ok(lost.into_iter().map(|row| Rescued { delivery: row.key, lane: row.lane, crashes: row.crashes }).collect())
 }
 
+// The first condition repeats that of the index, so that it is used.
+pub(super) const RUNNING: &str = "select key, tenant, target, shard, epoch, tries, crashes, updated_at, ordering_key \
+    from delivery where state in (0, 1, 2, 4) and state = 1 order by key";
+
 async fn lost(conn: &mut SqliteConnection, killed_alone: Option<Key>) -> StoreResult<Vec<Lost>> {
-    const RUNNING: &str = "select key, tenant, target, shard, epoch, tries, crashes, updated_at, ordering_key \
-        from delivery where state = 1 order by key";
     let rows = sqlx::query(RUNNING).fetch_all(conn).await?;
     rows.iter()
         .map(|row| {
@@ -130,6 +132,16 @@ async fn lost(conn: &mut SqliteConnection, killed_alone: Option<Key>) -> StoreRe
         .collect()
 }
 
+pub(super) const LATE: &str = "select key, tenant, target, lane, epoch, crashes, ordering_key from delivery \
+    where expires_at is not null and state in (0, 2) and expires_at <= ? order by expires_at limit ?";
+
+// Both branches walk an index of the lane's own deliveries.
+pub(super) const HELD: &str = "select key, tenant, target, lane, epoch, crashes, ordering_key from delivery \
+    where lane = ?1 and state in (0, 2) and behind = 0 and created_at <= ?2 \
+    union select key, tenant, target, lane, epoch, crashes, ordering_key from delivery \
+    where lane = ?1 and ordering_key is not null and state in (0, 1, 2) and state != 1 and created_at <= ?2 \
+    limit ?3";
+
 /// Ends deliveries that are too late: past their expiry, or held longer than they may be.
 pub(super) async fn expire(
     conn: &mut SqliteConnection,
@@ -137,14 +149,6 @@ pub(super) async fn expire(
     held_since: &[(LaneKey, Timestamp)],
     limit: u32,
 ) -> StoreResult<Vec<(TenantId, LaneKey)>> {
-    const LATE: &str = "select key, tenant, target, lane, epoch, crashes, ordering_key from delivery \
-        where expires_at is not null and state in (0, 2) and expires_at <= ? order by expires_at limit ?";
-    // Both branches walk an index of the lane's own deliveries.
-    const HELD: &str = "select key, tenant, target, lane, epoch, crashes, ordering_key from delivery \
-        where lane = ?1 and state in (0, 2) and behind = 0 and created_at <= ?2 \
-        union select key, tenant, target, lane, epoch, crashes, ordering_key from delivery \
-        where lane = ?1 and ordering_key is not null and state in (0, 1, 2) and state != 1 and created_at <= ?2 \
-        limit ?3";
     let mut rows = sqlx::query(LATE).bind(now.0).bind(limit).fetch_all(&mut *conn).await?;
     for (lane, since) in held_since {
         let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(rows.len());

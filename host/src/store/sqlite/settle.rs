@@ -42,7 +42,7 @@ struct Held {
     ordering_key: Option<String>,
 }
 
-static HELD: Rows = Rows::new(
+pub(super) static HELD: Rows = Rows::new(
     "with wanted (key) as (values ",
     "(?)",
     ") select d.key, d.tenant, d.state, d.epoch, d.tries, d.lane, d.target, d.due_at, d.ordering_key from wanted w \
@@ -271,7 +271,7 @@ async fn write_delivered(conn: &mut SqliteConnection, delivered: &[(Key, u32, Ti
     static DELIVERED: Rows = Rows::new(
         "with won (key, epoch, now) as (values ",
         "(?, ?, ?)",
-        ") update delivery set state = 3, reason = null, code = null, message = null, fingerprint = null, \
+        ") update or rollback delivery set state = 3, reason = null, code = null, message = null, fingerprint = null, \
          updated_at = won.now from won where delivery.key = won.key and delivery.epoch = won.epoch and state = 1",
     );
     DELIVERED
@@ -285,7 +285,7 @@ async fn write_moved(conn: &mut SqliteConnection, moved: &[Moved]) -> StoreResul
     static MOVED: Rows = Rows::new(
         "with won (key, epoch, state, due_at, tries, reason, code, message, fingerprint, now) as (values ",
         "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        ") update delivery set state = won.state, due_at = won.due_at, tries = won.tries, reason = won.reason, \
+        ") update or rollback delivery set state = won.state, due_at = won.due_at, tries = won.tries, reason = won.reason, \
          code = won.code, message = won.message, fingerprint = won.fingerprint, updated_at = won.now from won \
          where delivery.key = won.key and delivery.epoch = won.epoch and delivery.state = 1",
     );
@@ -309,7 +309,7 @@ async fn write_moved(conn: &mut SqliteConnection, moved: &[Moved]) -> StoreResul
 
 async fn write_attempts(conn: &mut SqliteConnection, attempts: &[(&Settle, &AttemptRow)]) -> StoreResult<()> {
     static ATTEMPTS: Rows = Rows::new(
-        "insert into attempt (delivery, number, started_at, duration_us, outcome, reason, code, message, status, \
+        "insert or rollback into attempt (delivery, number, started_at, duration_us, outcome, reason, code, message, status, \
          plugin_version, detail) values ",
         "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         "",

@@ -40,6 +40,9 @@ struct Chosen {
 const CHOSEN: &str =
     "select key, event, tenant, target, shard, state, epoch, ordering_key from delivery where tenant = ";
 
+/// The first condition repeats that of the index, so that it is used.
+const DEAD: &str = " and state in (0, 1, 2, 4) and state = 4";
+
 fn read_chosen(row: &sqlx::sqlite::SqliteRow) -> StoreResult<Chosen> {
     let mut fields = Fields::of(row);
     Ok(Chosen {
@@ -69,7 +72,7 @@ async fn choose(
             query.push(" and (state = 4 or (state = 3 and updated_at < ").push_bind(before.0).push("))");
         }
         None => {
-            query.push(" and state = 4");
+            query.push(DEAD);
         }
     };
     match selection {
@@ -90,7 +93,7 @@ async fn choose(
             query.push(" and created_at >= ").push_bind(since.unwrap_or_default().0);
         }
         Selection::AllDead => {
-            query.push(" and state = 4");
+            query.push(DEAD);
         }
     }
     query.push(" order by key limit ").push_bind(limit);

@@ -56,7 +56,9 @@ pub(super) async fn events(
     const START: &str = concat!("select ", event_columns!(), " from event e where e.tenant = ");
     let mut query = QueryBuilder::<Sqlite>::new(START);
     query.push_bind(tenant.as_str().to_owned());
-    query.push(" and e.key < ").push_bind(bytes(page.after.unwrap_or(LAST)));
+    // The plus keeps SQLite from walking all of the tenant's when it could look up those of the correlation id.
+    let key = if filter.correlation_id.is_some() { "+e.key" } else { "e.key" };
+    query.push(" and ").push(key).push(" < ").push_bind(bytes(page.after.unwrap_or(LAST)));
     if let Some(correlation_id) = filter.correlation_id {
         query.push(" and e.correlation_id = ").push_bind(correlation_id);
     }
@@ -73,7 +75,7 @@ pub(super) async fn events(
     if let Some(until) = filter.until {
         query.push(" and e.accepted_at < ").push_bind(until.0);
     }
-    query.push(" order by e.key desc limit ").push_bind(page.limit);
+    query.push(" order by ").push(key).push(" desc limit ").push_bind(page.limit);
     let rows = query.build().fetch_all(conn).await?;
     rows.iter().map(|row| Ok(Arc::new(Fields::of(row).event()?))).collect()
 }
@@ -88,7 +90,7 @@ pub(super) async fn event(conn: &mut SqliteConnection, tenant: &TenantId, id: &s
 const DELIVERY: &str = "select d.key, d.event, e.id, e.type, e.correlation_id, d.tenant, d.target, d.shard, d.state, \
     d.due_at, d.epoch, d.tries, d.crashes, d.reason, d.code, d.message, d.fingerprint, d.created_at, d.updated_at, \
     d.expires_at, d.behind from delivery d cross join event e on e.tenant = d.tenant and e.key = d.event \
-    where d.tenant = ";
+    where ";
 
 fn read_delivery(fields: &mut Fields<'_>) -> StoreResult<DeliveryRow> {
     let (key, event, event_id) = (fields.key()?, fields.key()?, fields.shared()?);
@@ -149,12 +151,14 @@ async fn deliveries_in(
     state: Option<State>,
 ) -> StoreResult<Vec<DeliveryRow>> {
     let mut query = QueryBuilder::<Sqlite>::new(DELIVERY);
+    // The plus keeps SQLite from walking all of the tenant's when it could look up the event's.
+    query.push(if filter.event.is_some() { "+d.tenant = " } else { "d.tenant = " });
     query.push_bind(tenant.as_str().to_owned());
     query.push(" and d.key < ").push_bind(bytes(page.after.unwrap_or(LAST)));
     match state {
-        // The number is written out, since a bound one would not let the partial index be used.
+        // Both conditions, and the number written out, so that the partial index is used.
         Some(state) => {
-            query.push(" and d.state = ").push(state.code());
+            query.push(" and d.state in (0, 1, 2, 4) and d.state = ").push(state.code());
         }
         None if filter.states.is_empty() => {}
         None => {
@@ -193,7 +197,7 @@ async fn deliveries_in(
 /// One delivery.
 pub(super) async fn delivery(conn: &mut SqliteConnection, tenant: &TenantId, key: Key) -> StoreResult<DeliveryRow> {
     let mut query = QueryBuilder::<Sqlite>::new(DELIVERY);
-    query.push_bind(tenant.as_str().to_owned()).push(" and d.key = ").push_bind(bytes(key));
+    query.push("d.tenant = ").push_bind(tenant.as_str().to_owned()).push(" and d.key = ").push_bind(bytes(key));
     read_delivery(&mut Fields::of(&query.build().fetch_one(conn).await?))
 }
 

@@ -71,7 +71,7 @@ async fn cancel_target(
     now: Timestamp,
 ) -> StoreResult<()> {
     const CANCEL: &str = "update delivery set state = 5, behind = 0, updated_at = ?3 \
-        where state in (0, 1, 2) and tenant = ?1 and target = ?2";
+        where state in (0, 1, 2, 4) and state != 4 and tenant = ?1 and target = ?2";
     let query = sqlx::query(CANCEL).bind(tenant.as_str().to_owned()).bind(target.to_owned());
     query.bind(now.0).execute(conn).await?;
     Ok(())

@@ -71,7 +71,8 @@ pub(in super::super) async fn delete(
     const DELETE: &str = "delete from tenant where id = ?";
     const LEAVING: &str = "insert into tenant_removal (tenant) values (?)";
     // What still waits must not start: only the steps below would find it otherwise.
-    const CANCEL: &str = "update delivery set state = 5, behind = 0 where state in (0, 1, 2) and tenant = ?";
+    const CANCEL: &str = "update delivery set state = 5, behind = 0 \
+        where state in (0, 1, 2, 4) and state != 4 and tenant = ?";
     let id = || tenant.as_str().to_owned();
     one_row(conn, sqlx::query(DELETE).bind(id())).await?;
     sqlx::query(LEAVING).bind(id()).execute(&mut *conn).await?;
