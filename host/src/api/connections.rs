@@ -250,7 +250,7 @@ async fn create(
         updated_at: now,
     };
     let audit = api.audit(&within.caller, Some(within.id()), "connection.created", key.with_prefix("con"));
-    api.hub.store.create_connection(row.clone(), audit.from_to(None, Some(&audited(&row)))).await?;
+    api.hub.store.create_connection(row.clone(), audit.showing(None, Some(&audited(&row)))).await?;
     api.tenant_changed(within.id()).await?;
     Ok((StatusCode::CREATED, Out(shown(&within.tenant, &row))))
 }
@@ -333,7 +333,7 @@ pub(super) fn rotated(
 async fn update(api: &Api, within: &In<Manage>, row: ConnectionRow, action: &str) -> Answer<Connection> {
     let before = found(&within.tenant, &row.key.with_prefix("con"))?;
     let audit = api.audit(&within.caller, Some(within.id()), action, row.key.with_prefix("con"));
-    let audit = audit.from_to(Some(&audited(&before.row)), Some(&audited(&row)));
+    let audit = audit.showing(Some(&audited(&before.row)), Some(&audited(&row)));
     let key = row.key;
     api.hub.store.update_connection(row, audit).await?;
     api.tenant_changed(within.id()).await?;
@@ -352,7 +352,7 @@ async fn delete(
 ) -> Answer<StatusCode> {
     let row = &found(&within.tenant, &id)?.row;
     let audit = api.audit(&within.caller, Some(within.id()), "connection.deleted", id.as_str());
-    api.hub.store.delete_connection(within.id(), row.key, audit.from_to(Some(&audited(row)), None)).await?;
+    api.hub.store.delete_connection(within.id(), row.key, audit.showing(Some(&audited(row)), None)).await?;
     api.tenant_changed(within.id()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

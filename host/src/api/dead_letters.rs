@@ -247,7 +247,7 @@ pub(super) async fn replay_selection(
         let after = json!({"selection": format!("{selection:?}"), "include_delivered": include_delivered,
             "discard_journal": discard_journal, "spacing_ms": spacing_ms});
         let audit =
-            api.audit(&within.caller, Some(within.id()), "deliveries.replayed", what).from_to(None, Some(&after));
+            api.audit(&within.caller, Some(within.id()), "deliveries.replayed", what).showing(None, Some(&after));
         let replay = Replay {
             tenant: within.id().clone(),
             selection: selection.clone(),
@@ -300,7 +300,7 @@ async fn discard(State(api): State<Api>, within: In<Manage>, Json(asked): Json<D
         let after = json!({"selection": format!("{selection:?}"), "reason": asked.reason});
         let audit = api
             .audit(&within.caller, Some(within.id()), "deliveries.discarded", "dead-letters")
-            .from_to(None, Some(&after));
+            .showing(None, Some(&after));
         let touched = api.hub.store.discard(within.id(), selection.clone(), STEP, audit).await?;
         result.discarded += touched.deliveries.len();
         result.more = touched.deliveries.len() >= STEP as usize;

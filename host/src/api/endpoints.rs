@@ -260,7 +260,7 @@ async fn create(State(api): State<Api>, within: In<Manage>, Json(new): Json<NewE
         updated_at: now,
     };
     let audit = api.audit(&within.caller, Some(within.id()), "endpoint.created", key.with_prefix("ep"));
-    api.hub.store.create_endpoint(row.clone(), audit.from_to(None, Some(&audited(&row)))).await?;
+    api.hub.store.create_endpoint(row.clone(), audit.showing(None, Some(&audited(&row)))).await?;
     api.tenant_changed(within.id()).await?;
     let headers: Vec<_> = new.headers.into_iter().collect();
     let endpoint = shown(&row, &headers, now);
@@ -347,7 +347,7 @@ pub(super) async fn update(
     row.updated_at = api.hub.clock.now();
     let key = row.key;
     let audit = api.audit(&within.caller, Some(within.id()), action, key.with_prefix("ep"));
-    let audit = audit.from_to(Some(&audited(&before.row)), Some(&audited(&row)));
+    let audit = audit.showing(Some(&audited(&before.row)), Some(&audited(&row)));
     api.hub.store.update_endpoint(row, audit).await?;
     api.tenant_changed(within.id()).await?;
     api.wake_targets(within.id(), [Target::Endpoint(key)]);
@@ -363,7 +363,7 @@ async fn delete(
 ) -> Answer<StatusCode> {
     let row = &found(&within.tenant, &id)?.row;
     let audit = api.audit(&within.caller, Some(within.id()), "endpoint.deleted", id.as_str());
-    api.hub.store.delete_endpoint(within.id(), row.key, audit.from_to(Some(&audited(row)), None)).await?;
+    api.hub.store.delete_endpoint(within.id(), row.key, audit.showing(Some(&audited(row)), None)).await?;
     api.tenant_changed(within.id()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

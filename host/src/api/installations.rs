@@ -244,7 +244,7 @@ async fn put(
     }
     let action = if before.is_some() { "installation.changed" } else { "installation.created" };
     let audit = api.audit(&within.caller, Some(within.id()), action, name.as_str());
-    let audit = audit.from_to(before.map(|view| audited(&view.row)).as_ref(), Some(&audited(&row)));
+    let audit = audit.showing(before.map(|view| audited(&view.row)).as_ref(), Some(&audited(&row)));
     api.hub.store.put_installation(row, audit).await?;
     api.tenant_changed(within.id()).await?;
     if let Some((event_type, data)) = lifecycle {
@@ -277,7 +277,7 @@ async fn delete(
     let view = found(&within.tenant, &name)?;
     let lifecycle = view.version.as_ref().is_some_and(|version| version.exports.lifecycle);
     let audit = api.audit(&within.caller, Some(within.id()), "installation.deleted", name.as_str());
-    let audit = audit.from_to(Some(&audited(&view.row)), None);
+    let audit = audit.showing(Some(&audited(&view.row)), None);
     // A second DELETE, or one of an installation that does not run, does not wait for `uninstall`.
     let uninstall = lifecycle && view.row.state == InstallState::Ready && view.row.mode == Mode::Live;
     if uninstall {

@@ -178,7 +178,7 @@ async fn create(State(api): State<Api>, may: May<Manage>, Json(new): Json<NewKey
         last_used_at: None,
     };
     let audit = api.audit(caller, row.tenant.as_ref(), "key.created", row.key.with_prefix("key"));
-    api.hub.store.create_api_key(row.clone(), audit.from_to(None, Some(&audited(&row)))).await?;
+    api.hub.store.create_api_key(row.clone(), audit.showing(None, Some(&audited(&row)))).await?;
     api.hub.directory.refresh_keys().await?;
     let made = MadeKey { about: shown(&row), key: made.text.expose_secret().to_owned() };
     Ok((StatusCode::CREATED, Out(made)))
@@ -207,7 +207,7 @@ fn found(api: &Api, caller: &Caller, id: &str) -> Answer<ApiKeyRow> {
 async fn revoke(State(api): State<Api>, may: May<Manage>, Path(id): Path<String>) -> Answer<StatusCode> {
     let row = found(&api, &may.caller, &id)?;
     let audit = api.audit(&may.caller, row.tenant.as_ref(), "key.revoked", id);
-    api.hub.store.delete_api_key(row.key, audit.from_to(Some(&audited(&row)), None)).await?;
+    api.hub.store.delete_api_key(row.key, audit.showing(Some(&audited(&row)), None)).await?;
     api.hub.directory.refresh_keys().await?;
     Ok(StatusCode::NO_CONTENT)
 }

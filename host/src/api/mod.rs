@@ -232,11 +232,11 @@ impl Shared {
 
 /// An audit row with the object before and after.
 trait Changing {
-    fn from_to(self, before: Option<&Value>, after: Option<&Value>) -> Self;
+    fn showing(self, before: Option<&Value>, after: Option<&Value>) -> Self;
 }
 
 impl Changing for AuditEntry {
-    fn from_to(self, before: Option<&Value>, after: Option<&Value>) -> Self {
+    fn showing(self, before: Option<&Value>, after: Option<&Value>) -> Self {
         Self { before: before.map(Value::to_string), after: after.map(Value::to_string), ..self }
     }
 }

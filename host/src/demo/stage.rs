@@ -76,7 +76,6 @@ pub(super) struct Stage {
     pub(super) subscriber: subscriber::Handle,
     /// The public URL of the generic webhook source.
     pub(super) webhook_url: String,
-    pub(super) ids: Ids,
     shutdown: CancellationToken,
 }
 
@@ -110,7 +109,6 @@ impl Stage {
             billy,
             subscriber,
             webhook_url: String::new(),
-            ids,
             shutdown,
         };
         stage.make_tenant(&account_token, &billy_token).await.context("the tenant could not be made")?;

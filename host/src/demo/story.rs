@@ -14,7 +14,7 @@ use super::{
     stage::{NUMBER, Stage, WEBHOOK_SECRET},
 };
 use crate::{
-    clock::{Clock as _, SystemClock, Timestamp},
+    clock::{SystemClock, Timestamp},
     outbound::sign::{ActiveSecrets, ID_HEADER, SIGNATURE_HEADER, SigningSecret, TIMESTAMP_HEADER},
 };
 

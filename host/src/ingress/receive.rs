@@ -46,7 +46,6 @@ pub(super) enum Verdict {
 }
 
 /// Routes of the public inbound side.
-#[must_use]
 pub fn router(hub: Arc<Hub>) -> Router {
     Router::new().route("/in/{source_id}", any(receive)).route("/in/{source_id}/{*rest}", any(receive)).with_state(hub)
 }
