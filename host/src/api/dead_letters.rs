@@ -12,7 +12,6 @@ use super::{
     deliveries::record,
     paging,
     problem::{Answer, Problem},
-    reroute::{refuse_without_handler, reroute},
     routes::{Routes, doc},
     unrouted::refuse_without_handler,
 };
@@ -260,7 +259,7 @@ pub(super) async fn replay_selection(
         let touched = api.hub.store.replay(replay, audit).await?;
         for event in &touched.unrouted {
             let audit = api.audit(&within.caller, Some(within.id()), "event.replayed", event.id.to_string());
-            reroute(api, &within.tenant, event, audit).await?;
+            api.hub.reroute(&within.tenant, event, audit).await?;
         }
         api.hub.wake(&touched.lanes);
         let (count, rerouted) = (touched.deliveries.len(), touched.unrouted.len());

@@ -19,7 +19,6 @@ use super::{
     deliveries::{Delivery, shown as shown_delivery},
     paging::{Paged, page, paged},
     problem::{Answer, Code, Problem},
-    reroute::reroute,
     routes::{Routes, doc},
 };
 use crate::{
@@ -377,7 +376,7 @@ async fn replay(
 ) -> Answer<impl IntoResponse> {
     let event = api.hub.store.event(within.id(), &id).await?;
     let audit = api.audit(&within.caller, Some(within.id()), "event.replayed", id);
-    let targets = reroute(&api, &within.tenant, &event, audit).await?;
+    let targets = api.hub.reroute(&within.tenant, &event, audit).await?;
     let targets = targets.iter().map(ToString::to_string).collect();
     Ok((StatusCode::ACCEPTED, Out(Rerouted { targets })))
 }

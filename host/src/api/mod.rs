@@ -45,15 +45,11 @@ mod paging;
 mod plugins;
 mod problem;
 mod received;
-mod reroute;
 mod routes;
 mod status;
 mod tenants;
 mod traces;
 mod unrouted;
-
-#[cfg(test)]
-mod tests;
 
 #[cfg(test)]
 mod tests;
