@@ -9,7 +9,7 @@ use super::{
     Api, Changing as _,
     auth::{In, Manage, Need as _, Read},
     body::{Json, Params},
-    deliveries::record,
+    delivery_detail::record,
     paging,
     problem::{Answer, Problem},
     routes::{Routes, doc},

@@ -14,14 +14,14 @@ use super::{
     Api, Correlation,
     auth::{In, Manage, Need as _, Read},
     body::{Json, Params},
-    connections::rotated,
+    connection_actions::rotated,
     dead_letters::{Replayed, replay_selection, spacing},
     deliveries::{Delivery, ListParams, listed},
     endpoint_settings::signing_secret,
     endpoints::{Endpoint, found, update},
-    events::Accepted,
     paging::Paged,
     problem::Answer,
+    publish::Accepted,
     routes::{Routes, doc},
 };
 use crate::{

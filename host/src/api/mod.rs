@@ -28,9 +28,11 @@ mod audit;
 mod auth;
 mod body;
 mod cloudevents;
+mod connection_actions;
 mod connections;
 mod dead_letters;
 mod deliveries;
+mod delivery_detail;
 mod endpoint_actions;
 mod endpoint_settings;
 mod endpoints;
@@ -44,6 +46,7 @@ mod openapi;
 mod paging;
 mod plugins;
 mod problem;
+mod publish;
 mod received;
 mod routes;
 mod status;
@@ -122,10 +125,13 @@ fn all_routes() -> Routes {
         plugins::routes,
         installations::routes,
         connections::routes,
+        connection_actions::routes,
         endpoints::routes,
         endpoint_actions::routes,
         events::routes,
+        publish::routes,
         deliveries::routes,
+        delivery_detail::routes,
         dead_letters::routes,
         traces::routes,
         received::routes,

@@ -149,7 +149,7 @@ async fn list(State(api): State<Api>, _: May<Read>, Params(page): Params<PagePar
 }
 
 fn plugin(versions: &[std::sync::Arc<PluginVersion>]) -> Option<Plugin> {
-    let latest = versions.first()?;
+    let latest = crate::directory::newest(versions)?;
     Some(Plugin {
         name: latest.row.name.clone(),
         description: latest.manifest.description.clone(),

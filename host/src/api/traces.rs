@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use super::{
     Api,
     auth::{In, Need as _, Read},
-    deliveries::{Attempt, Delivery, shown as shown_delivery, shown_attempt},
+    deliveries::{Delivery, shown as shown_delivery},
+    delivery_detail::{Attempt, shown_attempt},
     problem::{Answer, Problem},
     routes::{Routes, doc},
 };
