@@ -72,7 +72,7 @@ demo: build ## Play the story; ONCE=1 ends after it, with its result as exit cod
 test: build ## Check the format, build everything, run every test
 	$(CARGO) fmt --all --check
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --workspace --no-fail-fast --no-tests=pass; \
+		$(CARGO) nextest run --workspace --no-fail-fast --no-tests=pass && $(CARGO) test --workspace --doc; \
 	else \
 		$(CARGO) test --workspace --no-fail-fast; \
 	fi

@@ -87,7 +87,8 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
         None => format!("http://{}", listener.local_addr()?),
     };
-    let guard = EgressGuard::new(EgressPolicy::new(settings.egress_allow.clone(), Vec::new()), Arc::new(SystemResolver::new()));
+    let guard =
+        EgressGuard::new(EgressPolicy::new(settings.egress_allow.clone(), Vec::new()), Arc::new(SystemResolver::new()));
     let tuning = Tuning {
         send_slots: u32::try_from(settings.pool.sends).unwrap_or(u32::MAX),
         run_slots: settings.pool.sandbox_instances.saturating_sub(8).max(1),
@@ -127,7 +128,9 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
 fn database_file(settings: &Settings) -> anyhow::Result<PathBuf> {
     match &settings.database_url {
         Database::Sqlite(path) => Ok(path.clone()),
-        Database::Postgres(_) => anyhow::bail!("this build runs on SQLite; set SWITCHYARD_DATABASE_URL to sqlite:<file>"),
+        Database::Postgres(_) => {
+            anyhow::bail!("this build runs on SQLite; set SWITCHYARD_DATABASE_URL to sqlite:<file>")
+        }
     }
 }
 
@@ -243,7 +246,9 @@ async fn register_bundled(hub: &Arc<Hub>) -> anyhow::Result<()> {
     match hub.plugins.add_folder(&folder).await {
         Ok(new) if new > 0 => tracing::info!(versions = new, "registered bundled plugins"),
         Ok(_) => {}
-        Err(error) => tracing::warn!(folder = %folder.display(), %error, "no bundled plugins; set SWITCHYARD_PLUGIN_DIR"),
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "no bundled plugins; set SWITCHYARD_PLUGIN_DIR")
+        }
     }
     Ok(())
 }
@@ -266,7 +271,8 @@ async fn recover(hub: &Arc<Hub>) -> anyhow::Result<()> {
 fn spawn(hub: &Arc<Hub>, listener: TcpListener, lifecycle: &Lifecycle) {
     let router = crate::api::router(hub.clone()).merge(crate::ingress::receive::router(hub.clone()));
     let mut limits = hub.settings.limits.clone();
-    let component = BodyLimits { bytes: crate::plugin::registry::MAX_WASM, idle: limits.body_idle_timeout, deadline: UPLOAD };
+    let component =
+        BodyLimits { bytes: crate::plugin::registry::MAX_WASM, idle: limits.body_idle_timeout, deadline: UPLOAD };
     limits.large_bodies.push(LargeBody { path: "/v1/plugins", limits: component });
     let serving = crate::ingress::listen::serve(listener, router, limits, lifecycle.soft());
     lifecycle.spawn("listen", serving);

@@ -23,7 +23,8 @@ pub async fn inspect(args: &InspectArgs, output: Output) -> anyhow::Result<()> {
     let guest = sandbox.compile(wasm).await?;
     let manifest = sandbox.describe(&guest).await?;
     validate(&manifest, guest.exports()).map_err(|invalid| {
-        let faults: Vec<String> = invalid.0.iter().map(|fault| format!("{}: {}; {}", fault.field, fault.problem, fault.fix)).collect();
+        let faults: Vec<String> =
+            invalid.0.iter().map(|fault| format!("{}: {}; {}", fault.field, fault.problem, fault.fix)).collect();
         anyhow::anyhow!("the manifest is not valid:\n  {}", faults.join("\n  "))
     })?;
     let exports = guest.exports();
@@ -40,11 +41,14 @@ pub async fn inspect(args: &InspectArgs, output: Output) -> anyhow::Result<()> {
 fn describe(value: &Value) -> String {
     let manifest = &value["manifest"];
     let names = |list: &Value| -> String {
-        let names: Vec<&str> = list.as_array().into_iter().flatten().filter_map(|entry| entry["name"].as_str()).collect();
+        let names: Vec<&str> =
+            list.as_array().into_iter().flatten().filter_map(|entry| entry["name"].as_str()).collect();
         if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
     };
-    let exports: Vec<&str> =
-        ["ingest", "handler", "poller", "lifecycle"].into_iter().filter(|name| value["exports"][name] == true).collect();
+    let exports: Vec<&str> = ["ingest", "handler", "poller", "lifecycle"]
+        .into_iter()
+        .filter(|name| value["exports"][name] == true)
+        .collect();
     format!(
         "{} {}: {}\n  exports:     {}\n  emits:       {}\n  handles:     {}\n  connections: {}\n  secrets:     {}\n  schedules:   {}\n  sha256:      {} ({} bytes)",
         manifest["id"].as_str().unwrap_or_default(),

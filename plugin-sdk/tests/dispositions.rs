@@ -1,5 +1,7 @@
 //! What `?` makes of failures.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, also in its set-up")]
+
 use std::time::Duration;
 
 use switchyard_sdk::{CryptoError, HttpError, KvError, PluginError, Reason, UnknownOutcome};

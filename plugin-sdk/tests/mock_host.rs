@@ -1,5 +1,7 @@
 //! The mock host behaves as the real one where a plugin could tell.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, also in its set-up")]
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;

@@ -1,5 +1,7 @@
 //! Every case of the store's specification, each on a SQLite file of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, also in its set-up")]
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

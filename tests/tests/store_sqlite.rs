@@ -1,5 +1,7 @@
 //! What holds for the store on one SQLite file beside the common specification.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, also in its set-up")]
+
 use std::{path::PathBuf, sync::Arc};
 
 use switchyard::{

@@ -21,12 +21,16 @@ pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(
             "/v1/tenants/{tenant}/audit",
-            doc(TAG, Manage::SCOPE, "List what was changed in a tenant, newest first").query::<AuditParams>().lists::<Change>("A page."),
+            doc(TAG, Manage::SCOPE, "List what was changed in a tenant, newest first")
+                .query::<AuditParams>()
+                .lists::<Change>("A page."),
             of_tenant,
         )
         .get(
             "/v1/audit",
-            doc(TAG, Operate::SCOPE, "List what was changed in the hub, newest first").query::<AuditParams>().lists::<Change>("A page."),
+            doc(TAG, Operate::SCOPE, "List what was changed in the hub, newest first")
+                .query::<AuditParams>()
+                .lists::<Change>("A page."),
             of_hub,
         )
 }
@@ -72,11 +76,19 @@ fn shown(row: AuditRow) -> Change {
     }
 }
 
-async fn of_tenant(State(api): State<Api>, within: In<Manage>, Params(params): Params<AuditParams>) -> Answer<Out<Paged<Change>>> {
+async fn of_tenant(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Params(params): Params<AuditParams>,
+) -> Answer<Out<Paged<Change>>> {
     listed(&api, Some(within.id()), &params).await.map(Out)
 }
 
-async fn of_hub(State(api): State<Api>, _: May<Operate>, Params(params): Params<AuditParams>) -> Answer<Out<Paged<Change>>> {
+async fn of_hub(
+    State(api): State<Api>,
+    _: May<Operate>,
+    Params(params): Params<AuditParams>,
+) -> Answer<Out<Paged<Change>>> {
     listed(&api, None, &params).await.map(Out)
 }
 

@@ -10,10 +10,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::problem::{Answer, Code, Problem};
 use crate::{event::json_limits::check_json_limits, ingress::body::BodyError};
 
-/// The largest JSON body.
+/// The largest JSON body, batches of events included; the listener has the same bound.
 pub(super) const MAX_JSON: usize = 1 << 20;
-/// The largest batch of events.
-pub(super) const MAX_BATCH: usize = 4 << 20;
 
 /// A JSON body of type `T`, at most [`MAX_JSON`]. An empty body counts as `{}`.
 pub(super) struct Json<T>(pub(super) T);

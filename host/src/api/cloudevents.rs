@@ -63,8 +63,8 @@ pub(super) fn binary(headers: &HeaderMap, body: &[u8]) -> Answer<Publication> {
 }
 
 fn checked_json(body: &[u8]) -> Answer<String> {
-    let raw: &RawValue =
-        serde_json::from_slice(body).map_err(|error| Problem::new(Code::InvalidJson, format!("the data is no JSON: {error}")))?;
+    let raw: &RawValue = serde_json::from_slice(body)
+        .map_err(|error| Problem::new(Code::InvalidJson, format!("the data is no JSON: {error}")))?;
     Ok(raw.get().to_owned())
 }
 
@@ -107,7 +107,8 @@ fn publication(mut attributes: BTreeMap<String, Value>, data: String, at: &str) 
     let mut time = |name: &str| -> Answer<Option<Timestamp>> {
         let Some(text) = take(name)? else { return Ok(None) };
         let parsed = text.parse().map(Some);
-        parsed.map_err(|_| Problem::field(format!("{at}{name}"), "must be an RFC 3339 time such as 2026-11-21T09:00:00Z"))
+        parsed
+            .map_err(|_| Problem::field(format!("{at}{name}"), "must be an RFC 3339 time such as 2026-11-21T09:00:00Z"))
     };
     let (happened, expires_at) = (time("time")?, time("expiresat")?);
     let urgency = match take("urgency")?.as_deref() {
@@ -138,7 +139,10 @@ fn extensions(attributes: BTreeMap<String, Value>, at: &str) -> Answer<Option<St
         return Ok(None);
     }
     if attributes.len() > MAX_EXTENSIONS {
-        return Err(Problem::field(format!("{at}extensions"), format!("at most {MAX_EXTENSIONS} extension attributes")));
+        return Err(Problem::field(
+            format!("{at}extensions"),
+            format!("at most {MAX_EXTENSIONS} extension attributes"),
+        ));
     }
     let mut kept = Map::new();
     for (name, value) in attributes {
@@ -182,7 +186,10 @@ mod tests {
     #[test]
     fn a_structured_event_is_read_whole() {
         let said = structured(&sample()).unwrap();
-        assert_eq!((said.event_type.as_str(), said.id.as_deref(), said.source.as_deref()), ("order.placed", Some("a-1"), Some("/shop")));
+        assert_eq!(
+            (said.event_type.as_str(), said.id.as_deref(), said.source.as_deref()),
+            ("order.placed", Some("a-1"), Some("/shop"))
+        );
         assert_eq!(said.urgency, Urgency::Emergency);
         assert_eq!(said.expires_at.map(|time| time.to_string()).as_deref(), Some("2026-11-22T08:00:00.000Z"));
         assert_eq!(said.extensions.as_deref(), Some(r#"{"shopregion":"dk"}"#));

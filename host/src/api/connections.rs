@@ -15,7 +15,7 @@ use super::{
     auth::{In, Manage, Need as _, Read},
     body::{Json, Params},
     paging::{PageParams, Paged, paged_by_name},
-    problem::{Answer, Code, Problem},
+    problem::{Answer, Problem},
     routes::{Routes, doc},
     tenants::checked_name,
 };
@@ -32,10 +32,6 @@ use crate::{
 };
 
 const TAG: &str = "connections";
-/// Old secrets that still prove signatures, beside the current one.
-const MAX_OLD_SECRETS: usize = 10;
-const DEFAULT_OVERLAP_S: u64 = 86_400;
-const MAX_OVERLAP_S: u64 = 30 * 86_400;
 
 pub(super) fn routes(routes: Routes) -> Routes {
     let (all, one) = ("/v1/tenants/{tenant}/connections", "/v1/tenants/{tenant}/connections/{id}");
@@ -45,11 +41,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
             doc(TAG, Manage::SCOPE, "Make a connection").body::<NewConnection>().answers::<Connection>(201, "Made."),
             create,
         )
-        .get(
-            all,
-            doc(TAG, Read::SCOPE, "List connections").query::<PageParams>().lists::<Connection>("A page."),
-            list,
-        )
+        .get(all, doc(TAG, Read::SCOPE, "List connections").query::<PageParams>().lists::<Connection>("A page."), list)
         .get(one, doc(TAG, Read::SCOPE, "Read a connection").answers::<Connection>(200, "The connection."), read)
         .patch(
             one,
@@ -58,18 +50,10 @@ pub(super) fn routes(routes: Routes) -> Routes {
                 .answers::<Connection>(200, "Changed."),
             change,
         )
-        .delete(one, doc(TAG, Manage::SCOPE, "Remove a connection that nothing uses").answers_as(204, "Removed.", None), delete)
-        .post(
-            "/v1/tenants/{tenant}/connections/{id}/rotate",
-            doc(TAG, Manage::SCOPE, "Give a new secret; the old one still proves signatures during the overlap")
-                .body::<Rotation>()
-                .answers::<Connection>(200, "Rotated."),
-            rotate,
-        )
-        .post(
-            "/v1/tenants/{tenant}/connections/{id}/test",
-            doc(TAG, Manage::SCOPE, "Say what can be checked without calling the provider").answers::<Checks>(200, "The checks."),
-            test,
+        .delete(
+            one,
+            doc(TAG, Manage::SCOPE, "Remove a connection that nothing uses").answers_as(204, "Removed.", None),
+            delete,
         )
 }
 
@@ -102,18 +86,6 @@ struct ConnectionChange {
     base_url: Option<String>,
 }
 
-/// A new secret.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Rotation {
-    /// As when the connection was made; kind `generated` makes its own.
-    #[serde(default)]
-    #[schema(value_type = Object)]
-    secret: Value,
-    /// Seconds for which the old secret still proves signatures; a day without it, 0 ends it at once.
-    overlap_s: Option<u64>,
-}
-
 /// A connection. Its secret is never shown.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Connection {
@@ -140,23 +112,7 @@ pub(super) struct Connection {
     updated_at: Timestamp,
 }
 
-/// What was checked.
-#[derive(Serialize, ToSchema)]
-struct Checks {
-    /// Whether every check passed.
-    ok: bool,
-    checks: Vec<Check>,
-}
-
-/// One check.
-#[derive(Serialize, ToSchema)]
-struct Check {
-    name: &'static str,
-    ok: bool,
-    message: String,
-}
-
-fn shown(tenant: &TenantView, row: &ConnectionRow) -> Connection {
+pub(super) fn shown(tenant: &TenantView, row: &ConnectionRow) -> Connection {
     let uses = tenant.installations.values().flat_map(|installation| {
         let slots = installation.row.connections.iter().filter(|(_, key)| **key == row.key);
         slots.map(|(slot, _)| format!("{}/{slot}", installation.row.plugin))
@@ -182,7 +138,7 @@ fn audited(row: &ConnectionRow) -> Value {
     json!({"provider": row.provider, "name": row.name, "kind": row.kind, "base_url": row.base_url, "secrets": row.secrets.len()})
 }
 
-fn found<'a>(tenant: &'a TenantView, id: &str) -> Answer<&'a ConnectionView> {
+pub(super) fn found<'a>(tenant: &'a TenantView, id: &str) -> Answer<&'a ConnectionView> {
     let view = Key::parse("con", id).and_then(|key| tenant.connections.get(&key));
     view.map(|view| &**view).ok_or_else(|| Problem::not_found("connection"))
 }
@@ -191,7 +147,7 @@ fn refused(error: &CredentialError) -> Problem {
     Problem::field(error.field.as_str(), error.problem)
 }
 
-fn kind_of(text: &str) -> Answer<ConnectionKind> {
+pub(super) fn kind_of(text: &str) -> Answer<ConnectionKind> {
     let kind = text.parse::<ConnectionKind>().map_err(|error| refused(&error))?;
     match kind {
         ConnectionKind::Oauth2 | ConnectionKind::GoogleServiceAccount => Err(Problem::not_offered(
@@ -207,7 +163,13 @@ fn kind_of(text: &str) -> Answer<ConnectionKind> {
 }
 
 /// Checks and seals a secret. The error never repeats a value.
-fn sealed(api: &Api, tenant: &TenantView, key: Key, kind: ConnectionKind, secret: &Value) -> Answer<SealedSecret> {
+pub(super) fn sealed(
+    api: &Api,
+    tenant: &TenantView,
+    key: Key,
+    kind: ConnectionKind,
+    secret: &Value,
+) -> Answer<SealedSecret> {
     let credential = Credential::from_api(kind, secret, &api.hub.ids).map_err(|error| refused(&error))?;
     let place = places::connection_secret(&tenant.row.id, &key);
     let sealed = api.hub.vault.seal(&tenant.key, place, &credential.to_stored())?;
@@ -228,7 +190,11 @@ fn checked_text(field: &str, text: String) -> Answer<String> {
     Ok(text)
 }
 
-async fn create(State(api): State<Api>, within: In<Manage>, Json(new): Json<NewConnection>) -> Answer<impl IntoResponse> {
+async fn create(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Json(new): Json<NewConnection>,
+) -> Answer<impl IntoResponse> {
     let kind = kind_of(&new.kind)?;
     let (key, now) = (api.hub.ids.next(), api.hub.clock.now());
     let row = ConnectionRow {
@@ -245,12 +211,16 @@ async fn create(State(api): State<Api>, within: In<Manage>, Json(new): Json<NewC
         updated_at: now,
     };
     let audit = api.audit(&within.caller, Some(within.id()), "connection.created", key.with_prefix("con"));
-    api.hub.store.create_connection(row.clone(), audit.from_to(None, Some(&audited(&row)))).await?;
+    api.hub.store.create_connection(row.clone(), audit.showing(None, Some(&audited(&row)))).await?;
     api.tenant_changed(within.id()).await?;
     Ok((StatusCode::CREATED, Out(shown(&within.tenant, &row))))
 }
 
-async fn list(State(_): State<Api>, within: In<Read>, Params(page): Params<PageParams>) -> Answer<Out<Paged<Connection>>> {
+async fn list(
+    State(_): State<Api>,
+    within: In<Read>,
+    Params(page): Params<PageParams>,
+) -> Answer<Out<Paged<Connection>>> {
     let tenant = &within.tenant;
     let entries = tenant.connections.values().map(|view| (view.row.key.with_prefix("con"), shown(tenant, &view.row)));
     paged_by_name(entries.collect(), &page).map(Out)
@@ -279,147 +249,29 @@ async fn change(
     update(&api, &within, row, "connection.changed").await.map(Out)
 }
 
-async fn rotate(
-    State(api): State<Api>,
-    within: In<Manage>,
-    Path((_, id)): Path<(String, String)>,
-    Json(rotation): Json<Rotation>,
-) -> Answer<Out<Connection>> {
-    let mut row = found(&within.tenant, &id)?.row.clone();
-    let now = api.hub.clock.now();
-    let kind = kind_of(&row.kind)?;
-    let new = sealed(&api, &within.tenant, row.key, kind, &rotation.secret)?;
-    row.secrets = rotated(row.secrets, new, rotation.overlap_s, "overlap_s", MAX_OVERLAP_S, now)?;
-    row.updated_at = now;
-    update(&api, &within, row, "connection.rotated").await.map(Out)
-}
-
-/// The secrets after a rotation: the new one, then those that still overlap.
-pub(super) fn rotated(
-    secrets: Vec<SealedSecret>,
-    new: SealedSecret,
-    overlap_s: Option<u64>,
-    field: &str,
-    most: u64,
-    now: Timestamp,
-) -> Answer<Vec<SealedSecret>> {
-    let overlap = overlap_s.unwrap_or(DEFAULT_OVERLAP_S);
-    if overlap > most {
-        return Err(Problem::field(field, format!("must be 0 to {most} seconds")));
-    }
-    let end = now.after(std::time::Duration::from_secs(overlap));
-    let ending = secrets.into_iter().map(|secret| SealedSecret {
-        expires_at: Some(secret.expires_at.map_or(end, |known| known.min(end))),
-        ..secret
-    });
-    let old: Vec<_> = ending.filter(|secret| secret.expires_at.is_some_and(|until| until > now)).collect();
-    if old.len() > MAX_OLD_SECRETS {
-        let detail = format!("{MAX_OLD_SECRETS} old secrets still overlap; wait until one ends, or rotate with {field} 0");
-        return Err(Problem::new(Code::InvalidRequest, detail).with_error(field, "too many old secrets overlap"));
-    }
-    Ok(std::iter::once(new).chain(old).collect())
-}
-
-async fn update(api: &Api, within: &In<Manage>, row: ConnectionRow, action: &str) -> Answer<Connection> {
+pub(super) async fn update(api: &Api, within: &In<Manage>, row: ConnectionRow, action: &str) -> Answer<Connection> {
     let before = found(&within.tenant, &row.key.with_prefix("con"))?;
     let audit = api.audit(&within.caller, Some(within.id()), action, row.key.with_prefix("con"));
-    let audit = audit.from_to(Some(&audited(&before.row)), Some(&audited(&row)));
+    let audit = audit.showing(Some(&audited(&before.row)), Some(&audited(&row)));
     let key = row.key;
     api.hub.store.update_connection(row, audit).await?;
     api.tenant_changed(within.id()).await?;
     // A new secret may be what held deliveries wait for.
-    let users = within.tenant.installations.values().filter(|view| view.row.connections.values().any(|bound| *bound == key));
+    let users =
+        within.tenant.installations.values().filter(|view| view.row.connections.values().any(|bound| *bound == key));
     api.wake_targets(within.id(), users.map(|view| Target::Plugin(view.row.plugin.as_str().into())));
     let tenant = api.hub.directory.tenant(within.id()).ok_or_else(|| Problem::not_found("tenant"))?;
     Ok(shown(&tenant, &found(&tenant, &key.with_prefix("con"))?.row))
 }
 
-async fn delete(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(String, String)>) -> Answer<StatusCode> {
+async fn delete(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Path((_, id)): Path<(String, String)>,
+) -> Answer<StatusCode> {
     let row = &found(&within.tenant, &id)?.row;
     let audit = api.audit(&within.caller, Some(within.id()), "connection.deleted", id.as_str());
-    api.hub.store.delete_connection(within.id(), row.key, audit.from_to(Some(&audited(row)), None)).await?;
+    api.hub.store.delete_connection(within.id(), row.key, audit.showing(Some(&audited(row)), None)).await?;
     api.tenant_changed(within.id()).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn test(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(String, String)>) -> Answer<Out<Checks>> {
-    let view = found(&within.tenant, &id)?;
-    let opened = !view.secrets.is_empty();
-    let mut checks = vec![Check {
-        name: "secret",
-        ok: opened,
-        message: if opened { "the secret opens".to_owned() } else { "no secret opens; rotate the connection".to_owned() },
-    }];
-    let urls = base_urls(&within.tenant, view);
-    for url in &urls {
-        let checked = match api.hub.client.policy().check_url(url) {
-            Ok(_) => (true, format!("{url} may be called; its address is judged at each call")),
-            Err(error) => (false, format!("{url}: {error}")),
-        };
-        checks.push(Check { name: "base_url", ok: checked.0, message: checked.1 });
-    }
-    let login = view.row.needs_login.as_ref();
-    checks.push(Check {
-        name: "provider",
-        ok: login.is_none(),
-        message: login.map_or_else(
-            || "the provider has not refused the credential; it is proven by the next call".to_owned(),
-            |(text, since)| format!("refused since {since}: {text}; rotate the connection"),
-        ),
-    });
-    Ok(Out(Checks { ok: checks.iter().all(|check| check.ok), checks }))
-}
-
-/// Where the connection is used to call: its own base URL, else those of the manifests that it is bound to.
-fn base_urls(tenant: &TenantView, view: &ConnectionView) -> Vec<String> {
-    if let Some(url) = &view.row.base_url {
-        return vec![url.clone()];
-    }
-    let mut urls = Vec::new();
-    for installation in tenant.installations.values() {
-        let Some(version) = &installation.version else { continue };
-        for (binding, key) in &installation.row.connections {
-            let slot = binding.split('@').next().unwrap_or_default();
-            let spec = version.manifest.connections.iter().find(|spec| spec.name == slot);
-            if let Some(spec) = spec.filter(|spec| *key == view.row.key && !urls.contains(&spec.base_url)) {
-                urls.push(spec.base_url.clone());
-            }
-        }
-    }
-    urls
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn secret(name: &str, until: Option<i64>) -> SealedSecret {
-        SealedSecret { sealed: name.as_bytes().to_vec(), expires_at: until.map(Timestamp) }
-    }
-
-    #[test]
-    fn the_old_secret_overlaps_and_ended_ones_go() {
-        let now = Timestamp(1_000_000);
-        let before = vec![secret("current", None), secret("old", Some(1_500_000)), secret("ended", Some(999_999))];
-        let after = rotated(before, secret("new", None), Some(3600), "overlap_s", MAX_OVERLAP_S, now).unwrap();
-        let expected = [secret("new", None), secret("current", Some(4_600_000)), secret("old", Some(1_500_000))];
-        assert_eq!(after, expected);
-    }
-
-    #[test]
-    fn an_overlap_of_zero_ends_the_old_secret_at_once() {
-        let after = rotated(vec![secret("current", None)], secret("new", None), Some(0), "overlap_s", 10, Timestamp(5)).unwrap();
-        assert_eq!(after, [secret("new", None)]);
-        assert!(rotated(Vec::new(), secret("new", None), Some(11), "overlap_s", 10, Timestamp(5)).is_err());
-    }
-
-    #[test]
-    fn at_most_ten_old_secrets_overlap() {
-        let mut secrets = vec![secret("s", None)];
-        for n in 0..MAX_OLD_SECRETS {
-            secrets = rotated(secrets, secret(&n.to_string(), None), None, "grace_s", MAX_OVERLAP_S, Timestamp(0)).unwrap();
-        }
-        assert_eq!(secrets.len(), 11);
-        assert!(rotated(secrets, secret("more", None), None, "grace_s", MAX_OVERLAP_S, Timestamp(0)).is_err());
-    }
 }

@@ -1,11 +1,6 @@
 //! Dead letters: what was given up, grouped by how it failed; replayed or discarded by a person.
 
-use axum::{
-    Json as Out,
-    extract::State,
-    http::StatusCode,
-    response::IntoResponse,
-};
+use axum::{Json as Out, extract::State, http::StatusCode, response::IntoResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
@@ -14,11 +9,11 @@ use super::{
     Api, Changing as _,
     auth::{In, Manage, Need as _, Read},
     body::{Json, Params},
-    deliveries::record,
+    delivery_detail::record,
     paging,
     problem::{Answer, Problem},
-    reroute::{refuse_without_handler, reroute},
     routes::{Routes, doc},
+    unrouted::refuse_without_handler,
 };
 use crate::{
     clock::Timestamp,
@@ -58,7 +53,9 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .post(
             &format!("{all}/discard"),
-            doc(TAG, Manage::SCOPE, "Give dead letters up for good, with a reason").body::<DiscardIn>().answers::<Discarded>(200, "Discarded."),
+            doc(TAG, Manage::SCOPE, "Give dead letters up for good, with a reason")
+                .body::<DiscardIn>()
+                .answers::<Discarded>(200, "Discarded."),
             discard,
         )
 }
@@ -179,7 +176,11 @@ async fn list(State(api): State<Api>, within: In<Read>, Params(params): Params<G
 }
 
 /// At most one way to choose; none means all dead letters.
-fn selection(fingerprint: Option<String>, deliveries: Option<Vec<String>>, target: Option<String>) -> Answer<Selection> {
+fn selection(
+    fingerprint: Option<String>,
+    deliveries: Option<Vec<String>>,
+    target: Option<String>,
+) -> Answer<Selection> {
     match (fingerprint, deliveries, target) {
         (None, None, None) => Ok(Selection::AllDead),
         (Some(fingerprint), None, None) => Ok(Selection::Fingerprint(fingerprint)),
@@ -188,7 +189,8 @@ fn selection(fingerprint: Option<String>, deliveries: Option<Vec<String>>, targe
                 return Err(Problem::field("deliveries", format!("name 1 to {MAX_NAMED}")));
             }
             let parse = |(index, id): (usize, String)| {
-                let wrong = || Problem::field(format!("deliveries[{index}]"), format!("`{id}` is no delivery's id, dlv_.."));
+                let wrong =
+                    || Problem::field(format!("deliveries[{index}]"), format!("`{id}` is no delivery's id, dlv_.."));
                 Key::parse("dlv", &id).ok_or_else(wrong)
             };
             Ok(Selection::Deliveries(ids.into_iter().enumerate().map(parse).collect::<Answer<_>>()?))
@@ -197,7 +199,10 @@ fn selection(fingerprint: Option<String>, deliveries: Option<Vec<String>>, targe
             let target = target.parse().map_err(|error| Problem::field("target", format!("{error}")))?;
             Ok(Selection::Target(target, None))
         }
-        _ => Err(Problem::field("fingerprint", "give one of fingerprint, deliveries and target, or none of them for all")),
+        _ => Err(Problem::field(
+            "fingerprint",
+            "give one of fingerprint, deliveries and target, or none of them for all",
+        )),
     }
 }
 
@@ -215,7 +220,8 @@ async fn replay(State(api): State<Api>, within: In<Manage>, Json(asked): Json<Re
     let selection = selection(asked.fingerprint, asked.deliveries, asked.target)?;
     let discard = matches!(asked.journal, Some(JournalChoice::Discard));
     let what = "dead-letters";
-    let replayed = replay_selection(&api, &within, selection, asked.include_delivered, discard, spacing_ms, what).await?;
+    let replayed =
+        replay_selection(&api, &within, selection, asked.include_delivered, discard, spacing_ms, what).await?;
     Ok((StatusCode::ACCEPTED, Out(replayed)))
 }
 
@@ -239,7 +245,8 @@ pub(super) async fn replay_selection(
     for _ in 0..steps {
         let after = json!({"selection": format!("{selection:?}"), "include_delivered": include_delivered,
             "discard_journal": discard_journal, "spacing_ms": spacing_ms});
-        let audit = api.audit(&within.caller, Some(within.id()), "deliveries.replayed", what).from_to(None, Some(&after));
+        let audit =
+            api.audit(&within.caller, Some(within.id()), "deliveries.replayed", what).showing(None, Some(&after));
         let replay = Replay {
             tenant: within.id().clone(),
             selection: selection.clone(),
@@ -252,7 +259,7 @@ pub(super) async fn replay_selection(
         let touched = api.hub.store.replay(replay, audit).await?;
         for event in &touched.unrouted {
             let audit = api.audit(&within.caller, Some(within.id()), "event.replayed", event.id.to_string());
-            reroute(api, &within.tenant, event, audit).await?;
+            api.hub.reroute(&within.tenant, event, audit).await?;
         }
         api.hub.wake(&touched.lanes);
         let (count, rerouted) = (touched.deliveries.len(), touched.unrouted.len());
@@ -290,7 +297,9 @@ async fn discard(State(api): State<Api>, within: In<Manage>, Json(asked): Json<D
     let mut result = Discarded { discarded: 0, more: false };
     for _ in 0..MAX_TOUCHED / STEP as usize {
         let after = json!({"selection": format!("{selection:?}"), "reason": asked.reason});
-        let audit = api.audit(&within.caller, Some(within.id()), "deliveries.discarded", "dead-letters").from_to(None, Some(&after));
+        let audit = api
+            .audit(&within.caller, Some(within.id()), "deliveries.discarded", "dead-letters")
+            .showing(None, Some(&after));
         let touched = api.hub.store.discard(within.id(), selection.clone(), STEP, audit).await?;
         result.discarded += touched.deliveries.len();
         result.more = touched.deliveries.len() >= STEP as usize;

@@ -5,7 +5,6 @@ use axum::{
     extract::{Path, State},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -22,11 +21,7 @@ use crate::{
     event::{EventType, Target, Urgency},
     id::Key,
     queue::{dispatch::hold, reason::ReasonClass, state::State as Stored},
-    run::{
-        journal::{EntryOutcome, Record},
-        run::journal_place,
-    },
-    store::records::{AttemptRecord, DeliveryFilter, DeliveryRow},
+    store::records::{DeliveryFilter, DeliveryRow},
 };
 
 const TAG: &str = "deliveries";
@@ -42,14 +37,16 @@ pub(super) fn routes(routes: Routes) -> Routes {
             doc(TAG, Read::SCOPE, "List deliveries, newest first").query::<ListParams>().lists::<Delivery>("A page."),
             list,
         )
-        .get(
-            &one(""),
-            doc(TAG, Read::SCOPE, "Read a delivery with its attempts and what its journal has")
-                .answers::<DeliveryDetail>(200, "The delivery."),
-            read,
+        .post(
+            &one("/retry"),
+            doc(TAG, Manage::SCOPE, "Make a waiting delivery due now").answers::<Delivery>(200, "Due."),
+            retry,
         )
-        .post(&one("/retry"), doc(TAG, Manage::SCOPE, "Make a waiting delivery due now").answers::<Delivery>(200, "Due."), retry)
-        .post(&one("/cancel"), doc(TAG, Manage::SCOPE, "Call off a live delivery").answers::<Delivery>(200, "Cancelled."), cancel)
+        .post(
+            &one("/cancel"),
+            doc(TAG, Manage::SCOPE, "Call off a live delivery").answers::<Delivery>(200, "Cancelled."),
+            cancel,
+        )
 }
 
 /// Which deliveries.
@@ -114,67 +111,6 @@ pub(super) struct Delivery {
     updated_at: Timestamp,
 }
 
-/// A delivery with all that is known of it.
-#[derive(Serialize, ToSchema)]
-struct DeliveryDetail {
-    #[serde(flatten)]
-    delivery: Delivery,
-    attempts: Vec<Attempt>,
-    /// What a run has recorded; null without a recorded write.
-    journal: Option<JournalSummary>,
-}
-
-/// One attempt.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Attempt {
-    number: u32,
-    #[schema(value_type = String, format = DateTime)]
-    pub(super) started_at: Timestamp,
-    duration_ms: u64,
-    /// `succeeded`, `failed` or `lost`.
-    outcome: String,
-    reason: Option<&'static str>,
-    code: Option<String>,
-    message: Option<String>,
-    /// The subscriber's HTTP status.
-    status: Option<u16>,
-    plugin_version: Option<String>,
-    /// Response capture, calls, usage and log, as far as there are any.
-    #[schema(value_type = Object)]
-    pub(super) detail: Value,
-}
-
-/// The journal of a delivery without its contents.
-#[derive(Serialize, ToSchema)]
-struct JournalSummary {
-    /// The version it belongs to.
-    version: String,
-    #[schema(value_type = String, format = DateTime)]
-    started_at: Timestamp,
-    calls: Vec<JournalCall>,
-    /// Confirmed writes: a retry is served their recorded answers.
-    confirmed: usize,
-    /// Writes of which nobody knows whether they happened.
-    unresolved: usize,
-}
-
-/// One recorded call.
-#[derive(Serialize, ToSchema)]
-struct JournalCall {
-    index: usize,
-    /// `POST billy /invoices`.
-    call: String,
-    /// `read`, `intent`, `confirmed`, `failed` or `unknown`.
-    #[schema(value_type = String)]
-    outcome: EntryOutcome,
-    /// The provider's status.
-    status: Option<u16>,
-    /// The idempotency key it was sent under.
-    key: Option<String>,
-    #[schema(value_type = String, format = DateTime)]
-    at: Timestamp,
-}
-
 /// A delivery as people see it.
 pub(super) fn shown(tenant: &TenantView, row: &DeliveryRow) -> Delivery {
     let blocked = matches!(row.state, Stored::Queued | Stored::Waiting);
@@ -205,22 +141,11 @@ pub(super) fn shown(tenant: &TenantView, row: &DeliveryRow) -> Delivery {
     }
 }
 
-pub(super) fn shown_attempt(record: AttemptRecord) -> Attempt {
-    Attempt {
-        number: record.number,
-        started_at: record.started_at,
-        duration_ms: record.duration_us.div_ceil(1000),
-        outcome: record.outcome,
-        reason: record.failure.as_ref().map(|failure| failure.reason.as_str()),
-        code: record.failure.as_ref().map(|failure| failure.code.clone()),
-        message: record.failure.map(|failure| failure.message),
-        status: record.status,
-        plugin_version: record.plugin_version,
-        detail: record.detail.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_else(|| json!({})),
-    }
-}
-
-async fn list(State(api): State<Api>, within: In<Read>, Params(params): Params<ListParams>) -> Answer<Out<Paged<Delivery>>> {
+async fn list(
+    State(api): State<Api>,
+    within: In<Read>,
+    Params(params): Params<ListParams>,
+) -> Answer<Out<Paged<Delivery>>> {
     listed(&api, &within.tenant, params, None).await.map(Out)
 }
 
@@ -231,7 +156,9 @@ fn states(text: Option<&str>) -> Answer<(Vec<&str>, Vec<Stored>)> {
     for state in &asked {
         let can_be = match *state {
             "held" => vec![Stored::Queued, Stored::Waiting],
-            other => vec![other.parse().map_err(|_| Problem::field("state", format!("`{other}` is none of {STATES}")))?],
+            other => {
+                vec![other.parse().map_err(|_| Problem::field("state", format!("`{other}` is none of {STATES}")))?]
+            }
         };
         stored.extend(can_be.into_iter().filter(|state| !stored.contains(state)).collect::<Vec<_>>());
     }
@@ -246,7 +173,9 @@ pub(super) async fn listed(
     target: Option<Target>,
 ) -> Answer<Paged<Delivery>> {
     let (asked, stored) = states(params.state.as_deref())?;
-    let by_text = || params.target.as_deref().map(|text| text.parse().map_err(|error| Problem::field("target", format!("{error}"))));
+    let by_text = || {
+        params.target.as_deref().map(|text| text.parse().map_err(|error| Problem::field("target", format!("{error}"))))
+    };
     let target = match target {
         Some(target) => Some(target),
         None => by_text().transpose()?,
@@ -299,55 +228,15 @@ pub(super) async fn listed(
     Ok(Paged { data, next: page.after.map(|key| key.with_prefix("dlv")) })
 }
 
-fn key(id: &str) -> Answer<Key> {
+pub(super) fn key(id: &str) -> Answer<Key> {
     Key::parse("dlv", id).ok_or_else(|| Problem::not_found("delivery"))
 }
 
-async fn read(State(api): State<Api>, within: In<Read>, Path((_, id)): Path<(String, String)>) -> Answer<Out<DeliveryDetail>> {
-    let key = key(&id)?;
-    let row = api.hub.store.delivery(within.id(), key).await?;
-    let attempts = api.hub.store.attempts(within.id(), key).await?;
-    Ok(Out(DeliveryDetail {
-        delivery: shown(&within.tenant, &row),
-        attempts: attempts.into_iter().map(shown_attempt).collect(),
-        journal: journal(&api, &within.tenant, key).await?,
-    }))
-}
-
-async fn journal(api: &Api, tenant: &TenantView, delivery: Key) -> Answer<Option<JournalSummary>> {
-    let Some(record) = record(api, tenant, delivery).await? else { return Ok(None) };
-    let count = |wanted: &[EntryOutcome]| record.entries.iter().filter(|entry| wanted.contains(&entry.outcome)).count();
-    let at = |ms: u64| Timestamp(i64::try_from(ms).unwrap_or(i64::MAX));
-    Ok(Some(JournalSummary {
-        confirmed: count(&[EntryOutcome::Confirmed]),
-        unresolved: count(&[EntryOutcome::Intent, EntryOutcome::Unknown]),
-        started_at: at(record.started_at_ms),
-        calls: record
-            .entries
-            .into_iter()
-            .enumerate()
-            .map(|(index, entry)| JournalCall {
-                index,
-                call: entry.call,
-                outcome: entry.outcome,
-                status: entry.status,
-                key: entry.key,
-                at: at(entry.at_ms),
-            })
-            .collect(),
-        version: record.version,
-    }))
-}
-
-/// The opened journal of a delivery.
-pub(super) async fn record(api: &Api, tenant: &TenantView, delivery: Key) -> Answer<Option<Record>> {
-    let Some(sealed) = api.hub.store.journal(&tenant.row.id, delivery).await? else { return Ok(None) };
-    let row = delivery.to_string();
-    let plain = api.hub.vault.open(&tenant.key, journal_place(tenant.row.id.as_str(), &row), &sealed)?;
-    serde_json::from_slice(&plain).map(Some).map_err(|error| super::problem::internal(&error))
-}
-
-async fn retry(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(String, String)>) -> Answer<Out<Delivery>> {
+async fn retry(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Path((_, id)): Path<(String, String)>,
+) -> Answer<Out<Delivery>> {
     let audit = api.audit(&within.caller, Some(within.id()), "delivery.retried", id.as_str());
     let key = key(&id)?;
     let lane = api.hub.store.retry_now(within.id(), key, audit).await?;
@@ -356,7 +245,11 @@ async fn retry(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(
     Ok(Out(shown(&within.tenant, &row)))
 }
 
-async fn cancel(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(String, String)>) -> Answer<Out<Delivery>> {
+async fn cancel(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Path((_, id)): Path<(String, String)>,
+) -> Answer<Out<Delivery>> {
     let audit = api.audit(&within.caller, Some(within.id()), "delivery.cancelled", id.as_str());
     let key = key(&id)?;
     let lane = api.hub.store.cancel(within.id(), key, audit).await?;

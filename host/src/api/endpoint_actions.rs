@@ -14,14 +14,14 @@ use super::{
     Api, Correlation,
     auth::{In, Manage, Need as _, Read},
     body::{Json, Params},
-    connections::rotated,
+    connection_actions::rotated,
     dead_letters::{Replayed, replay_selection, spacing},
     deliveries::{Delivery, ListParams, listed},
     endpoint_settings::signing_secret,
     endpoints::{Endpoint, found, update},
-    events::Accepted,
     paging::Paged,
     problem::Answer,
+    publish::Accepted,
     routes::{Routes, doc},
 };
 use crate::{
@@ -29,10 +29,7 @@ use crate::{
     clock::Timestamp,
     event::{Target, Urgency},
     secret::ExposeSecret as _,
-    store::{
-        records::Selection,
-        registry::EndpointState,
-    },
+    store::{records::Selection, registry::EndpointState},
 };
 
 const TAG: &str = "endpoints";
@@ -51,7 +48,8 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .post(
             &path("test"),
-            doc(TAG, Manage::SCOPE, "Send an `endpoint.test` event to this endpoint alone").answers::<Accepted>(202, "Accepted."),
+            doc(TAG, Manage::SCOPE, "Send an `endpoint.test` event to this endpoint alone")
+                .answers::<Accepted>(202, "Accepted."),
             test,
         )
         .post(
@@ -59,15 +57,23 @@ pub(super) fn routes(routes: Routes) -> Routes {
             doc(TAG, Manage::SCOPE, "Hold its deliveries").body::<Pause>().answers::<Endpoint>(200, "Paused."),
             pause,
         )
-        .post(&path("resume"), doc(TAG, Manage::SCOPE, "Let its deliveries go on").answers::<Endpoint>(200, "Active."), resume)
+        .post(
+            &path("resume"),
+            doc(TAG, Manage::SCOPE, "Let its deliveries go on").answers::<Endpoint>(200, "Active."),
+            resume,
+        )
         .post(
             &path("replay"),
-            doc(TAG, Manage::SCOPE, "Replay its dead deliveries").body::<EndpointReplay>().answers::<Replayed>(202, "Queued again."),
+            doc(TAG, Manage::SCOPE, "Replay its dead deliveries")
+                .body::<EndpointReplay>()
+                .answers::<Replayed>(202, "Queued again."),
             replay,
         )
         .get(
             &path("deliveries"),
-            doc(TAG, Read::SCOPE, "List its deliveries, newest first").query::<ListParams>().lists::<Delivery>("A page."),
+            doc(TAG, Read::SCOPE, "List its deliveries, newest first")
+                .query::<ListParams>()
+                .lists::<Delivery>("A page."),
             deliveries,
         )
 }
@@ -161,14 +167,19 @@ async fn pause(
     let view = found(&within.tenant, &id)?;
     let mut row = view.row.clone();
     if row.state == EndpointState::Active {
-        let reason: String = pause.reason.unwrap_or_else(|| "paused by a person".to_owned()).chars().take(200).collect();
+        let reason: String =
+            pause.reason.unwrap_or_else(|| "paused by a person".to_owned()).chars().take(200).collect();
         row.state = EndpointState::Paused;
         row.state_reason = Some((reason, api.hub.clock.now()));
     }
     update(&api, &within, view, row, "endpoint.paused").await.map(Out)
 }
 
-async fn resume(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(String, String)>) -> Answer<Out<Endpoint>> {
+async fn resume(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Path((_, id)): Path<(String, String)>,
+) -> Answer<Out<Endpoint>> {
     let view = found(&within.tenant, &id)?;
     let mut row = view.row.clone();
     row.state = EndpointState::Active;

@@ -33,7 +33,10 @@ pub(super) fn checked_url(api: &Api, url: String) -> Answer<String> {
 /// Types and patterns, each readable.
 pub(super) fn checked_types(types: Vec<String>) -> Answer<Vec<String>> {
     if types.is_empty() || types.len() > MAX_PATTERNS {
-        return Err(Problem::field("event_types", format!("name 1 to {MAX_PATTERNS} types: `invoice.paid`, `invoice.*` or `*`")));
+        return Err(Problem::field(
+            "event_types",
+            format!("name 1 to {MAX_PATTERNS} types: `invoice.paid`, `invoice.*` or `*`"),
+        ));
     }
     for (index, text) in types.iter().enumerate() {
         let field = format!("event_types[{index}]");
@@ -64,10 +67,15 @@ pub(super) fn checked_format(format: String) -> Answer<String> {
 /// Seconds before each attempt, the first one included.
 pub(super) fn checked_schedule(schedule: Vec<u64>) -> Answer<Vec<u64>> {
     if schedule.is_empty() || schedule.len() > MAX_ATTEMPTS {
-        return Err(Problem::field("retry_schedule", format!("give 1 to {MAX_ATTEMPTS} delays in seconds, the first attempt's included")));
+        return Err(Problem::field(
+            "retry_schedule",
+            format!("give 1 to {MAX_ATTEMPTS} delays in seconds, the first attempt's included"),
+        ));
     }
     match schedule.iter().position(|delay| *delay > MAX_DELAY_S) {
-        Some(index) => Err(Problem::field(format!("retry_schedule[{index}]"), format!("at most {MAX_DELAY_S} seconds"))),
+        Some(index) => {
+            Err(Problem::field(format!("retry_schedule[{index}]"), format!("at most {MAX_DELAY_S} seconds")))
+        }
         None => Ok(schedule),
     }
 }
@@ -110,7 +118,10 @@ fn check_headers(headers: &BTreeMap<String, String>) -> Answer<()> {
             return Err(Problem::field(field, "is set by the hub"));
         }
         if value.len() > MAX_HEADER_BYTES || HeaderValue::try_from(value.as_str()).is_err() {
-            return Err(Problem::field(field, format!("the value must be at most {MAX_HEADER_BYTES} visible characters")));
+            return Err(Problem::field(
+                field,
+                format!("the value must be at most {MAX_HEADER_BYTES} visible characters"),
+            ));
         }
     }
     Ok(())

@@ -49,11 +49,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
                 .answers::<MadeEndpoint>(201, "Made."),
             create,
         )
-        .get(
-            all,
-            doc(TAG, Read::SCOPE, "List endpoints").query::<PageParams>().lists::<Endpoint>("A page."),
-            list,
-        )
+        .get(all, doc(TAG, Read::SCOPE, "List endpoints").query::<PageParams>().lists::<Endpoint>("A page."), list)
         .get(one, doc(TAG, Read::SCOPE, "Read an endpoint").answers::<Endpoint>(200, "The endpoint."), read)
         .patch(
             one,
@@ -64,7 +60,8 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .delete(
             one,
-            doc(TAG, Manage::SCOPE, "Remove an endpoint; its live deliveries are cancelled").answers_as(204, "Removed.", None),
+            doc(TAG, Manage::SCOPE, "Remove an endpoint; its live deliveries are cancelled")
+                .answers_as(204, "Removed.", None),
             delete,
         )
 }
@@ -203,7 +200,12 @@ pub(super) fn shown(row: &EndpointRow, headers: &[(String, String)], now: Timest
         failing_since: row.failing_since,
         last_success: row.last_success,
         active_secrets: row.secrets.iter().filter(|secret| active(secret.expires_at)).count(),
-        old_secrets_until: row.secrets.iter().filter_map(|secret| secret.expires_at).filter(|until| *until > now).collect(),
+        old_secrets_until: row
+            .secrets
+            .iter()
+            .filter_map(|secret| secret.expires_at)
+            .filter(|until| *until > now)
+            .collect(),
         created_at: row.created_at,
         updated_at: row.updated_at,
     }
@@ -258,7 +260,7 @@ async fn create(State(api): State<Api>, within: In<Manage>, Json(new): Json<NewE
         updated_at: now,
     };
     let audit = api.audit(&within.caller, Some(within.id()), "endpoint.created", key.with_prefix("ep"));
-    api.hub.store.create_endpoint(row.clone(), audit.from_to(None, Some(&audited(&row)))).await?;
+    api.hub.store.create_endpoint(row.clone(), audit.showing(None, Some(&audited(&row)))).await?;
     api.tenant_changed(within.id()).await?;
     let headers: Vec<_> = new.headers.into_iter().collect();
     let endpoint = shown(&row, &headers, now);
@@ -272,14 +274,22 @@ fn checked_description(text: String) -> Answer<String> {
     Ok(text)
 }
 
-async fn list(State(api): State<Api>, within: In<Read>, Params(page): Params<PageParams>) -> Answer<Out<Paged<Endpoint>>> {
+async fn list(
+    State(api): State<Api>,
+    within: In<Read>,
+    Params(page): Params<PageParams>,
+) -> Answer<Out<Paged<Endpoint>>> {
     let now = api.hub.clock.now();
     let endpoints = within.tenant.endpoints.values();
     let entries = endpoints.map(|view| (view.row.key.with_prefix("ep"), shown(&view.row, &view.headers, now)));
     paged_by_name(entries.collect(), &page).map(Out)
 }
 
-async fn read(State(api): State<Api>, within: In<Read>, Path((_, id)): Path<(String, String)>) -> Answer<Out<Endpoint>> {
+async fn read(
+    State(api): State<Api>,
+    within: In<Read>,
+    Path((_, id)): Path<(String, String)>,
+) -> Answer<Out<Endpoint>> {
     let view = found(&within.tenant, &id)?;
     Ok(Out(shown(&view.row, &view.headers, api.hub.clock.now())))
 }
@@ -337,7 +347,7 @@ pub(super) async fn update(
     row.updated_at = api.hub.clock.now();
     let key = row.key;
     let audit = api.audit(&within.caller, Some(within.id()), action, key.with_prefix("ep"));
-    let audit = audit.from_to(Some(&audited(&before.row)), Some(&audited(&row)));
+    let audit = audit.showing(Some(&audited(&before.row)), Some(&audited(&row)));
     api.hub.store.update_endpoint(row, audit).await?;
     api.tenant_changed(within.id()).await?;
     api.wake_targets(within.id(), [Target::Endpoint(key)]);
@@ -346,10 +356,14 @@ pub(super) async fn update(
     Ok(shown(&view.row, &view.headers, api.hub.clock.now()))
 }
 
-async fn delete(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(String, String)>) -> Answer<StatusCode> {
+async fn delete(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Path((_, id)): Path<(String, String)>,
+) -> Answer<StatusCode> {
     let row = &found(&within.tenant, &id)?.row;
     let audit = api.audit(&within.caller, Some(within.id()), "endpoint.deleted", id.as_str());
-    api.hub.store.delete_endpoint(within.id(), row.key, audit.from_to(Some(&audited(row)), None)).await?;
+    api.hub.store.delete_endpoint(within.id(), row.key, audit.showing(Some(&audited(row)), None)).await?;
     api.tenant_changed(within.id()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -67,7 +67,8 @@ fn shown(definition: &TypeDefinition) -> EventType {
 
 async fn list(State(api): State<Api>, _: May<Read>, Params(page): Params<PageParams>) -> Answer<Out<Paged<EventType>>> {
     let catalogue = api.hub.catalogue.load();
-    paged_by_name(catalogue.iter().map(|definition| (definition.name.clone(), shown(definition))).collect(), &page).map(Out)
+    paged_by_name(catalogue.iter().map(|definition| (definition.name.clone(), shown(definition))).collect(), &page)
+        .map(Out)
 }
 
 async fn read(State(api): State<Api>, _: May<Read>, Path(name): Path<String>) -> Answer<Out<EventType>> {

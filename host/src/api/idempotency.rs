@@ -17,15 +17,10 @@ use sha2::{Digest, Sha256};
 use super::{
     Api,
     auth::identify,
-    body::{self, MAX_BATCH},
+    body::{self, MAX_JSON},
     problem::{Answer, Code, Problem, internal},
 };
-use crate::{
-    directory::places,
-    id::Key,
-    plugin::registry::MAX_WASM,
-    store::registry::StoredAnswer,
-};
+use crate::{directory::places, id::Key, plugin::registry::MAX_WASM, store::registry::StoredAnswer};
 
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -75,11 +70,13 @@ async fn keyed(api: &Api, request: Request, next: Next) -> Answer<Response> {
     let caller = identify(&parts, api)?;
     let wasm = body::media_type(&parts.headers).as_deref() == Some("application/wasm");
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
-    let whole = body::read(Request::from_parts(parts.clone(), body), if wasm { MAX_WASM } else { MAX_BATCH }).await?;
+    let whole = body::read(Request::from_parts(parts.clone(), body), if wasm { MAX_WASM } else { MAX_JSON }).await?;
     let print = print(&target, &whole);
     let caller = caller.key.key;
     let Some(turn) = api.in_progress.begin((caller, key.clone())) else {
-        return Err(Problem::new(Code::IdempotencyInProgress, "wait for the first request with this key").retry_after(1));
+        return Err(
+            Problem::new(Code::IdempotencyInProgress, "wait for the first request with this key").retry_after(1)
+        );
     };
     if let Some(stored) = api.hub.store.stored_answer(caller, &key, api.hub.clock.now()).await? {
         return replay(api, caller, print, &stored).await;

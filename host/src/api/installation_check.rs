@@ -53,7 +53,8 @@ impl Setting<'_> {
         let retry_schedule = wanted.retry_schedule.map(checked_schedule).transpose()?;
         let known = |name: &str| self.before?.schedules.iter().find(|schedule| schedule.name == name).cloned();
         let fresh = |name: &str| ScheduleRow { name: name.to_owned(), due_at: Some(self.now), succeeded_at: None };
-        let schedules = manifest.schedules.iter().map(|schedule| known(&schedule.name).unwrap_or_else(|| fresh(&schedule.name)));
+        let schedules =
+            manifest.schedules.iter().map(|schedule| known(&schedule.name).unwrap_or_else(|| fresh(&schedule.name)));
         let row = InstallationRow {
             tenant: self.tenant.row.id.clone(),
             plugin: self.plugin.to_owned(),
@@ -123,7 +124,10 @@ impl Setting<'_> {
         if wanted.len() > MAX_CONNECTIONS {
             return Err(Problem::field("connections", format!("at most {MAX_CONNECTIONS}")));
         }
-        wanted.iter().map(|(binding, id)| Ok((binding.clone(), self.connection(manifest, binding, id, sources)?))).collect()
+        wanted
+            .iter()
+            .map(|(binding, id)| Ok((binding.clone(), self.connection(manifest, binding, id, sources)?)))
+            .collect()
     }
 
     fn connection(&self, manifest: &Manifest, binding: &str, id: &str, sources: &[SourceRow]) -> Answer<Key> {
@@ -140,12 +144,19 @@ impl Setting<'_> {
         if let Some(spec) = manifest.connections.iter().find(|spec| spec.name == slot) {
             let needed = spec.kind.as_str();
             if needed != kind {
-                return Err(Problem::field(field, format!("{slot} needs a connection of kind {needed}; {id} is of kind {kind}")));
+                return Err(Problem::field(
+                    field,
+                    format!("{slot} needs a connection of kind {needed}; {id} is of kind {kind}"),
+                ));
             }
         } else if let Some(spec) = manifest.secrets.iter().find(|spec| spec.name == slot) {
             check_secret_kind(&field, &spec.kind, kind)?;
         } else {
-            let slots = manifest.connections.iter().map(|spec| &spec.name).chain(manifest.secrets.iter().map(|spec| &spec.name));
+            let slots = manifest
+                .connections
+                .iter()
+                .map(|spec| &spec.name)
+                .chain(manifest.secrets.iter().map(|spec| &spec.name));
             let slots: Vec<_> = slots.map(String::as_str).collect();
             let known = if slots.is_empty() { "none".to_owned() } else { slots.join(", ") };
             return Err(Problem::field(field, format!("{} has no slot `{slot}`; it has {known}", self.plugin)));
@@ -159,7 +170,9 @@ fn check_secret_kind(field: &str, wanted: &SecretKind, kind: &str) -> Answer<()>
         SecretKind::Generated if kind != "generated" => {
             Err(Problem::field(field, format!("this slot needs a connection of kind generated, not {kind}")))
         }
-        SecretKind::Jwt { .. } => Err(Problem::field(field, "this slot checks signed tokens by public keys; bind nothing to it")),
+        SecretKind::Jwt { .. } => {
+            Err(Problem::field(field, "this slot checks signed tokens by public keys; bind nothing to it"))
+        }
         SecretKind::Generated | SecretKind::MacKey(_) | SecretKind::Token | SecretKind::Other(_) => Ok(()),
     }
 }
@@ -167,12 +180,17 @@ fn check_secret_kind(field: &str, wanted: &SecretKind, kind: &str) -> Answer<()>
 /// Every required slot is bound, by itself or for each source.
 fn check_required(manifest: &Manifest, bound: &BTreeMap<String, Key>, sources: &[SourceRow]) -> Answer<()> {
     let secrets = manifest.secrets.iter().filter(|spec| !matches!(spec.kind, SecretKind::Jwt { .. }));
-    let required = manifest.connections.iter().filter(|spec| spec.required).map(|spec| (&spec.name, spec.kind.as_str()));
+    let required =
+        manifest.connections.iter().filter(|spec| spec.required).map(|spec| (&spec.name, spec.kind.as_str()));
     let required = required.chain(secrets.filter(|spec| spec.required).map(|spec| (&spec.name, "hmac or generated")));
     for (slot, kind) in required {
-        let by_source = || !sources.is_empty() && sources.iter().all(|source| bound.contains_key(&format!("{slot}@{}", source.name)));
+        let by_source = || {
+            !sources.is_empty() && sources.iter().all(|source| bound.contains_key(&format!("{slot}@{}", source.name)))
+        };
         if !bound.contains_key(slot) && !by_source() {
-            let message = format!("the plugin needs it: make a connection of kind {kind} and bind its id here, or install with mode off");
+            let message = format!(
+                "the plugin needs it: make a connection of kind {kind} and bind its id here, or install with mode off"
+            );
             return Err(Problem::field(format!("connections.{slot}"), message));
         }
     }
@@ -182,8 +200,9 @@ fn check_required(manifest: &Manifest, bound: &BTreeMap<String, Key>, sources: &
 fn check_config(manifest: &Manifest, config: &Map<String, Value>) -> Answer<()> {
     let value = Value::Object(config.clone());
     let Ok(schema) = serde_json::from_str(&manifest.config_schema) else { return Ok(()) };
-    let validator = compile_schema("config", &schema)
-        .map_err(|error| Problem::new(Code::InvalidPlugin, format!("the plugin's config schema is not usable: {error}")))?;
+    let validator = compile_schema("config", &schema).map_err(|error| {
+        Problem::new(Code::InvalidPlugin, format!("the plugin's config schema is not usable: {error}"))
+    })?;
     check_against(&validator, &value).map_err(|fault| Problem::field(format!("config{}", fault.path), fault.message))
 }
 
@@ -193,7 +212,13 @@ fn check_grants(manifest: &Manifest, grants: &[String]) -> Answer<()> {
     }
     match Grants::decide(manifest, grants) {
         Ok(_) => Ok(()),
-        Err(malformed) => Err(Problem::field(format!("grants[{}]", malformed.index), malformed.to_string())),
+        Err(malformed) => Err(Problem::field(
+            format!("grants[{}]", malformed.index),
+            format!(
+                "`{}` is no grant; write `emits:*`, `emits:lead.*`, `emits:lead.created` or `emergency`",
+                malformed.grant
+            ),
+        )),
     }
 }
 

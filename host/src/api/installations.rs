@@ -36,16 +36,22 @@ pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(
             "/v1/tenants/{tenant}/plugins",
-            doc(TAG, Read::SCOPE, "List a tenant's installations").query::<PageParams>().lists::<Installation>("A page."),
+            doc(TAG, Read::SCOPE, "List a tenant's installations")
+                .query::<PageParams>()
+                .lists::<Installation>("A page."),
             list,
         )
         .get(one, doc(TAG, Read::SCOPE, "Read an installation").answers::<Installation>(200, "The installation."), read)
         .put(
             one,
-            doc(TAG, Manage::SCOPE, "Install a plugin, or replace its installation. Also takes it out of `broken` and `blocked`.")
-                .body::<InstallationIn>()
-                .answers::<Installation>(200, "Replaced.")
-                .answers::<Installation>(201, "Installed."),
+            doc(
+                TAG,
+                Manage::SCOPE,
+                "Install a plugin, or replace its installation. Also takes it out of `broken` and `blocked`.",
+            )
+            .body::<InstallationIn>()
+            .answers::<Installation>(200, "Replaced.")
+            .answers::<Installation>(201, "Installed."),
             put,
         )
         .delete(
@@ -158,7 +164,12 @@ fn shown(api: &Api, tenant: &TenantView, view: &InstallationView) -> Installatio
         shadow_version: None,
         config: serde_json::from_str(&row.config).unwrap_or_default(),
         connections: row.connections.iter().map(|(slot, key)| (slot.clone(), key.with_prefix("con"))).collect(),
-        sources: api.hub.sources(view).into_iter().map(|source| Source { name: source.name, id: source.id, url: source.url }).collect(),
+        sources: api
+            .hub
+            .sources(view)
+            .into_iter()
+            .map(|source| Source { name: source.name, id: source.id, url: source.url })
+            .collect(),
         grants: row.grants.clone(),
         missing_grants: view.grants.open_requests(),
         retry_schedule: row.retry_schedule.clone(),
@@ -233,7 +244,7 @@ async fn put(
     }
     let action = if before.is_some() { "installation.changed" } else { "installation.created" };
     let audit = api.audit(&within.caller, Some(within.id()), action, name.as_str());
-    let audit = audit.from_to(before.map(|view| audited(&view.row)).as_ref(), Some(&audited(&row)));
+    let audit = audit.showing(before.map(|view| audited(&view.row)).as_ref(), Some(&audited(&row)));
     api.hub.store.put_installation(row, audit).await?;
     api.tenant_changed(within.id()).await?;
     if let Some((event_type, data)) = lifecycle {
@@ -266,7 +277,7 @@ async fn delete(
     let view = found(&within.tenant, &name)?;
     let lifecycle = view.version.as_ref().is_some_and(|version| version.exports.lifecycle);
     let audit = api.audit(&within.caller, Some(within.id()), "installation.deleted", name.as_str());
-    let audit = audit.from_to(Some(&audited(&view.row)), None);
+    let audit = audit.showing(Some(&audited(&view.row)), None);
     // A second DELETE, or one of an installation that does not run, does not wait for `uninstall`.
     let uninstall = lifecycle && view.row.state == InstallState::Ready && view.row.mode == Mode::Live;
     if uninstall {

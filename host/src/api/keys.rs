@@ -23,7 +23,10 @@ use crate::{
     clock::Timestamp,
     event::TenantId,
     id::Key,
-    secret::{ExposeSecret as _, api_key::{self, NewApiKey}},
+    secret::{
+        ExposeSecret as _,
+        api_key::{self, NewApiKey},
+    },
     store::registry::{ApiKeyRow, Scope},
 };
 
@@ -35,18 +38,23 @@ pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .post(
             "/v1/keys",
-            doc(TAG, Manage::SCOPE, "Make a key; its text is answered this once").body::<NewKey>().answers::<MadeKey>(201, "Made."),
+            doc(TAG, Manage::SCOPE, "Make a key; its text is answered this once")
+                .body::<NewKey>()
+                .answers::<MadeKey>(201, "Made."),
             create,
         )
         .get(
             "/v1/keys",
-            doc(TAG, Manage::SCOPE, "List the keys that the caller may manage").query::<PageParams>().lists::<ApiKey>("A page."),
+            doc(TAG, Manage::SCOPE, "List the keys that the caller may manage")
+                .query::<PageParams>()
+                .lists::<ApiKey>("A page."),
             list,
         )
         .delete("/v1/keys/{id}", doc(TAG, Manage::SCOPE, "Revoke a key").answers_as(204, "Revoked.", None), revoke)
         .post(
             "/v1/keys/{id}/rotate",
-            doc(TAG, Manage::SCOPE, "Give a key a new text; the old one ends at once").answers::<MadeKey>(200, "Rotated."),
+            doc(TAG, Manage::SCOPE, "Give a key a new text; the old one ends at once")
+                .answers::<MadeKey>(200, "Rotated."),
             rotate,
         )
 }
@@ -170,13 +178,17 @@ async fn create(State(api): State<Api>, may: May<Manage>, Json(new): Json<NewKey
         last_used_at: None,
     };
     let audit = api.audit(caller, row.tenant.as_ref(), "key.created", row.key.with_prefix("key"));
-    api.hub.store.create_api_key(row.clone(), audit.from_to(None, Some(&audited(&row)))).await?;
+    api.hub.store.create_api_key(row.clone(), audit.showing(None, Some(&audited(&row)))).await?;
     api.hub.directory.refresh_keys().await?;
     let made = MadeKey { about: shown(&row), key: made.text.expose_secret().to_owned() };
     Ok((StatusCode::CREATED, Out(made)))
 }
 
-async fn list(State(api): State<Api>, may: May<Manage>, Params(page): Params<PageParams>) -> Answer<Out<Paged<ApiKey>>> {
+async fn list(
+    State(api): State<Api>,
+    may: May<Manage>,
+    Params(page): Params<PageParams>,
+) -> Answer<Out<Paged<ApiKey>>> {
     // From the database, since the cache does not follow when a key was last used.
     let rows = api.hub.store.api_keys().await?;
     let managed = rows.iter().filter(|row| manages(&may.caller, row));
@@ -195,7 +207,7 @@ fn found(api: &Api, caller: &Caller, id: &str) -> Answer<ApiKeyRow> {
 async fn revoke(State(api): State<Api>, may: May<Manage>, Path(id): Path<String>) -> Answer<StatusCode> {
     let row = found(&api, &may.caller, &id)?;
     let audit = api.audit(&may.caller, row.tenant.as_ref(), "key.revoked", id);
-    api.hub.store.delete_api_key(row.key, audit.from_to(Some(&audited(&row)), None)).await?;
+    api.hub.store.delete_api_key(row.key, audit.showing(Some(&audited(&row)), None)).await?;
     api.hub.directory.refresh_keys().await?;
     Ok(StatusCode::NO_CONTENT)
 }

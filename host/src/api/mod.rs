@@ -28,9 +28,11 @@ mod audit;
 mod auth;
 mod body;
 mod cloudevents;
+mod connection_actions;
 mod connections;
 mod dead_letters;
 mod deliveries;
+mod delivery_detail;
 mod endpoint_actions;
 mod endpoint_settings;
 mod endpoints;
@@ -44,12 +46,13 @@ mod openapi;
 mod paging;
 mod plugins;
 mod problem;
+mod publish;
 mod received;
-mod reroute;
 mod routes;
 mod status;
 mod tenants;
 mod traces;
+mod unrouted;
 
 #[cfg(test)]
 mod tests;
@@ -101,7 +104,9 @@ pub fn router(hub: Arc<Hub>) -> Router {
     routes
         .into_router()
         .fallback(async || Problem::new(Code::NoSuchRoute, "there is no such path; /docs has them all"))
-        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "the path has other methods; see /docs"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(Code::MethodNotAllowed, "the path has other methods; see /docs")
+        })
         .layer(middleware::from_fn_with_state(api.clone(), idempotency::layer))
         .layer(middleware::from_fn_with_state(api.clone(), correlate))
         .with_state(api)
@@ -120,10 +125,13 @@ fn all_routes() -> Routes {
         plugins::routes,
         installations::routes,
         connections::routes,
+        connection_actions::routes,
         endpoints::routes,
         endpoint_actions::routes,
         events::routes,
+        publish::routes,
         deliveries::routes,
+        delivery_detail::routes,
         dead_letters::routes,
         traces::routes,
         received::routes,
@@ -194,14 +202,24 @@ impl Shared {
         let lanes: Vec<Lane> = targets
             .into_iter()
             .flat_map(|target| {
-                [Urgency::Emergency, Urgency::Normal].map(|urgency| Lane { tenant: tenant.clone(), target: target.clone(), urgency })
+                [Urgency::Emergency, Urgency::Normal].map(|urgency| Lane {
+                    tenant: tenant.clone(),
+                    target: target.clone(),
+                    urgency,
+                })
             })
             .collect();
         self.hub.wake(&lanes);
     }
 
     /// The audit row of a change.
-    fn audit(&self, caller: &auth::Caller, tenant: Option<&TenantId>, action: &str, target: impl Into<String>) -> AuditEntry {
+    fn audit(
+        &self,
+        caller: &auth::Caller,
+        tenant: Option<&TenantId>,
+        action: &str,
+        target: impl Into<String>,
+    ) -> AuditEntry {
         AuditEntry {
             at: self.hub.clock.now(),
             tenant: tenant.cloned(),
@@ -216,11 +234,11 @@ impl Shared {
 
 /// An audit row with the object before and after.
 trait Changing {
-    fn from_to(self, before: Option<&Value>, after: Option<&Value>) -> Self;
+    fn showing(self, before: Option<&Value>, after: Option<&Value>) -> Self;
 }
 
 impl Changing for AuditEntry {
-    fn from_to(self, before: Option<&Value>, after: Option<&Value>) -> Self {
+    fn showing(self, before: Option<&Value>, after: Option<&Value>) -> Self {
         Self { before: before.map(Value::to_string), after: after.map(Value::to_string), ..self }
     }
 }

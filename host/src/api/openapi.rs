@@ -86,7 +86,8 @@ fn write_operation(html: &mut String, document: &Value, path: &str, method: &str
         escaped(operation["summary"].as_str().unwrap_or_default()),
         escaped(operation["description"].as_str().unwrap_or("Needs no key.")),
     );
-    let parameters = operation["parameters"].as_array().into_iter().flatten().filter(|parameter| parameter["in"] != "path");
+    let parameters =
+        operation["parameters"].as_array().into_iter().flatten().filter(|parameter| parameter["in"] != "path");
     for parameter in parameters {
         let name = parameter["name"].as_str().unwrap_or_default();
         let description = parameter["description"].as_str().unwrap_or_default();
@@ -96,7 +97,9 @@ fn write_operation(html: &mut String, document: &Value, path: &str, method: &str
         let _ = write!(html, "<p>Body <code>{}</code></p>", escaped(media));
         write_schema(html, document, &body["schema"]);
     }
-    for (status, answer) in operation["responses"].as_object().into_iter().flatten().filter(|(status, _)| *status != "default") {
+    for (status, answer) in
+        operation["responses"].as_object().into_iter().flatten().filter(|(status, _)| *status != "default")
+    {
         let description = answer["description"].as_str().unwrap_or_default();
         let _ = write!(html, "<p>Answer <code>{}</code> {}</p>", escaped(status), escaped(description));
         for (_, body) in answer["content"].as_object().into_iter().flatten() {

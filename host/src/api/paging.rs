@@ -40,13 +40,19 @@ pub(super) fn limit(limit: Option<u32>) -> Answer<u32> {
 /// that [`paged`] knows whether there is a next one.
 pub(super) fn page(prefix: &str, limit_asked: Option<u32>, after: Option<&str>) -> Answer<Page> {
     let after = after.map(|text| {
-        Key::parse(prefix, text).ok_or_else(|| Problem::field("after", format!("must be `next` of a page before, {prefix}_..")))
+        Key::parse(prefix, text)
+            .ok_or_else(|| Problem::field("after", format!("must be `next` of a page before, {prefix}_..")))
     });
     Ok(Page { limit: limit(limit_asked)? + 1, after: after.transpose()? })
 }
 
 /// Turns rows read with [`page`] into a page.
-pub(super) fn paged<R, T>(mut rows: Vec<R>, page: Page, cursor: impl Fn(&R) -> String, show: impl Fn(R) -> T) -> Paged<T> {
+pub(super) fn paged<R, T>(
+    mut rows: Vec<R>,
+    page: Page,
+    cursor: impl Fn(&R) -> String,
+    show: impl Fn(R) -> T,
+) -> Paged<T> {
     let limit = page.limit.saturating_sub(1) as usize;
     let more = rows.len() > limit;
     rows.truncate(limit);
@@ -57,7 +63,8 @@ pub(super) fn paged<R, T>(mut rows: Vec<R>, page: Page, cursor: impl Fn(&R) -> S
 /// A page of a list that is small and in memory: entries sorted by name, `after` is the last name.
 pub(super) fn paged_by_name<T>(entries: Vec<(String, T)>, params: &PageParams) -> Answer<Paged<T>> {
     let limit = limit(params.limit)? as usize;
-    let mut entries = entries.into_iter().skip_while(|(name, _)| params.after.as_ref().is_some_and(|after| name <= after));
+    let mut entries =
+        entries.into_iter().skip_while(|(name, _)| params.after.as_ref().is_some_and(|after| name <= after));
     let (mut data, mut last) = (Vec::new(), None);
     for (name, entry) in entries.by_ref().take(limit) {
         last = Some(name);

@@ -34,10 +34,16 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .get(
             "/v1/plugins",
-            doc(TAG, Read::SCOPE, "List plugins with their newest version").query::<PageParams>().lists::<Plugin>("A page."),
+            doc(TAG, Read::SCOPE, "List plugins with their newest version")
+                .query::<PageParams>()
+                .lists::<Plugin>("A page."),
             list,
         )
-        .get("/v1/plugins/{name}", doc(TAG, Read::SCOPE, "Read a plugin's newest version").answers::<Plugin>(200, "The plugin."), read)
+        .get(
+            "/v1/plugins/{name}",
+            doc(TAG, Read::SCOPE, "Read a plugin's newest version").answers::<Plugin>(200, "The plugin."),
+            read,
+        )
         .get(
             "/v1/plugins/{name}/versions",
             doc(TAG, Read::SCOPE, "List a plugin's versions, newest first").lists::<Version>("All of them."),
@@ -124,7 +130,10 @@ fn manifest_shown(version: &PluginVersion) -> Value {
 async fn add(State(api): State<Api>, may: May<Operate>, request: Request) -> Answer<impl IntoResponse> {
     let media = body::media_type(request.headers());
     if media.as_deref() != Some("application/wasm") {
-        return Err(Problem::new(Code::UnsupportedMediaType, "send the component's bytes as `Content-Type: application/wasm`"));
+        return Err(Problem::new(
+            Code::UnsupportedMediaType,
+            "send the component's bytes as `Content-Type: application/wasm`",
+        ));
     }
     let wasm = body::read(request, MAX_WASM).await?;
     let added = api.hub.plugins.add(wasm.to_vec(), &may.caller.actor()).await?;
@@ -140,7 +149,7 @@ async fn list(State(api): State<Api>, _: May<Read>, Params(page): Params<PagePar
 }
 
 fn plugin(versions: &[std::sync::Arc<PluginVersion>]) -> Option<Plugin> {
-    let latest = versions.first()?;
+    let latest = crate::directory::newest(versions)?;
     Some(Plugin {
         name: latest.row.name.clone(),
         description: latest.manifest.description.clone(),
@@ -165,7 +174,10 @@ async fn delete(
     may: May<Operate>,
     Path((name, version)): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    api.hub.plugins.remove(&name, &version, api.audit(&may.caller, None, "plugin.version_removed", format!("{name} {version}"))).await?;
+    api.hub
+        .plugins
+        .remove(&name, &version, api.audit(&may.caller, None, "plugin.version_removed", format!("{name} {version}")))
+        .await?;
     api.hub.rebuild_catalogue();
     Ok(StatusCode::NO_CONTENT)
 }

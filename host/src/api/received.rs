@@ -44,7 +44,9 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .get(
             "/v1/tenants/{tenant}/rejections",
-            doc(TAG, Read::SCOPE, "List refused requests, newest first").query::<PageParams>().lists::<Refused>("A page."),
+            doc(TAG, Read::SCOPE, "List refused requests, newest first")
+                .query::<PageParams>()
+                .lists::<Refused>("A page."),
             rejections,
         )
 }
@@ -119,19 +121,31 @@ fn refused(row: Rejection) -> Refused {
     }
 }
 
-async fn parked(State(api): State<Api>, within: In<Read>, Params(params): Params<PageParams>) -> Answer<Out<Paged<Parked>>> {
+async fn parked(
+    State(api): State<Api>,
+    within: In<Read>,
+    Params(params): Params<PageParams>,
+) -> Answer<Out<Paged<Parked>>> {
     let page = page("req", params.limit, params.after.as_deref())?;
     let rows = api.hub.store.parked(within.id(), page).await?;
     Ok(Out(paged(rows, page, |row| row.key.with_prefix("req"), shown)))
 }
 
-async fn rejections(State(api): State<Api>, within: In<Read>, Params(params): Params<PageParams>) -> Answer<Out<Paged<Refused>>> {
+async fn rejections(
+    State(api): State<Api>,
+    within: In<Read>,
+    Params(params): Params<PageParams>,
+) -> Answer<Out<Paged<Refused>>> {
     let page = page("req", params.limit, params.after.as_deref())?;
     let rows = api.hub.store.rejections(within.id(), page).await?;
     Ok(Out(paged(rows, page, |row| row.key.with_prefix("req"), refused)))
 }
 
-async fn retry(State(api): State<Api>, within: In<Manage>, Path((_, id)): Path<(String, String)>) -> Answer<Out<Judged>> {
+async fn retry(
+    State(api): State<Api>,
+    within: In<Manage>,
+    Path((_, id)): Path<(String, String)>,
+) -> Answer<Out<Judged>> {
     let missing = || Problem::not_found("parked request");
     let key = Key::parse("req", &id).ok_or_else(missing)?;
     let rows = api.hub.store.parked(within.id(), Page { limit: MAX_PARKED, after: None }).await?;

@@ -212,7 +212,9 @@ impl Routes {
         schemas.insert("Problem".to_owned(), serde_json::to_value(Problem::schema()).unwrap_or_default());
         let mut referenced = Vec::new();
         Problem::schemas(&mut referenced);
-        schemas.extend(referenced.into_iter().map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default())));
+        schemas.extend(
+            referenced.into_iter().map(|(name, schema)| (name, serde_json::to_value(schema).unwrap_or_default())),
+        );
         (json!(self.paths), json!(schemas))
     }
 

@@ -29,19 +29,30 @@ pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .get(
             "/v1/status",
-            doc(TAG, Read::SCOPE, "Say what waits, what is dead and what needs a person, as far as the key sees").answers::<Status>(200, "The status."),
+            doc(TAG, Read::SCOPE, "Say what waits, what is dead and what needs a person, as far as the key sees")
+                .answers::<Status>(200, "The status."),
             status,
         )
-        .get("/healthz", open(TAG, "Say that the process lives").answers_as(200, "It lives.", Some("text/plain")), async || "ok\n")
+        .get(
+            "/healthz",
+            open(TAG, "Say that the process lives").answers_as(200, "It lives.", Some("text/plain")),
+            async || "ok\n",
+        )
         .get(
             "/readyz",
-            open(TAG, "Say whether the hub can accept")
-                .answers_as(200, "It can.", Some("text/plain"))
-                .answers_as(503, "The database is away.", None),
+            open(TAG, "Say whether the hub can accept").answers_as(200, "It can.", Some("text/plain")).answers_as(
+                503,
+                "The database is away.",
+                None,
+            ),
             ready,
         )
         .get("/metrics", open(TAG, "Prometheus metrics").answers_as(200, "The metrics.", Some("text/plain")), metrics)
-        .get("/openapi.json", open(TAG, "This document").answers_as(200, "OpenAPI 3.1.", Some("application/json")), document)
+        .get(
+            "/openapi.json",
+            open(TAG, "This document").answers_as(200, "OpenAPI 3.1.", Some("application/json")),
+            document,
+        )
         .get("/docs", open(TAG, "This document to read").answers_as(200, "A page.", Some("text/html")), page)
 }
 
@@ -81,7 +92,10 @@ struct TenantStatus {
 
 impl TenantStatus {
     fn needs_attention(&self) -> bool {
-        self.lockdown || !self.held_installations.is_empty() || !self.endpoints.is_empty() || !self.connections.is_empty()
+        self.lockdown
+            || !self.held_installations.is_empty()
+            || !self.endpoints.is_empty()
+            || !self.connections.is_empty()
     }
 }
 
@@ -102,7 +116,10 @@ fn of_tenant(tenant: &TenantView) -> TenantStatus {
         Some((view.row.name.clone(), format!("needs a login since {since}: {text}")))
     });
     let polls = installations.flat_map(|view| {
-        view.row.schedules.iter().map(|schedule| (format!("{}/{}", view.row.plugin, schedule.name), schedule.succeeded_at))
+        view.row
+            .schedules
+            .iter()
+            .map(|schedule| (format!("{}/{}", view.row.plugin, schedule.name), schedule.succeeded_at))
     });
     TenantStatus {
         tenant: tenant.row.id.to_string(),

@@ -34,13 +34,17 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .get(
             "/v1/tenants",
-            doc(TAG, Read::SCOPE, "List the tenants that the key sees").query::<PageParams>().lists::<Tenant>("A page."),
+            doc(TAG, Read::SCOPE, "List the tenants that the key sees")
+                .query::<PageParams>()
+                .lists::<Tenant>("A page."),
             list,
         )
         .get(one, doc(TAG, Read::SCOPE, "Read a tenant").answers::<Tenant>(200, "The tenant."), read)
         .patch(
             one,
-            doc(TAG, Manage::SCOPE, "Change a tenant; fields left out stay").body::<TenantChange>().answers::<Tenant>(200, "Changed."),
+            doc(TAG, Manage::SCOPE, "Change a tenant; fields left out stay")
+                .body::<TenantChange>()
+                .answers::<Tenant>(200, "Changed."),
             change,
         )
         .delete(
@@ -133,7 +137,7 @@ async fn create(State(api): State<Api>, may: May<Operate>, Json(new): Json<NewTe
         id,
     };
     let audit = api.audit(&may.caller, Some(&row.id), "tenant.created", row.id.to_string());
-    api.hub.store.create_tenant(row.clone(), audit.from_to(None, Some(&audited(&row)))).await?;
+    api.hub.store.create_tenant(row.clone(), audit.showing(None, Some(&audited(&row)))).await?;
     api.tenant_changed(&row.id).await?;
     Ok((StatusCode::CREATED, Out(shown(&row))))
 }
@@ -172,7 +176,7 @@ async fn change(State(api): State<Api>, within: In<Manage>, Json(change): Json<T
         row.lockdown_since = lockdown.then(|| api.hub.clock.now());
     }
     let audit = api.audit(&within.caller, Some(&row.id), "tenant.changed", row.id.to_string());
-    api.hub.store.update_tenant(row.clone(), audit.from_to(Some(&audited(old)), Some(&audited(&row)))).await?;
+    api.hub.store.update_tenant(row.clone(), audit.showing(Some(&audited(old)), Some(&audited(&row)))).await?;
     api.tenant_changed(&row.id).await?;
     if old.lockdown && !row.lockdown {
         let endpoints = within.tenant.endpoints.keys().map(|key| Target::Endpoint(*key));
@@ -185,7 +189,7 @@ async fn change(State(api): State<Api>, within: In<Manage>, Json(change): Json<T
 async fn delete(State(api): State<Api>, within: In<Operate>) -> Answer<StatusCode> {
     let id = within.id();
     let audit = api.audit(&within.caller, Some(id), "tenant.deleted", id.to_string());
-    api.hub.store.delete_tenant(id, audit.from_to(Some(&audited(&within.tenant.row)), None)).await?;
+    api.hub.store.delete_tenant(id, audit.showing(Some(&audited(&within.tenant.row)), None)).await?;
     api.hub.directory.refresh_keys().await?;
     api.tenant_changed(id).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use super::{
     Api,
     auth::{In, Need as _, Read},
-    deliveries::{Attempt, Delivery, shown as shown_delivery, shown_attempt},
+    deliveries::{Delivery, shown as shown_delivery},
+    delivery_detail::{Attempt, shown_attempt},
     problem::{Answer, Problem},
     routes::{Routes, doc},
 };
@@ -32,7 +33,8 @@ const MAX_DETAILED: usize = 500;
 pub(super) fn routes(routes: Routes) -> Routes {
     routes.get(
         "/v1/tenants/{tenant}/traces/{correlation_id}",
-        doc("traces", Read::SCOPE, "Read everything that shares a correlation id, in order of time").answers::<Trace>(200, "The time line."),
+        doc("traces", Read::SCOPE, "Read everything that shares a correlation id, in order of time")
+            .answers::<Trace>(200, "The time line."),
         read,
     )
 }
@@ -118,7 +120,10 @@ fn of_event(event: &Event) -> Entry {
         kind: "event",
         id: event.id.to_string(),
         summary: format!("{} from {}", event.event_type, event.source),
-        parent: event.cause.map(|key| key.with_prefix("dlv")).or_else(|| event.request.map(|key| key.with_prefix("req"))),
+        parent: event
+            .cause
+            .map(|key| key.with_prefix("dlv"))
+            .or_else(|| event.request.map(|key| key.with_prefix("req"))),
         state: None,
         detail: json!({"type": event.event_type, "source": &*event.source, "subject": event.subject, "urgency": event.urgency}),
     }
@@ -192,7 +197,10 @@ mod tests {
         let call = json!({"index": 2, "call": "POST billy /invoices", "outcome": "confirmed", "status": 200,
             "at": "2026-11-21T09:00:00Z", "from_journal": true});
         let entry = of_call("dlv_1/1", Timestamp(0), &call).unwrap();
-        assert_eq!((entry.id.as_str(), entry.summary.as_str()), ("dlv_1/1#2", "POST billy /invoices -> 200 (recorded answer)"));
+        assert_eq!(
+            (entry.id.as_str(), entry.summary.as_str()),
+            ("dlv_1/1#2", "POST billy /invoices -> 200 (recorded answer)")
+        );
         assert_eq!(entry.at.to_string(), "2026-11-21T09:00:00.000Z");
         assert!(of_call("dlv_1/1", Timestamp(0), &json!({"index": 0, "call": "kv.get contact/7"})).is_none());
     }

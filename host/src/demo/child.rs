@@ -46,7 +46,8 @@ impl HubProcess {
             .context("the hub cannot be started")?;
         self.child = Some(child);
         let ready = tokio::time::timeout(READY_WITHIN, self.until_ready()).await;
-        ready.with_context(|| format!("the hub was not ready within {} s; see {}", READY_WITHIN.as_secs(), self.log()))?
+        ready
+            .with_context(|| format!("the hub was not ready within {} s; see {}", READY_WITHIN.as_secs(), self.log()))?
     }
 
     async fn until_ready(&mut self) -> anyhow::Result<()> {

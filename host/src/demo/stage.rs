@@ -76,7 +76,6 @@ pub(super) struct Stage {
     pub(super) subscriber: subscriber::Handle,
     /// The public URL of the generic webhook source.
     pub(super) webhook_url: String,
-    pub(super) ids: Ids,
     shutdown: CancellationToken,
 }
 
@@ -110,7 +109,6 @@ impl Stage {
             billy,
             subscriber,
             webhook_url: String::new(),
-            ids,
             shutdown,
         };
         stage.make_tenant(&account_token, &billy_token).await.context("the tenant could not be made")?;
@@ -130,14 +128,16 @@ impl Stage {
         let billy = json!({"provider": "billy", "name": "billy", "kind": "header", "base_url": format!("{}/v2", self.billy.base_url()),
             "secret": {"name": "X-Access-Token", "value": billy_token}});
         let billy = self.connection(&billy).await?;
-        let inbound = json!({"provider": "webhook", "name": "inbound", "kind": "hmac", "secret": {"secret": WEBHOOK_SECRET}});
+        let inbound =
+            json!({"provider": "webhook", "name": "inbound", "kind": "hmac", "secret": {"secret": WEBHOOK_SECRET}});
         let inbound = self.connection(&inbound).await?;
         let config = json!({"account_sid": ACCOUNT_SID, "from": NUMBER});
         let installed = self.install("twilio", &json!({"config": config, "connections": {"twilio": twilio}})).await?;
         self.twilio.set_sms_url(source_url(&installed)?, None);
         let config = json!({"organization_id": self.billy.organization_id(), "product_id": self.billy.product_id()});
         self.install("billy", &json!({"config": config, "connections": {"billy": billy}})).await?;
-        let config = json!({"scheme": {"kind": "standard-webhooks"}, "event": {"from": "fixed", "type": "order.placed"}});
+        let config =
+            json!({"scheme": {"kind": "standard-webhooks"}, "event": {"from": "fixed", "type": "order.placed"}});
         let wanted = json!({"config": config, "connections": {"inbound-base64": inbound}, "grants": ["emits:*"]});
         self.webhook_url = source_url(&self.install("webhook", &wanted).await?)?;
         Ok(())
@@ -159,7 +159,8 @@ impl Stage {
         let executable = std::env::current_exe()?;
         let folder = executable.parent().unwrap_or(Path::new(".")).join("plugins/demo");
         let path = folder.join(file);
-        let wasm = std::fs::read(&path).with_context(|| format!("cannot read {}; `make demo` builds it", path.display()))?;
+        let wasm =
+            std::fs::read(&path).with_context(|| format!("cannot read {}; `make demo` builds it", path.display()))?;
         self.client.upload(&["v1", "plugins"], wasm.into(), |_| {}).await?;
         Ok(())
     }

@@ -14,7 +14,7 @@ use super::{
     stage::{NUMBER, Stage, WEBHOOK_SECRET},
 };
 use crate::{
-    clock::{Clock as _, SystemClock, Timestamp},
+    clock::{SystemClock, Timestamp},
     outbound::sign::{ActiveSecrets, ID_HEADER, SIGNATURE_HEADER, SigningSecret, TIMESTAMP_HEADER},
 };
 
@@ -30,12 +30,8 @@ pub(super) const APPLICATION: &str = "/application";
 /// Plays steps 1 to 4.
 pub(super) async fn play(stage: &Stage, report: &mut Report) {
     let endpoint = stage.endpoint(APPLICATION, &["sms.*", "invoice.*"], &json!({})).await;
-    report
-        .step("0 endpoint", "a subscriber with a signing secret", async { Ok(format!("made {}", endpoint?)) })
-        .await;
-    report
-        .step("1 text message", "sms.received reaches the subscriber, signature verified", text_message(stage))
-        .await;
+    report.step("0 endpoint", "a subscriber with a signing secret", async { Ok(format!("made {}", endpoint?)) }).await;
+    report.step("1 text message", "sms.received reaches the subscriber, signature verified", text_message(stage)).await;
     let mut correlation = None;
     report
         .step(
@@ -49,7 +45,11 @@ pub(super) async fn play(stage: &Stage, report: &mut Report) {
     }
     report.step("3 payment", "the poller sees it: invoice.paid exactly once", payment(stage)).await;
     report
-        .step("4 forgeries", "forged 401, replayed deduplicated, stale 401, oversized 413; no event made", forgeries(stage))
+        .step(
+            "4 forgeries",
+            "forged 401, replayed deduplicated, stale 401, oversized 413; no event made",
+            forgeries(stage),
+        )
         .await;
 }
 
@@ -74,7 +74,11 @@ async fn text_message(stage: &Stage) -> anyhow::Result<String> {
     let arrived = stage.subscriber.wait_for_where(1, SOON, |received| is_verified(received, "sms.received")).await?;
     let body = arrived[0].json();
     ensure!(body["data"]["body"] == text, "the text changed on its way: {}", body["data"]["body"]);
-    Ok(format!("{} arrived as {}, v1 signature verified", outcome.message_sid, arrived[0].webhook_id().unwrap_or_default()))
+    Ok(format!(
+        "{} arrived as {}, v1 signature verified",
+        outcome.message_sid,
+        arrived[0].webhook_id().unwrap_or_default()
+    ))
 }
 
 async fn invoice(stage: &Stage, correlation: &mut Option<String>) -> anyhow::Result<String> {
@@ -89,7 +93,11 @@ async fn invoice(stage: &Stage, correlation: &mut Option<String>) -> anyhow::Res
     let total = &created.json()["data"]["total"];
     ensure!(total["amount"] == "1000.00" && total["currency"] == "DKK", "the total is {total}");
     ensure!(approved.verdict == Verdict::Verified, "invoice.approved did not verify");
-    Ok(format!("invoice {} of {} DKK approved, both events verified", invoice.number.as_deref().unwrap_or("?"), total["amount"]))
+    Ok(format!(
+        "invoice {} of {} DKK approved, both events verified",
+        invoice.number.as_deref().unwrap_or("?"),
+        total["amount"]
+    ))
 }
 
 /// The verified event of a type and correlation id at the application.
@@ -97,7 +105,11 @@ pub(super) async fn wait_for(stage: &Stage, event_type: &str, correlation: &str)
     let wanted = |received: &Received| {
         is_verified(received, event_type) && received.header("x-correlation-id") == Some(correlation)
     };
-    let mut found = stage.subscriber.wait_for_where(1, SOON, wanted).await.with_context(|| format!("{event_type} did not arrive"))?;
+    let mut found = stage
+        .subscriber
+        .wait_for_where(1, SOON, wanted)
+        .await
+        .with_context(|| format!("{event_type} did not arrive"))?;
     Ok(found.remove(0))
 }
 

@@ -18,14 +18,26 @@ const LATER: Duration = Duration::from_secs(20);
 /// Plays steps 5 to 7.
 pub(super) async fn play(stage: &mut Stage, report: &mut Report) {
     report
-        .step("5a subscriber down", "two failures, shown as waiting with its time, then delivered", down_for_a_while(stage))
+        .step(
+            "5a subscriber down",
+            "two failures, shown as waiting with its time, then delivered",
+            down_for_a_while(stage),
+        )
         .await;
     report
-        .step("5b endpoint broken", "a dead letter; replayed after the fix, delivered with the same webhook-id", broken(stage))
+        .step(
+            "5b endpoint broken",
+            "a dead letter; replayed after the fix, delivered with the same webhook-id",
+            broken(stage),
+        )
         .await;
     let mut correlation = None;
     report
-        .step("6 hub killed", "killed after Billy said yes: one invoice, and the journal says why", killed(stage, &mut correlation))
+        .step(
+            "6 hub killed",
+            "killed after Billy said yes: one invoice, and the journal says why",
+            killed(stage, &mut correlation),
+        )
         .await;
     if let Some(correlation) = correlation {
         report.show_trace_of(correlation);
@@ -34,7 +46,11 @@ pub(super) async fn play(stage: &mut Stage, report: &mut Report) {
         .step("7a hostile plugins", "loop and memory bomb end their own attempts; others go on", hostile(stage))
         .await;
     report
-        .step("7b receive that traps", "the request is parked; the fixed version turns it into the event", parked(stage))
+        .step(
+            "7b receive that traps",
+            "the request is parked; the fixed version turns it into the event",
+            parked(stage),
+        )
         .await;
 }
 
@@ -81,7 +97,11 @@ async fn broken(stage: &Stage) -> anyhow::Result<String> {
             Ok(stage.deliveries_to(&endpoint).await?.into_iter().find(|delivery| delivery["state"] == "delivered"))
         })
         .await?;
-    Ok(format!("dead ({}), replayed and delivered as {}", group["code"].as_str().unwrap_or_default(), all[0].webhook_id().unwrap_or_default()))
+    Ok(format!(
+        "dead ({}), replayed and delivered as {}",
+        group["code"].as_str().unwrap_or_default(),
+        all[0].webhook_id().unwrap_or_default()
+    ))
 }
 
 async fn killed(stage: &mut Stage, correlation: &mut Option<String>) -> anyhow::Result<String> {
@@ -97,16 +117,24 @@ async fn killed(stage: &mut Stage, correlation: &mut Option<String>) -> anyhow::
     wait_for(stage, "invoice.approved", &id).await?;
     let made = stage.billy.invoices().len() - before;
     ensure!(made == 1, "{made} invoices exist");
-    let run = stage.deliveries_to("plugin:billy").await?.into_iter().find(|delivery| delivery["correlation_id"] == id.as_str());
+    let run = stage
+        .deliveries_to("plugin:billy")
+        .await?
+        .into_iter()
+        .find(|delivery| delivery["correlation_id"] == id.as_str());
     let run = run.context("the run is there")?;
     let detail = stage.get(&["deliveries", run["id"].as_str().unwrap_or_default()]).await?;
     let calls = detail["journal"]["calls"].as_array().cloned().unwrap_or_default();
-    let write = calls.iter().find(|call| call["call"] == "POST billy /invoices").context("the journal has the write")?;
+    let write =
+        calls.iter().find(|call| call["call"] == "POST billy /invoices").context("the journal has the write")?;
     ensure!(write["outcome"] == "unknown", "the journal calls the write {}", write["outcome"]);
     let repeated = calls.iter().filter(|call| call["call"] == "POST billy /invoices").count();
     ensure!(repeated == 1, "the write stands {repeated} times in the journal");
     let attempts = detail["attempts"].as_array().map_or(0, Vec::len);
-    Ok(format!("one invoice; journal: {} unknown at the stop, then looked up and adopted; {attempts} attempts", write["call"]))
+    Ok(format!(
+        "one invoice; journal: {} unknown at the stop, then looked up and adopted; {attempts} attempts",
+        write["call"]
+    ))
 }
 
 async fn hostile(stage: &Stage) -> anyhow::Result<String> {

@@ -21,8 +21,8 @@ use crate::{
     outbound::sign::SigningSecret,
     plugin::{
         grant::Grants,
-        model::{EventKind, Manifest},
         guest::Exports,
+        model::{EventKind, Manifest},
     },
     route::{filter::Filter, pattern::TypePattern},
     secret::SecretString,
@@ -162,7 +162,9 @@ pub(super) fn sources(tenant: &TenantView) -> Vec<(String, SourceView)> {
     tenant
         .installations
         .values()
-        .flat_map(|installation| installation.row.sources.iter().map(|source| of(&installation.row, &source.id, &source.name)))
+        .flat_map(|installation| {
+            installation.row.sources.iter().map(|source| of(&installation.row, &source.id, &source.name))
+        })
         .collect()
 }
 
@@ -246,4 +248,60 @@ fn opened<T>(
 
 fn log_damage(place: Place<'_>, error: &crate::connection::vault::VaultError) {
     tracing::error!(tenant = place.tenant, table = place.table, %error, "a sealed value does not open");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::model::LimitsRequest;
+
+    fn row(version: &str) -> PluginVersionRow {
+        let manifest = Manifest {
+            id: "billy".to_owned(),
+            version: version.to_owned(),
+            api: "0.1".to_owned(),
+            description: "Invoices.".to_owned(),
+            emits: Vec::new(),
+            handles: Vec::new(),
+            config_schema: "{}".to_owned(),
+            connections: Vec::new(),
+            secrets: Vec::new(),
+            schedules: Vec::new(),
+            limits: LimitsRequest::default(),
+            metrics: Vec::new(),
+            extensions: None,
+        };
+        let exports = Exports { poller: true, ..Exports::default() };
+        PluginVersionRow {
+            name: "billy".to_owned(),
+            version: version.to_owned(),
+            sha256: [0; 32],
+            manifest: manifest_with_exports(&manifest, &exports).unwrap(),
+            size: 1,
+            created_at: Timestamp(0),
+        }
+    }
+
+    fn names(versions: &[Arc<PluginVersion>]) -> Vec<&str> {
+        versions.iter().map(|version| version.row.version.as_str()).collect()
+    }
+
+    #[test]
+    fn versions_are_ordered_by_meaning_and_a_release_is_newer_than_its_drafts() {
+        let rows = ["1.9.0", "1.10.0", "2.0.0-rc.1", "0.1.0"].map(row);
+        let plugins = plugins(rows.to_vec());
+        assert_eq!(names(&plugins["billy"]), ["2.0.0-rc.1", "1.10.0", "1.9.0", "0.1.0"]);
+        assert_eq!(newest(&plugins["billy"]).unwrap().row.version, "1.10.0");
+        let drafts = self::plugins(vec![row("1.0.0-a"), row("1.0.0-b")]);
+        assert_eq!(newest(&drafts["billy"]).unwrap().row.version, "1.0.0-b");
+    }
+
+    #[test]
+    fn exports_are_known_without_compiling_and_a_damaged_row_is_left_out() {
+        let damaged = PluginVersionRow { manifest: "{}".to_owned(), ..row("3.0.0") };
+        let plugins = plugins(vec![row("1.0.0"), damaged]);
+        assert_eq!(names(&plugins["billy"]), ["1.0.0"]);
+        let exports = plugins["billy"][0].exports;
+        assert!(exports.poller && !exports.ingest && !exports.handler && !exports.lifecycle);
+    }
 }

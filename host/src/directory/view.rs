@@ -14,7 +14,8 @@ use crate::{
     queue::reason::{Failure, ReasonClass},
     route::{filter::Filter, pattern::TypePattern},
     store::registry::{
-        ApiKeyRow, ConnectionRow, EndpointRow, EndpointState, InstallState, InstallationRow, Mode, PluginVersionRow, TenantRow,
+        ApiKeyRow, ConnectionRow, EndpointRow, EndpointState, InstallState, InstallationRow, Mode, PluginVersionRow,
+        TenantRow,
     },
 };
 
@@ -136,7 +137,8 @@ impl InstallationView {
     #[must_use]
     pub fn hold(&self, tenant: &TenantView) -> Option<Hold> {
         let row = &self.row;
-        let hold = |reason, code: &str, text: String, since| Some(Hold { failure: Failure::new(reason, code, text), since });
+        let hold =
+            |reason, code: &str, text: String, since| Some(Hold { failure: Failure::new(reason, code, text), since });
         if row.mode == Mode::Off {
             return hold(ReasonClass::Config, "plugin_off", format!("{} is switched off", row.plugin), row.updated_at);
         }
@@ -144,12 +146,20 @@ impl InstallationView {
             return Some(Hold { failure: failure.clone(), since: *since });
         }
         let Some(version) = &self.version else {
-            return hold(ReasonClass::Config, "no_version", format!("no version of {} is there", row.plugin), row.updated_at);
+            return hold(
+                ReasonClass::Config,
+                "no_version",
+                format!("no version of {} is there", row.plugin),
+                row.updated_at,
+            );
         };
         if let Some((broken, since)) = &row.broken
             && *broken == version.row.version
         {
-            let text = format!("{} {broken} keeps trapping: install a new version, or save the installation to go on", row.plugin);
+            let text = format!(
+                "{} {broken} keeps trapping: install a new version, or save the installation to go on",
+                row.plugin
+            );
             return hold(ReasonClass::PluginBug, "version_broken", text, *since);
         }
         if row.state == InstallState::Failed {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::Value;
 
 use crate::{
@@ -94,10 +94,51 @@ pub fn compile_schema(name: &str, schema: &Value) -> Result<Validator, UnusableS
 /// # Errors
 /// It does not follow the schema.
 pub fn check_against(validator: &Validator, value: &Value) -> Result<(), SchemaFault> {
-    validator.validate(value).map_err(|error| SchemaFault {
-        path: error.instance_path().as_str().to_owned(),
-        message: error.masked_with("the value").to_string(),
-    })
+    validator.validate(value).map_err(|error| fault(&error, 0))
+}
+
+/// Alternatives inside alternatives are looked into so deep.
+const MAX_ALTERNATIVES: u8 = 4;
+
+/// Says a fault at its most exact place: a missing member by its own path, and of alternatives the one that was meant.
+fn fault(error: &ValidationError<'_>, depth: u8) -> SchemaFault {
+    let path = error.instance_path().as_str();
+    let at = |name: &str| format!("{path}/{}", name.replace('~', "~0").replace('/', "~1"));
+    match error.kind() {
+        ValidationErrorKind::Required { property: Value::String(name) } => {
+            SchemaFault { path: at(name), message: "it is required".to_owned() }
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected } if !unexpected.is_empty() => {
+            SchemaFault { path: at(&unexpected[0]), message: "there is no such field".to_owned() }
+        }
+        ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context }
+            if depth < MAX_ALTERNATIVES && meant(context).is_some() =>
+        {
+            meant(context).map_or_else(|| plain(error), |inner| fault(inner, depth + 1))
+        }
+        _ => plain(error),
+    }
+}
+
+fn plain(error: &ValidationError<'_>) -> SchemaFault {
+    SchemaFault { path: error.instance_path().as_str().to_owned(), message: error.masked_with("the value").to_string() }
+}
+
+/// The first fault of the one alternative whose kind fits: the others differ in a type or a fixed value already.
+fn meant<'a>(alternatives: &'a [Vec<ValidationError<'static>>]) -> Option<&'a ValidationError<'static>> {
+    let fits = |errors: &&Vec<ValidationError<'static>>| {
+        !errors.iter().any(|error| {
+            matches!(
+                error.kind(),
+                ValidationErrorKind::Constant { .. }
+                    | ValidationErrorKind::Enum { .. }
+                    | ValidationErrorKind::Type { .. }
+            )
+        })
+    };
+    let mut fitting = alternatives.iter().filter(fits);
+    let only = fitting.next()?;
+    if fitting.next().is_some() { None } else { only.first() }
 }
 
 /// All types known at one moment.
@@ -253,19 +294,21 @@ mod tests {
 
     #[test]
     fn the_first_installed_definition_stands() {
-        let old = manifest("billy", vec![event_type("invoice.paid", EventKind::Event, Some(text_field("number")))], vec![]);
+        let old =
+            manifest("billy", vec![event_type("invoice.paid", EventKind::Event, Some(text_field("number")))], vec![]);
         let new = manifest("other", vec![event_type("invoice.paid", EventKind::Event, Some(text_field("id")))], vec![]);
         let catalogue = Catalogue::build([(Timestamp(2), &new), (Timestamp(1), &old)]);
         assert_eq!(catalogue.check("invoice.paid", &json!({"number": "1"})), Ok(()));
         let fault = catalogue.check("invoice.paid", &json!({"id": "1"})).unwrap_err();
-        assert!(fault.message.contains("number"), "{fault}");
+        assert_eq!(fault.path, "/number");
         assert_eq!(catalogue.get("invoice.paid").unwrap().emitted_by, ["billy", "other"]);
     }
 
     #[test]
     fn a_definition_with_a_schema_fills_one_without() {
         let handler = manifest("rules", vec![], vec![event_type("invoice.paid", EventKind::Event, None)]);
-        let emitter = manifest("billy", vec![event_type("invoice.paid", EventKind::Event, Some(text_field("id")))], vec![]);
+        let emitter =
+            manifest("billy", vec![event_type("invoice.paid", EventKind::Event, Some(text_field("id")))], vec![]);
         let catalogue = Catalogue::build([(Timestamp(1), &handler), (Timestamp(2), &emitter)]);
         assert!(catalogue.check("invoice.paid", &json!({})).is_err());
         assert_eq!(catalogue.get("invoice.paid").unwrap().handled_by, ["rules"]);
@@ -277,11 +320,27 @@ mod tests {
             "type": "object", "properties": {"price": {"type": "number"}}}}}});
         let plugin = manifest("billy", vec![], vec![event_type("invoice.create", EventKind::Command, Some(schema))]);
         let catalogue = Catalogue::build([(Timestamp(1), &plugin)]);
-        let fault = catalogue.check("invoice.create", &json!({"lines": [{"price": 1}, {"price": "s3cret"}]})).unwrap_err();
+        let fault =
+            catalogue.check("invoice.create", &json!({"lines": [{"price": 1}, {"price": "s3cret"}]})).unwrap_err();
         assert_eq!(fault.path, "/lines/1/price");
         assert!(fault.message.contains("number") && !fault.message.contains("s3cret"), "{fault}");
         assert!(catalogue.is_command("invoice.create"));
         assert!(!catalogue.is_command("never.heard_of"));
+    }
+
+    #[test]
+    fn missing_and_unknown_members_and_meant_alternatives_are_named_by_their_path() {
+        let schema = json!({"type": "object", "required": ["scheme"], "additionalProperties": false, "properties": {"scheme": {
+        "oneOf": [
+            {"type": "object", "required": ["kind"], "properties": {"kind": {"const": "hmac"}, "size": {"type": "integer"}}},
+            {"type": "object", "required": ["kind", "prefix"], "properties": {"kind": {"const": "standard"}}},
+        ]}}});
+        let validator = compile_schema("config", &schema).unwrap();
+        let path = |value: Value| check_against(&validator, &value).unwrap_err().path;
+        assert_eq!(path(json!({})), "/scheme");
+        assert_eq!(path(json!({"scheme": {"kind": "hmac"}, "shceme": 1})), "/shceme");
+        assert_eq!(path(json!({"scheme": {"kind": "standard"}})), "/scheme/prefix");
+        assert_eq!(path(json!({"scheme": {"kind": "other"}})), "/scheme");
     }
 
     #[test]

@@ -46,7 +46,6 @@ pub(super) enum Verdict {
 }
 
 /// Routes of the public inbound side.
-#[must_use]
 pub fn router(hub: Arc<Hub>) -> Router {
     Router::new().route("/in/{source_id}", any(receive)).route("/in/{source_id}/{*rest}", any(receive)).with_state(hub)
 }
@@ -61,7 +60,16 @@ async fn receive(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Str
     let source = hub.directory.view().sources.get(&source_id).cloned();
     if let Err(limited) = limited {
         if let Some(source) = &source {
-            hub.note_rejection(source, &source_id, StatusCode::TOO_MANY_REQUESTS, "rate_limited", String::new(), 0, client).await;
+            hub.note_rejection(
+                source,
+                &source_id,
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limited",
+                String::new(),
+                0,
+                client,
+            )
+            .await;
         }
         return too_many(limited.retry_after_seconds());
     }
@@ -70,7 +78,8 @@ async fn receive(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Str
         Ok(request) => request.into_body(),
         Err(error) => {
             if let Some(source) = &source {
-                hub.note_rejection(source, &source_id, error.status(), error.code(), error.to_string(), 0, client).await;
+                hub.note_rejection(source, &source_id, error.status(), error.code(), error.to_string(), 0, client)
+                    .await;
             }
             return (error.status(), format!("{error}\n")).into_response();
         }
@@ -110,7 +119,8 @@ impl Hub {
             Ok(Verdict::Answered(reply)) => replied(reply),
             Ok(Verdict::Refused(status, code, reason)) => {
                 self.note_rejection(&source, &raw.source_id, status, code, reason, raw.body.len() as u64, client).await;
-                let text = if status == StatusCode::UNAUTHORIZED { UNAUTHENTICATED } else { "the request was refused\n" };
+                let text =
+                    if status == StatusCode::UNAUTHORIZED { UNAUTHENTICATED } else { "the request was refused\n" };
                 (status, text).into_response()
             }
             Ok(Verdict::Neither(failure)) => {
@@ -158,7 +168,8 @@ impl Hub {
             Ok(ended) => ended,
             Err(failure) => return Ok(Verdict::Neither(failure)),
         };
-        let trapped = matches!(ended.result, Err(CallEnd::Trap { .. } | CallEnd::Limit { .. } | CallEnd::Malformed { .. }));
+        let trapped =
+            matches!(ended.result, Err(CallEnd::Trap { .. } | CallEnd::Limit { .. } | CallEnd::Malformed { .. }));
         let sentence = ended.failure().unwrap_or_default();
         self.note_traps(&tenant, &version, trapped).await;
         match ended.result {
@@ -206,13 +217,18 @@ impl Hub {
             source_id: raw.source_id.clone(),
             method: raw.method.clone(),
             url: raw.url.clone(),
-            headers: raw.headers.iter().map(|(name, value)| Header { name: name.clone(), value: value.clone() }).collect(),
+            headers: raw
+                .headers
+                .iter()
+                .map(|(name, value)| Header { name: name.clone(), value: value.clone() })
+                .collect(),
             body: raw.body.to_vec(),
             received_at_ms: received_at,
             remote_addr: raw.remote_addr.clone(),
             extensions: None,
         };
-        let calls = ReceiveCalls::new(self.clone(), tenant.clone(), installation.clone(), version.clone(), source.name.clone());
+        let calls =
+            ReceiveCalls::new(self.clone(), tenant.clone(), installation.clone(), version.clone(), source.name.clone());
         let call = Call {
             context,
             limits: Limits::resolve(&version.manifest.limits),
@@ -251,7 +267,11 @@ impl Hub {
             Ok(prepared) => prepared,
             Err(failure) => return Ok(Verdict::Neither(failure)),
         };
-        let schedule = |schedule| ScheduleName { tenant: tenant.row.id.clone(), plugin: installation.row.plugin.clone(), schedule };
+        let schedule = |schedule| ScheduleName {
+            tenant: tenant.row.id.clone(),
+            plugin: installation.row.plugin.clone(),
+            schedule,
+        };
         let accept = Accept {
             request: (!prepared.is_empty()).then(|| raw.clone()),
             events: prepared.iter().map(crate::accept::Prepared::to_new_event).collect(),

@@ -82,7 +82,13 @@ impl HostCalls for ReceiveCalls {
         Ok(Ok(KvPage { keys, cursor }))
     }
 
-    async fn verify_mac(&mut self, secret: String, algorithm: Mac, data: Vec<u8>, tag: Vec<u8>) -> Answer<bool, CryptoError> {
+    async fn verify_mac(
+        &mut self,
+        secret: String,
+        algorithm: Mac,
+        data: Vec<u8>,
+        tag: Vec<u8>,
+    ) -> Answer<bool, CryptoError> {
         let (source, now) = (Some(self.source.as_str()), self.hub.clock.now());
         Ok(secrets::verify_mac(&self.tenant, &self.installation, source, &secret, algorithm, &data, &tag, now))
     }

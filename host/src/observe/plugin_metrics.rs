@@ -27,7 +27,9 @@ pub fn note(tenant: &TenantId, version: &PluginVersion, sample: &MetricSample) {
     let values: Vec<String> = declared
         .labels
         .iter()
-        .map(|name| sample.labels.iter().find(|label| label.name == *name).map_or_else(String::new, |label| label.value.clone()))
+        .map(|name| {
+            sample.labels.iter().find(|label| label.name == *name).map_or_else(String::new, |label| label.value.clone())
+        })
         .collect();
     if !is_kept(tenant, version, &sample.name, &values) {
         return;

@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method,
-    header::CONTENT_TYPE,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
 use serde_json::json;
 
 use super::{
@@ -98,7 +95,8 @@ impl Hub {
             .map_err(|error| config(error.code(), format!("the endpoint's URL is refused: {error}")))?;
         let format = if endpoint.row.format == "standard" { BodyFormat::Standard } else { BodyFormat::CloudEvents };
         let extensions = extension_attributes(event.extensions.as_deref());
-        let borrowed: Vec<(&str, &str)> = extensions.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let borrowed: Vec<(&str, &str)> =
+            extensions.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let causation = event.cause.map(|cause| cause.with_prefix("dlv"));
         let body = format.write(&EventParts {
             id: &event.id,
@@ -119,7 +117,8 @@ impl Hub {
         let signed = secrets.sign(&event.id, now, &body).map_err(|error| config("signing", error.to_string()))?;
         let mut headers = HeaderMap::with_capacity(8 + endpoint.headers.len());
         for (name, value) in &endpoint.headers {
-            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str())) {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::try_from(value.as_str()))
+            {
                 headers.insert(name, value);
             }
         }
@@ -144,7 +143,13 @@ impl Hub {
         if endpoint.row.failing_since.is_some() {
             end.effects.push(Effect::EndpointSucceeded(endpoint.row.key));
             if claimed.tries > TELL_AT_TRY {
-                end.emitted.extend(self.endpoint_event(tenant, endpoint, claimed, "endpoint.recovered", "an attempt succeeded again"));
+                end.emitted.extend(self.endpoint_event(
+                    tenant,
+                    endpoint,
+                    claimed,
+                    "endpoint.recovered",
+                    "an attempt succeeded again",
+                ));
             }
         }
         end
@@ -163,14 +168,19 @@ impl Hub {
         let outcome = self.endpoint_again(endpoint, claimed, failure.clone(), failed.retry_after);
         let mut end = AttemptEnd::plain(outcome, Some(attempt));
         let answered_for_itself = matches!(failure.code.as_bytes(), [b'h', b't', b't', b'p', b'_', b'4', ..]);
-        end.health = if answered_for_itself && failure.reason != ReasonClass::RateLimited { Health::Neutral } else { Health::Bad };
+        end.health = if answered_for_itself && failure.reason != ReasonClass::RateLimited {
+            Health::Neutral
+        } else {
+            Health::Bad
+        };
         end.silent_until = failed.retry_after.map(|wait| now.after(wait));
         if endpoint.row.failing_since.is_none() {
             end.effects.push(Effect::EndpointFailed(endpoint.row.key, now));
         }
         let failed_for_long = endpoint.row.failing_since.is_some_and(|since| now.since(since) >= DISABLE_AFTER);
         if failed.disable_endpoint || failed_for_long {
-            let text = if failed.disable_endpoint { "it answered 410 Gone" } else { "every attempt failed for five days" };
+            let text =
+                if failed.disable_endpoint { "it answered 410 Gone" } else { "every attempt failed for five days" };
             end.effects.push(Effect::EndpointDisabled(endpoint.row.key, text.to_owned()));
             end.emitted.extend(self.endpoint_event(tenant, endpoint, claimed, "endpoint.disabled", text));
         } else if claimed.tries == TELL_AT_TRY {

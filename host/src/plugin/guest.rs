@@ -170,7 +170,7 @@ impl Compiler {
 
     fn prepare(&self, component: &Component, sha256: String) -> Result<Arc<Guest>, CompileError> {
         let exported =
-            |interface: &str| component.get_export_index(None, &format!("{PACKAGE}{interface}@{API_LINE}.0")).is_some();
+            |interface: &str| component.get_export_index(None, format!("{PACKAGE}{interface}@{API_LINE}.0")).is_some();
         let kind = component.component_type();
         if !exported("plugin") {
             let mut exports = kind.exports(&self.engine).map(|(name, _)| name.to_owned());

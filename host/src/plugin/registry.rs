@@ -128,8 +128,20 @@ impl Plugins {
     /// Removes a version that nothing uses.
     ///
     /// # Errors
-    /// It is pinned, or has live or dead deliveries; or the database failed.
+    /// It is in force somewhere, or has live or dead deliveries; or the database failed.
     pub async fn remove(&self, name: &str, version: &str, audit: AuditEntry) -> Result<(), LoadError> {
+        let view = self.directory.view();
+        let used = view.tenants.values().find(|tenant| {
+            let installation = tenant.installations.get(name).and_then(|installation| installation.version.as_ref());
+            installation.is_some_and(|in_force| in_force.row.version == version)
+        });
+        if let Some(tenant) = used {
+            let text = format!(
+                "tenant {} runs {name} {version}; remove the installation or add a newer version first",
+                tenant.row.id
+            );
+            return Err(StoreError::Conflict(text).into());
+        }
         self.store.delete_plugin(name, version, audit).await?;
         self.guests.invalidate(&(name.to_owned(), version.to_owned())).await;
         self.directory.refresh_plugins().await
@@ -145,7 +157,8 @@ impl Plugins {
             return Ok(guest);
         }
         let loading = async {
-            let wasm = self.store.plugin_wasm(name, version).await.map_err(|error| GuestError::Store(Arc::new(error)))?;
+            let wasm =
+                self.store.plugin_wasm(name, version).await.map_err(|error| GuestError::Store(Arc::new(error)))?;
             self.sandbox.compile(wasm).await.map_err(|error| GuestError::Compile(Arc::new(error)))
         };
         self.guests.try_get_with(key, loading).await.map_err(|error: Arc<GuestError>| (*error).clone())

@@ -19,8 +19,8 @@ use crate::{
     store::{
         StoreError,
         ledger::{
-            Accept, Accepted, AttemptRow, Claimed, Effect, EventOutcome, JournalChange, KvWrite, Outcome, PollSettled, Settle,
-            Settled,
+            Accept, Accepted, AttemptRow, Claimed, Effect, EventOutcome, JournalChange, KvWrite, Outcome, PollSettled,
+            Settle, Settled,
         },
     },
 };
@@ -164,7 +164,9 @@ impl Hub {
             Some(Settled::LostLease) => {
                 tracing::info!(delivery.id = %claimed.delivery, "a late attempt found its delivery ended or running elsewhere");
             }
-            None => tracing::error!(delivery.id = %claimed.delivery, "an attempt could not be settled before the hub stopped"),
+            None => {
+                tracing::error!(delivery.id = %claimed.delivery, "an attempt could not be settled before the hub stopped")
+            }
         }
     }
 
@@ -269,8 +271,10 @@ impl Hub {
             accepted_at: now,
             ordering_key: None,
             correlation_id: cause.map_or_else(|| key.to_string().into(), |cause| cause.event.correlation_id.clone()),
-            traceparent: cause
-                .map_or_else(|| crate::observe::trace::new_traceparent(&self.ids).into(), |cause| cause.event.traceparent.clone()),
+            traceparent: cause.map_or_else(
+                || crate::observe::trace::new_traceparent(&self.ids).into(),
+                |cause| cause.event.traceparent.clone(),
+            ),
             cause: cause.map(|cause| cause.delivery),
             request: None,
             hop: cause.map_or(0, |cause| cause.event.hop + 1),

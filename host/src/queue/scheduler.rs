@@ -167,7 +167,9 @@ impl Scheduler {
     pub fn step(&mut self, input: Input, now: Timestamp) -> Vec<Command> {
         let mut commands = Vec::new();
         match input {
-            Input::Offer { lane, key, limits, delivery } => self.offer(&lane, key, limits, delivery, now, &mut commands),
+            Input::Offer { lane, key, limits, delivery } => {
+                self.offer(&lane, key, limits, delivery, now, &mut commands)
+            }
             Input::Queued { lane, key, limits, due_at } => {
                 let state = self.lanes.entry(key).or_insert_with(|| LaneState::new(lane, limits));
                 state.limits = limits;
@@ -211,8 +213,14 @@ impl Scheduler {
     }
 
     /// The lanes of a tenant that are in memory.
-    pub fn lanes_of<'a>(&'a self, tenant: &'a crate::event::TenantId) -> impl Iterator<Item = (LaneKey, Arc<Lane>)> + 'a {
-        self.lanes.iter().filter(move |(_, state)| state.lane.tenant == *tenant).map(|(key, state)| (*key, state.lane.clone()))
+    pub fn lanes_of<'a>(
+        &'a self,
+        tenant: &'a crate::event::TenantId,
+    ) -> impl Iterator<Item = (LaneKey, Arc<Lane>)> + 'a {
+        self.lanes
+            .iter()
+            .filter(move |(_, state)| state.lane.tenant == *tenant)
+            .map(|(key, state)| (*key, state.lane.clone()))
     }
 
     /// Until when a lane is silent: an open breaker, or a target that asked for it.

@@ -170,9 +170,7 @@ fn json_value(value: &serde_json::Value) -> Value {
         },
         serde_json::Value::String(value) => text(value),
         serde_json::Value::Array(items) => Value::List(Arc::new(items.iter().map(json_value).collect())),
-        serde_json::Value::Object(fields) => {
-            map(fields.iter().map(|(name, value)| (name.clone(), json_value(value))))
-        }
+        serde_json::Value::Object(fields) => map(fields.iter().map(|(name, value)| (name.clone(), json_value(value)))),
     }
 }
 
@@ -209,7 +207,9 @@ mod tests {
     }
 
     fn passes(filter: &str, data: &serde_json::Value) -> bool {
-        Filter::compile(filter).unwrap_or_else(|error| panic!("{filter}: {error}")).matches(&EventFacts::new(&event(), data))
+        Filter::compile(filter)
+            .unwrap_or_else(|error| panic!("{filter}: {error}"))
+            .matches(&EventFacts::new(&event(), data))
     }
 
     #[track_caller]
@@ -247,7 +247,8 @@ mod tests {
 
     #[test]
     fn comprehensions_are_refused_with_their_place() {
-        for macro_call in ["all(x, x > 1)", "exists(x, x > 1)", "exists_one(x, x > 1)", "map(x, x)", "filter(x, x > 1)"] {
+        for macro_call in ["all(x, x > 1)", "exists(x, x > 1)", "exists_one(x, x > 1)", "map(x, x)", "filter(x, x > 1)"]
+        {
             let error = refused(&format!("event.type == 'a.b' ||\n data.items.{macro_call}"));
             assert_eq!(error.line, 2, "{macro_call}: {error}");
             assert!(error.message.contains("walk"), "{error}");

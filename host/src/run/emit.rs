@@ -87,7 +87,10 @@ pub fn prepare_one(
         return Err(bug("emit_account", format!("{name} named an account; only an app's receive may")));
     }
     if emitted.dedupe_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > 255) {
-        return Err(bug("emit_dedupe_key", format!("{name} emitted {event_type} with a dedupe key of more than 255 bytes")));
+        return Err(bug(
+            "emit_dedupe_key",
+            format!("{name} emitted {event_type} with a dedupe key of more than 255 bytes"),
+        ));
     }
     let data = hub.parse_data(tenant, &event_type, &emitted.data).map_err(|SchemaFault { path, message }| {
         bug("emit_schema", format!("{name} emitted {event_type} that breaks its schema at data{path}: {message}"))

@@ -43,11 +43,16 @@ struct Ready {
 
 impl RunCalls {
     pub(super) async fn send_to_provider(&mut self, request: HttpRequest) -> Answer<HttpResponse, HttpError> {
-        let name = format!("{} {} {}", request.method, request.connection, request.path.split('?').next().unwrap_or_default());
+        let name =
+            format!("{} {} {}", request.method, request.connection, request.path.split('?').next().unwrap_or_default());
         let print = http_print(&request);
         let manifest = &self.version.clone().manifest;
         let spec = manifest.connections.iter().find(|spec| spec.name == request.connection);
-        let convention = request.idempotency.clone().or_else(|| spec.map(|spec| spec.idempotency.clone())).unwrap_or(Idempotency::None);
+        let convention = request
+            .idempotency
+            .clone()
+            .or_else(|| spec.map(|spec| spec.idempotency.clone()))
+            .unwrap_or(Idempotency::None);
         let method = Method::from_bytes(request.method.as_str().as_bytes()).unwrap_or(Method::GET);
         let write = call::is_write(&method, request.read_only);
         let repeatable = write && call::may_repeat(&method, known(&convention));
@@ -73,7 +78,13 @@ impl RunCalls {
                 let sending = self.sending(method, &request, &convention, false, self.hub.clock.now());
                 match self.make_ready(&request, spec, &convention, key.as_deref()) {
                     Ok(ready) => {
-                        self.push_entry(name, print, key, if write { EntryOutcome::Intent } else { EntryOutcome::Read }, None);
+                        self.push_entry(
+                            name,
+                            print,
+                            key,
+                            if write { EntryOutcome::Intent } else { EntryOutcome::Read },
+                            None,
+                        );
                         if write {
                             self.intend().await?;
                         }
@@ -118,7 +129,14 @@ impl RunCalls {
         answer
     }
 
-    fn push_entry(&mut self, call: String, print: [u8; 32], key: Option<String>, outcome: EntryOutcome, answer: Option<Recorded>) {
+    fn push_entry(
+        &mut self,
+        call: String,
+        print: [u8; 32],
+        key: Option<String>,
+        outcome: EntryOutcome,
+        answer: Option<Recorded>,
+    ) {
         let at_ms = millis(self.hub.clock.now());
         let sent_at_ms = key.is_some().then_some(at_ms);
         self.journal.push(Entry { call, print, outcome, key, sent_at_ms, at_ms, status: None, answer });
@@ -143,7 +161,12 @@ impl RunCalls {
         }
     }
 
-    async fn send_and_answer(&mut self, index: usize, ready: Ready, sending: Sending) -> Answer<HttpResponse, HttpError> {
+    async fn send_and_answer(
+        &mut self,
+        index: usize,
+        ready: Ready,
+        sending: Sending,
+    ) -> Answer<HttpResponse, HttpError> {
         let started = self.hub.clock.monotonic();
         let result = self.hub.client.send(ready.outgoing).await;
         let now = self.hub.clock.now();
@@ -154,8 +177,10 @@ impl RunCalls {
         let (status, answer) = match seen {
             Ok(response) => {
                 let response = response.masked(&ready.used);
-                let headers = response.headers.into_iter().map(|(name, value)| Header { name: name.to_string(), value });
-                let answer = HttpResponse { status: response.status, headers: headers.collect(), body: response.body.to_vec() };
+                let headers =
+                    response.headers.into_iter().map(|(name, value)| Header { name: name.to_string(), value });
+                let answer =
+                    HttpResponse { status: response.status, headers: headers.collect(), body: response.body.to_vec() };
                 (Some(answer.status), Ok(answer))
             }
             Err(error) => {
@@ -181,7 +206,8 @@ impl RunCalls {
     ) -> Result<Ready, HttpError> {
         let denied = |text: String| HttpError::Denied(text);
         let slot = &request.connection;
-        let spec = spec.ok_or_else(|| denied(format!("the manifest has no connection `{slot}`: add it to `connections`")))?;
+        let spec =
+            spec.ok_or_else(|| denied(format!("the manifest has no connection `{slot}`: add it to `connections`")))?;
         self.installation.grants.may_call(slot, &request.method).map_err(|error| denied(error.to_string()))?;
         guard::check_path(&request.path).map_err(|error| denied(error.to_string()))?;
         let body = request.body.as_deref().unwrap_or_default();
@@ -208,12 +234,14 @@ impl RunCalls {
             Wait::Down(wait) => HttpError::Unreachable(Some(ms(wait))),
         })?;
         let outgoing = Outgoing {
-            method: Method::from_bytes(request.method.as_str().as_bytes()).map_err(|error| denied(error.to_string()))?,
+            method: Method::from_bytes(request.method.as_str().as_bytes())
+                .map_err(|error| denied(error.to_string()))?,
             target,
             headers,
             body: Bytes::from(body),
             timeout: request.timeout_ms.map_or(TIMEOUT, Duration::from_millis),
-            response_cap: usize::try_from(Limits::resolve(&self.version.manifest.limits).response_bytes).unwrap_or(usize::MAX),
+            response_cap: usize::try_from(Limits::resolve(&self.version.manifest.limits).response_bytes)
+                .unwrap_or(usize::MAX),
         };
         Ok(Ready { outgoing, used, connection: connection.row.key })
     }
@@ -232,7 +260,8 @@ impl RunCalls {
     fn fill_headers(&self, given: &[Header], used: &mut UsedSecrets, now: Timestamp) -> Result<HeaderMap, HttpError> {
         let mut headers = HeaderMap::with_capacity(given.len() + 4);
         for header in given {
-            let denied = || HttpError::Denied(format!("the field `{}` is set by the host or is malformed", header.name));
+            let denied =
+                || HttpError::Denied(format!("the field `{}` is set by the host or is malformed", header.name));
             let name = HeaderName::try_from(header.name.as_str()).map_err(|_| denied())?;
             if guard::is_reserved_header(&name) {
                 return Err(denied());
@@ -306,7 +335,9 @@ fn http_error(error: CallError) -> HttpError {
         CallError::Unreachable(wait) => HttpError::Unreachable(wait.map(ms)),
         CallError::Timeout => HttpError::Timeout,
         CallError::ResponseTooLarge { status, limit } => HttpError::ResponseTooLarge { status, limit },
-        CallError::UnknownOutcome { sent_at, message } => HttpError::UnknownOutcome { sent_at_ms: millis(sent_at), message },
+        CallError::UnknownOutcome { sent_at, message } => {
+            HttpError::UnknownOutcome { sent_at_ms: millis(sent_at), message }
+        }
     }
 }
 

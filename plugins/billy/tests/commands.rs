@@ -1,5 +1,7 @@
 //! The commands, also when answers are lost.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, also in its set-up")]
+
 mod support;
 
 use billy::Billy;

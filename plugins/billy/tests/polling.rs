@@ -1,5 +1,7 @@
 //! Polls: every fact once, whoever saw it first.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, also in its set-up")]
+
 mod support;
 
 use billy::Billy;

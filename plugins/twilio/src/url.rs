@@ -14,9 +14,12 @@ struct Parts<'a> {
 /// The texts that a signature over a webhook's URL may have been made over, without repetition: Twilio is not
 /// consistent about ports and about characters that may or may not be escaped. In this order:
 ///
-/// 1. as received, without the port; 2. with the port, or the scheme's own where there was none;
-/// 3. and 4. the same of the URL as the WHATWG standard writes it; 5. and 6. of that with the query decoded and
-/// encoded again as Node's `querystring` does.
+/// 1. as received, without the port;
+/// 2. with the port, or the scheme's own where there was none;
+/// 3. as the WHATWG standard writes the URL, without the port;
+/// 4. the same with the port;
+/// 5. the third with the query decoded and encoded again as Node's `querystring` does;
+/// 6. the fourth likewise.
 ///
 /// A fragment is never sent and is left out. A text that is no http or https URL has no candidates.
 pub fn candidates(url: &str) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! What the plugin says of itself.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, also in its set-up")]
+
 use switchyard_sdk::dispatch::describe;
 use twilio::Twilio;
 

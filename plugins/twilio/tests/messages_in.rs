@@ -1,5 +1,7 @@
 //! Webhooks in: messages, keywords, status callbacks.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, also in its set-up")]
+
 use base64::Engine;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
@@ -29,7 +31,7 @@ fn form(url: &str, fields: &[(&str, &str)]) -> InboundRequest {
         .with_body(body)
 }
 
-fn sms<'a>(body: &'a str) -> Vec<(&'a str, &'a str)> {
+fn sms(body: &str) -> Vec<(&str, &str)> {
     vec![
         ("MessageSid", "SM1"),
         ("AccountSid", "AC1"),

@@ -1,5 +1,7 @@
 //! The command `sms.send`, also when its answer is lost.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, also in its set-up")]
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

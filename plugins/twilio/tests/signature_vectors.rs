@@ -1,5 +1,7 @@
 //! The signature, against cases from Twilio's own libraries and our own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, also in its set-up")]
+
 use serde_json::{Value, json};
 use switchyard_sdk::InboundRequest;
 use switchyard_sdk::testing::MockHost;

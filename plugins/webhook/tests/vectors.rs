@@ -1,5 +1,7 @@
 //! The schemes, against cases from the senders' own libraries and our own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, also in its set-up")]
+
 use base64::Engine;
 use serde_json::{Value, json};
 use switchyard_sdk::testing::MockHost;

@@ -1,5 +1,7 @@
 //! The simulators over real HTTP, one file per promise.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, also in its set-up")]
+
 mod billy_books;
 mod billy_protocol;
 mod control;

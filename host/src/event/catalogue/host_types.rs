@@ -12,10 +12,13 @@ pub(super) fn all() -> Vec<EventType> {
     types.push(of(
         "person.erased",
         "A person's data was erased; plugins forget what they keep about the person.",
-        &object(&["person", "kind"], json!({
-            "person": {"type": "string", "description": "Keyed hash of the phone number or address."},
-            "kind": {"enum": ["phone", "email"]}
-        })),
+        &object(
+            &["person", "kind"],
+            json!({
+                "person": {"type": "string", "description": "Keyed hash of the phone number or address."},
+                "kind": {"enum": ["phone", "email"]}
+            }),
+        ),
         &json!({"person": "3f1c9a0e5b7d42688b1f6a90c2d4e7f1", "kind": "phone"}),
     ));
     types
@@ -54,12 +57,15 @@ fn of_connections_and_plugins() -> Vec<EventType> {
         of(
             "connection.login_needed",
             "A provider refused a connection's credential; what needs it is held until a person renews it.",
-            &object(&["connection_id", "provider", "name", "message"], json!({
-                "connection_id": {"type": "string"},
-                "provider": {"type": "string"},
-                "name": {"type": "string"},
-                "message": {"type": "string"}
-            })),
+            &object(
+                &["connection_id", "provider", "name", "message"],
+                json!({
+                    "connection_id": {"type": "string"},
+                    "provider": {"type": "string"},
+                    "name": {"type": "string"},
+                    "message": {"type": "string"}
+                }),
+            ),
             &json!({
                 "connection_id": "con_0190a6b2c4d37c0a9b2c6d8e0f1a2b3c",
                 "provider": "billy",
@@ -70,23 +76,29 @@ fn of_connections_and_plugins() -> Vec<EventType> {
         of(
             "plugin.broken",
             "A version of a plugin keeps failing and is held until a new version arrives or a person says go on.",
-            &object(&["plugin", "version", "message"], json!({
-                "plugin": {"type": "string"},
-                "version": {"type": "string"},
-                "message": {"type": "string"}
-            })),
+            &object(
+                &["plugin", "version", "message"],
+                json!({
+                    "plugin": {"type": "string"},
+                    "version": {"type": "string"},
+                    "message": {"type": "string"}
+                }),
+            ),
             &json!({"plugin": "billy", "version": "1.4.0", "message": "trapped 5 times in a row: unreachable"}),
         ),
     ]
 }
 
 fn of_endpoints() -> Vec<EventType> {
-    let schema = object(&["endpoint_id", "url", "message"], json!({
-        "endpoint_id": {"type": "string"},
-        "url": {"type": "string"},
-        "message": {"type": "string"},
-        "since": {"type": "string", "format": "date-time"}
-    }));
+    let schema = object(
+        &["endpoint_id", "url", "message"],
+        json!({
+            "endpoint_id": {"type": "string"},
+            "url": {"type": "string"},
+            "message": {"type": "string"},
+            "since": {"type": "string", "format": "date-time"}
+        }),
+    );
     let example = json!({
         "endpoint_id": "ep_0190a6b2c4d07d1a8c3b7a9f0d1e2c3b",
         "url": "https://example.com/hooks",

@@ -151,7 +151,12 @@ mod tests {
         let values: Vec<_> = found.iter().flat_map(|field| field.values(&data)).collect();
         assert_eq!(
             values,
-            [(PersonKind::Phone, "+45"), (PersonKind::Email, "a@b"), (PersonKind::Email, "c@d"), (PersonKind::Phone, "+46")]
+            [
+                (PersonKind::Phone, "+45"),
+                (PersonKind::Email, "a@b"),
+                (PersonKind::Email, "c@d"),
+                (PersonKind::Phone, "+46")
+            ]
         );
     }
 

@@ -18,14 +18,17 @@ use crate::{
 /// (tenant, plugin, key)
 type Place = (String, String, String);
 
+/// A value, the person whom it is about, and when it was written.
+type Written = (Option<Vec<u8>>, Option<[u8; 32]>, Timestamp);
+
 /// One key as a group sees it.
 #[derive(Clone, Default)]
 struct Slot {
     version: u64,
     present: bool,
     expires_at: Option<Timestamp>,
-    /// The last write of this group: value, person, time.
-    written: Option<(Option<Vec<u8>>, Option<[u8; 32]>, Timestamp)>,
+    /// The last write of this group.
+    written: Option<Written>,
 }
 
 impl Slot {

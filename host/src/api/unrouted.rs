@@ -1,6 +1,4 @@
-//! Routing an event again: deliveries for targets that have none, and commands that found no handler the first time.
-
-use std::sync::Arc;
+//! Commands that found no handler: they may only be replayed where there is one now.
 
 use super::{
     Api,
@@ -10,39 +8,20 @@ use crate::{
     directory::view::TenantView,
     event::{Event, Target},
     plugin::model::EventKind,
-    queue::lane::Lane,
-    route::route::{Route, routes},
-    store::{
-        ledger::{NewDelivery, Start},
-        records::{DeliveryFilter, Page, Selection},
-        registry::AuditEntry,
-    },
     queue::state::State,
+    route::route::routes,
+    store::records::{DeliveryFilter, Page, Selection},
 };
 
 /// Dead letters without a handler that are looked at before a replay.
 const MAX_UNROUTED: u32 = 1_000;
 
-/// The routes that an event would take now, without those that are dead at once.
-fn live_routes(api: &Api, tenant: &TenantView, event: &Event) -> Vec<Route> {
+/// Whether the event would reach a target now.
+fn has_route(api: &Api, tenant: &TenantView, event: &Event) -> bool {
     let catalogue = api.hub.catalogue.load();
     let kind = catalogue.get(event.event_type.as_str()).map_or(EventKind::Event, |definition| definition.kind);
     let data = serde_json::from_str(&event.data).unwrap_or_default();
-    routes(tenant, event, kind, &data).into_iter().filter(|route| route.dead.is_none()).collect()
-}
-
-/// Adds deliveries for the targets that have none. Answers those that are new.
-pub(super) async fn reroute(api: &Api, tenant: &TenantView, event: &Arc<Event>, audit: AuditEntry) -> Answer<Vec<Target>> {
-    let deliveries = live_routes(api, tenant, event).into_iter().map(|route| NewDelivery {
-        key: api.hub.ids.next(),
-        target: route.target,
-        start: Start::Queued,
-        ordering_key: route.ordering_key,
-    });
-    let targets = api.hub.store.add_deliveries(&tenant.row.id, event.key, deliveries.collect(), audit).await?;
-    let lane = |target: &Target| Lane { tenant: tenant.row.id.clone(), target: target.clone(), urgency: event.urgency };
-    api.hub.wake(&targets.iter().map(lane).collect::<Vec<_>>());
-    Ok(targets)
+    routes(tenant, event, kind, &data).iter().any(|route| route.dead.is_none())
 }
 
 /// Refuses a replay that would take commands for which there is still no handler: their dead letters would end as
@@ -53,8 +32,12 @@ pub(super) async fn refuse_without_handler(api: &Api, tenant: &TenantView, selec
         Selection::Fingerprint(fingerprint) => Some(fingerprint.clone()),
         Selection::Target(Target::Endpoint(_) | Target::Plugin(_), _) => return Ok(()),
     };
-    let filter =
-        DeliveryFilter { states: vec![State::Dead], target: Some(Target::Unrouted), fingerprint, ..DeliveryFilter::default() };
+    let filter = DeliveryFilter {
+        states: vec![State::Dead],
+        target: Some(Target::Unrouted),
+        fingerprint,
+        ..DeliveryFilter::default()
+    };
     let rows = api.hub.store.deliveries(&tenant.row.id, filter, Page { limit: MAX_UNROUTED, after: None }).await?;
     let mut judged: Vec<String> = Vec::new();
     for row in rows {
@@ -66,7 +49,7 @@ pub(super) async fn refuse_without_handler(api: &Api, tenant: &TenantView, selec
             continue;
         }
         let event = api.hub.store.event(&tenant.row.id, &row.event_id).await?;
-        if live_routes(api, tenant, &event).is_empty() {
+        if !has_route(api, tenant, &event) {
             let detail = format!(
                 "no installed plugin handles {} ({}), or several do: install one or choose one in command_handlers first, \
                  or replay by target or fingerprint",
