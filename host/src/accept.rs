@@ -109,7 +109,6 @@ pub enum PublishError {
 
 /// An event with its deliveries, ready to be stored. Slots that it holds are given back when it is dropped unstored.
 pub struct Prepared {
-    tenant: Arc<TenantView>,
     event: Arc<Event>,
     dedupe: Option<DedupeKey>,
     persons: Vec<[u8; 32]>,
@@ -160,9 +159,7 @@ impl Prepared {
                     };
                     hub.attempt(claimed, slot);
                 }
-                (Start::Queued, _) => {
-                    hub.lane_has_work(&self.tenant, &delivery.lane, delivery.lane_key, self.event.accepted_at)
-                }
+                (Start::Queued, _) => hub.lane_has_work(&delivery.lane, delivery.lane_key, self.event.accepted_at),
                 (Start::Claimed, None) | (Start::Dead(_), _) => {}
             }
         }
@@ -207,7 +204,7 @@ impl Hub {
         };
         let event = Arc::new(event);
         let deliveries = found.into_iter().map(|route| self.prepare_delivery(tenant, &event, kind, route)).collect();
-        Prepared { tenant: tenant.clone(), event, dedupe, persons, deliveries }
+        Prepared { event, dedupe, persons, deliveries }
     }
 
     fn prepare_delivery(
@@ -240,7 +237,7 @@ impl Hub {
             Some(failure) => (Start::Dead(failure), None),
             // With an ordering key the store decides whether another delivery stands before it.
             None if route.ordering_key.is_some() => (Start::Queued, None),
-            None => match self.offer(tenant, &lane, lane_key, key) {
+            None => match self.offer(&lane, lane_key, key) {
                 Some(slot) => (Start::Claimed, Some(slot)),
                 None => (Start::Queued, None),
             },

@@ -25,6 +25,9 @@ use crate::{
     },
 };
 
+/// After so many tries a fault of the hub itself ends a delivery.
+const FAULTY_TRIES: u32 = 8;
+
 /// How an attempt ended, before it is written.
 pub struct AttemptEnd {
     /// What becomes of the delivery.
@@ -113,8 +116,16 @@ impl Hub {
     fn panicked(&self, claimed: &Claimed) -> AttemptEnd {
         tracing::error!(delivery.id = %claimed.delivery, "an attempt panicked");
         let failure = Failure::new(ReasonClass::PluginBug, "host_fault", "the hub failed while it ran this attempt");
+        AttemptEnd::plain(self.in_a_minute(claimed, failure), None)
+    }
+
+    /// What a fault of the hub makes of an attempt: another one in a minute, but not for ever.
+    fn in_a_minute(&self, claimed: &Claimed, failure: Failure) -> Outcome {
+        if claimed.tries >= FAULTY_TRIES {
+            return Outcome::Dead(failure);
+        }
         let run_at = self.clock.now().after(self.time_factor.scale(Duration::from_secs(60)));
-        AttemptEnd::plain(Outcome::Waiting { run_at, failure, burnt: true }, None)
+        Outcome::Waiting { run_at, failure, burnt: true }
     }
 
     async fn finish_attempt(self: &Arc<Self>, claimed: &Claimed, mut end: AttemptEnd, slot: Slot) {
@@ -125,7 +136,7 @@ impl Hub {
         count_attempt(&claimed.lane.target, &end.outcome);
         let AttemptEnd { outcome, attempt, journal, kv, plugin, poll, emitted, effects, health, silent_until } = end;
         let events = emitted.iter().map(Prepared::to_new_event).collect();
-        let settle = Settle {
+        let mut settle = Settle {
             tenant: claimed.lane.tenant.clone(),
             delivery: claimed.delivery,
             epoch: claimed.epoch,
@@ -139,13 +150,12 @@ impl Hub {
             emitted: Accept { events, ..Accept::default() },
             effects,
         };
-        let due_at = match &settle.outcome {
-            Outcome::Waiting { run_at, .. } => Some(*run_at),
-            Outcome::Released { .. } => Some(settle.now),
-            Outcome::Delivered | Outcome::Dead(_) => None,
-        };
         let (touches_registry, polled) = (!settle.effects.is_empty(), settle.poll.is_some());
-        match self.settle_surely(settle).await {
+        if matches!(settle.outcome, Outcome::Released { .. }) {
+            // What holds the lane may be newer than what the scheduler knows; it must not start again at once.
+            self.reconsider_lane(claimed.lane.key(), &claimed.lane);
+        }
+        match self.settle_surely(claimed, &mut settle).await {
             Some(Settled::Done { accepted, released_next }) => {
                 if touches_registry {
                     self.refresh(&claimed.lane.tenant).await;
@@ -154,7 +164,7 @@ impl Hub {
                 if polled {
                     self.polls_moved.notify_one();
                 }
-                let due_at = if released_next { Some(self.clock.now()) } else { due_at };
+                let due_at = if released_next { Some(self.clock.now()) } else { due_again(&settle) };
                 slot.finish(health, silent_until, due_at);
             }
             Some(Settled::LostSwap) => {
@@ -172,7 +182,7 @@ impl Hub {
 
     /// Gives an attempt back because a compare-and-swap lost; it runs again at once.
     async fn release(self: &Arc<Self>, claimed: &Claimed, slot: Slot) {
-        let settle = Settle {
+        let mut settle = Settle {
             tenant: claimed.lane.tenant.clone(),
             delivery: claimed.delivery,
             epoch: claimed.epoch,
@@ -186,14 +196,15 @@ impl Hub {
             emitted: Accept::default(),
             effects: Vec::new(),
         };
-        if self.settle_surely(settle).await.is_some() {
-            slot.finish(Health::Neutral, None, Some(self.clock.now()));
+        if self.settle_surely(claimed, &mut settle).await.is_some() {
+            slot.finish(Health::Neutral, None, due_again(&settle));
         }
     }
 
-    /// Settles, and tries again while the database is away: the outcome of what was done outside must not be lost.
-    async fn settle_surely(&self, settle: Settle) -> Option<Settled> {
-        let mut wait = Duration::from_millis(100);
+    /// Settles, and tries again while the database is away: the outcome of what was done outside must not be lost. What
+    /// the database refuses for good is settled once more without kv, events and effects, so that nothing stays running.
+    async fn settle_surely(&self, claimed: &Claimed, settle: &mut Settle) -> Option<Settled> {
+        let (mut wait, mut reduced) = (Duration::from_millis(100), false);
         loop {
             match self.store.settle(settle.clone()).await {
                 Ok(settled) => return Some(settled),
@@ -204,8 +215,20 @@ impl Hub {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, delivery.id = %settle.delivery, "an attempt cannot be settled");
-                    return None;
+                    tracing::error!(%error, delivery.id = %settle.delivery, "an attempt cannot be settled as it ended");
+                    if reduced {
+                        return None;
+                    }
+                    reduced = true;
+                    let failure = Failure::new(
+                        ReasonClass::PluginBug,
+                        "not_settled",
+                        "the hub could not store how this attempt ended",
+                    );
+                    settle.outcome = self.in_a_minute(claimed, failure);
+                    (settle.attempt, settle.poll, settle.emitted) = (None, None, Accept::default());
+                    settle.kv.clear();
+                    settle.effects.clear();
                 }
             }
         }
@@ -285,6 +308,17 @@ impl Hub {
             data: data.to_string().into(),
         };
         Some(self.prepare(tenant, event, data, None, None))
+    }
+}
+
+/// When the delivery itself is due again.
+fn due_again(settle: &Settle) -> Option<Timestamp> {
+    match &settle.outcome {
+        Outcome::Waiting { run_at, .. } => Some(*run_at),
+        // What is released with a failure waits for a person; if its hold is not seen yet, it is seen in a second.
+        Outcome::Released { failure: Some(_) } => Some(settle.now.after(Duration::from_secs(1))),
+        Outcome::Released { failure: None } => Some(settle.now),
+        Outcome::Delivered | Outcome::Dead(_) => None,
     }
 }
 

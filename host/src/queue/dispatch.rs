@@ -1,14 +1,14 @@
 //! The shell of the scheduler: carries out its commands, and gives every attempt its slot.
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use super::{
     Health, PoolKind,
     lane::{Lane, LaneKey},
-    scheduler::{Command, Input, LaneLimits},
+    scheduler::{Command, Input, LaneLimits, Scheduler},
 };
 use crate::{
     clock::Timestamp,
@@ -25,6 +25,9 @@ const ENDPOINT_CONCURRENCY: u32 = 64;
 
 /// Runs under way at once of an installation.
 const PLUGIN_CONCURRENCY: u32 = 8;
+
+/// After a failure of the database what was to start is read again.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// A slot of the scheduler. Given back when dropped.
 pub struct Slot {
@@ -64,13 +67,13 @@ pub fn hold(tenant: &TenantView, target: &Target, urgency: Urgency) -> Option<Ho
     }
 }
 
-/// What a lane may do now.
+/// What a lane may do now. The lanes of a tenant that is gone are held.
 #[must_use]
-pub fn limits(tenant: &TenantView, lane: &Lane) -> LaneLimits {
-    let held = hold(tenant, &lane.target, lane.urgency).is_some();
+pub fn limits(tenant: Option<&TenantView>, lane: &Lane) -> LaneLimits {
+    let held = tenant.is_none_or(|tenant| hold(tenant, &lane.target, lane.urgency).is_some());
     match &lane.target {
         Target::Endpoint(key) => {
-            let row = tenant.endpoints.get(key).map(|endpoint| &endpoint.row);
+            let row = tenant.and_then(|tenant| tenant.endpoints.get(key)).map(|endpoint| &endpoint.row);
             let concurrency = row.and_then(|row| row.concurrency).unwrap_or(ENDPOINT_CONCURRENCY);
             LaneLimits { pool: PoolKind::Send, concurrency, rate_per_s: row.and_then(|row| row.rate_per_s), held }
         }
@@ -83,18 +86,17 @@ pub fn limits(tenant: &TenantView, lane: &Lane) -> LaneLimits {
 impl Hub {
     /// Asks for a slot for a delivery that is about to be inserted.
     #[must_use]
-    pub fn offer(self: &Arc<Self>, tenant: &TenantView, lane: &Arc<Lane>, key: LaneKey, delivery: Key) -> Option<Slot> {
-        let limits = limits(tenant, lane);
-        let commands = self.step(Input::Offer { lane: lane.clone(), key, limits, delivery });
+    pub fn offer(self: &Arc<Self>, lane: &Arc<Lane>, key: LaneKey, delivery: Key) -> Option<Slot> {
+        let commands = self.step_limited(lane, |limits| Input::Offer { lane: lane.clone(), key, limits, delivery });
         let granted = commands.contains(&Command::Granted);
         self.carry_out(commands);
         granted.then(|| Slot { hub: self.clone(), lane: key, delivery, open: true })
     }
 
     /// Tells the scheduler of committed work that is due at a time.
-    pub fn lane_has_work(self: &Arc<Self>, tenant: &TenantView, lane: &Arc<Lane>, key: LaneKey, due_at: Timestamp) {
-        let limits = limits(tenant, lane);
-        self.feed(Input::Queued { lane: lane.clone(), key, limits, due_at });
+    pub fn lane_has_work(self: &Arc<Self>, lane: &Arc<Lane>, key: LaneKey, due_at: Timestamp) {
+        let commands = self.step_limited(lane, |limits| Input::Queued { lane: lane.clone(), key, limits, due_at });
+        self.carry_out(commands);
     }
 
     /// Tells the scheduler that these lanes have work now: after a replay, a retry by hand, a rescue.
@@ -104,33 +106,48 @@ impl Hub {
 
     /// Tells the scheduler when lanes have work: at start.
     pub fn wake_at(self: &Arc<Self>, lanes: impl IntoIterator<Item = (Lane, Timestamp)>) {
-        let view = self.directory.view();
         for (lane, due_at) in lanes {
-            if let Some(tenant) = view.tenants.get(&lane.tenant) {
-                let key = lane.key();
-                self.lane_has_work(tenant, &Arc::new(lane), key, due_at);
+            let key = lane.key();
+            self.lane_has_work(&Arc::new(lane), key, due_at);
+        }
+    }
+
+    /// Has lanes read again in which deliveries ended, so that what waited behind them in order may start. A lane that
+    /// is not in memory has nothing that waits.
+    pub fn wake_known(self: &Arc<Self>, keys: impl IntoIterator<Item = LaneKey>) {
+        for key in keys {
+            let lane = self.locked_scheduler().lane(key).cloned();
+            if let Some(lane) = lane {
+                self.lane_has_work(&lane, key, self.clock.now());
             }
         }
     }
 
     /// Gives the scheduler the limits of a tenant's lanes again, after an admin or the hub changed them.
     pub fn reconsider(self: &Arc<Self>, tenant: &TenantId) {
-        let view = self.directory.view();
-        let Some(tenant) = view.tenants.get(tenant) else { return };
         let lanes: Vec<_> = {
-            let scheduler = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
-            scheduler.lanes_of(&tenant.row.id).collect()
+            let scheduler = self.locked_scheduler();
+            scheduler
+                .lanes()
+                .filter(|(_, lane)| lane.tenant == *tenant)
+                .map(|(key, lane)| (key, lane.clone()))
+                .collect()
         };
         for (key, lane) in lanes {
-            self.feed(Input::Limits { key, limits: limits(tenant, &lane) });
+            self.reconsider_lane(key, &lane);
         }
+    }
+
+    /// Gives the scheduler the limits of one lane again.
+    pub fn reconsider_lane(self: &Arc<Self>, key: LaneKey, lane: &Lane) {
+        let commands = self.step_limited(lane, |limits| Input::Limits { key, limits });
+        self.carry_out(commands);
     }
 
     /// Until when a lane is silent, for the view of its deliveries.
     #[must_use]
     pub fn silent_until(&self, lane: &Lane) -> Option<Timestamp> {
-        let scheduler = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
-        scheduler.silent_until(lane.key(), self.clock.now())
+        self.locked_scheduler().silent_until(lane.key(), self.clock.now())
     }
 
     /// Feeds the scheduler and carries out what it commands.
@@ -139,17 +156,30 @@ impl Hub {
         self.carry_out(commands);
     }
 
-    fn step(&self, input: Input) -> Vec<Command> {
-        let now = self.clock.now();
-        let mut scheduler = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = scheduler.next_tick();
-        let commands = scheduler.step(input, now);
-        let after = scheduler.next_tick();
+    /// A step whose input has a lane's limits. They are read while the scheduler is locked: an admin's change replaces
+    /// the snapshot first and feeds limits after, so the last limits fed are never older than the snapshot.
+    fn step_limited(&self, lane: &Lane, input: impl FnOnce(LaneLimits) -> Input) -> Vec<Command> {
+        let mut scheduler = self.locked_scheduler();
+        let limits = limits(self.directory.tenant(&lane.tenant).as_deref(), lane);
+        let (commands, sooner) = stepped(&mut scheduler, input(limits), self.clock.now());
         drop(scheduler);
-        if after.is_some() && (before.is_none() || after < before) {
+        if sooner {
             self.tick_moved.notify_one();
         }
         commands
+    }
+
+    fn step(&self, input: Input) -> Vec<Command> {
+        let (commands, sooner) = stepped(&mut self.locked_scheduler(), input, self.clock.now());
+        if sooner {
+            self.tick_moved.notify_one();
+        }
+        commands
+    }
+
+    /// The scheduler, for the time of one look or one step.
+    pub(crate) fn locked_scheduler(&self) -> MutexGuard<'_, Scheduler> {
+        self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn carry_out(self: &Arc<Self>, commands: Vec<Command>) {
@@ -189,14 +219,17 @@ impl Hub {
                 (ready.delivery, Slot { hub: self.clone(), lane: *lane, delivery: ready.delivery, open: true })
             })
             .collect();
-        if let Some((_, suspect)) = starts.iter().find(|(_, ready)| ready.suspect)
-            && let Err(error) = self.store.set_meta("running_alone", suspect.delivery.0.to_vec()).await
-        {
-            tracing::error!(%error, "a suspect cannot be marked, so it does not run");
-            return;
+        let mut requests = Vec::with_capacity(starts.len());
+        for (_, ready) in starts {
+            if ready.suspect && !self.mark_alone(ready.delivery).await {
+                if let Some(slot) = slots.remove(&ready.delivery) {
+                    slot.finish(Health::Neutral, None, Some(self.clock.now().after(READ_AGAIN)));
+                }
+                continue;
+            }
+            requests.push(ClaimRequest { delivery: ready.delivery, epoch: ready.epoch });
         }
-        let requests = starts.iter().map(|(_, ready)| ClaimRequest { delivery: ready.delivery, epoch: ready.epoch });
-        match self.store.claim(requests.collect(), self.clock.now()).await {
+        match self.store.claim(requests, self.clock.now()).await {
             Ok(claimed) => {
                 for claimed in claimed {
                     if let Some(slot) = slots.remove(&claimed.delivery) {
@@ -207,7 +240,7 @@ impl Hub {
             }
             Err(error) => {
                 tracing::warn!(%error, "claiming deliveries failed; they are read again");
-                let again = self.clock.now().after(Duration::from_secs(1));
+                let again = self.clock.now().after(READ_AGAIN);
                 for (_, slot) in slots.drain() {
                     slot.finish(Health::Neutral, None, Some(again));
                 }
@@ -215,10 +248,21 @@ impl Hub {
         }
     }
 
+    /// Notes durably which suspect runs alone, so that it is known if the process dies with it.
+    async fn mark_alone(&self, suspect: Key) -> bool {
+        match self.store.set_meta("running_alone", suspect.0.to_vec()).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, delivery.id = %suspect, "a suspect cannot be marked, so it does not run yet");
+                false
+            }
+        }
+    }
+
     /// Ticks the scheduler when it asked for it, until `stop`.
     pub async fn run_ticks(self: Arc<Self>, stop: tokio_util::sync::CancellationToken) {
         loop {
-            let next = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner).next_tick();
+            let next = self.locked_scheduler().next_tick();
             // A bound on the sleep lets a wall clock that stepped back delay nothing for long.
             let wait = next.map_or(Duration::from_secs(1), |at| at.since(self.clock.now())).min(Duration::from_secs(1));
             tokio::select! {
@@ -228,4 +272,12 @@ impl Hub {
             }
         }
     }
+}
+
+/// One step, and whether the next tick moved ahead by it.
+fn stepped(scheduler: &mut Scheduler, input: Input, now: Timestamp) -> (Vec<Command>, bool) {
+    let before = scheduler.next_tick();
+    let commands = scheduler.step(input, now);
+    let after = scheduler.next_tick();
+    (commands, after.is_some() && (before.is_none() || after < before))
 }

@@ -11,6 +11,9 @@ const BREAKER_FAILURES: u32 = 10;
 /// The longest time that a breaker stays open, in multiples of the first.
 const BREAKER_MAX: u32 = 60;
 
+/// A lane forgets the failures of its target when none came for so many times the first opening.
+const FORGET_AFTER: u32 = 2 * BREAKER_MAX;
+
 /// What an attempt says of its target's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -22,6 +25,15 @@ pub enum Health {
     Neutral,
 }
 
+/// A delivery that holds a slot.
+pub(super) struct Running {
+    delivery: Key,
+    /// A read saw it due while it held its slot: it ended and was replayed meanwhile, so the lane reads again after it.
+    pub(super) seen_due: bool,
+    /// How often the breaker had opened when it started.
+    openings: u32,
+}
+
 /// One lane in memory.
 pub(super) struct LaneState {
     pub(super) lane: Arc<Lane>,
@@ -31,7 +43,7 @@ pub(super) struct LaneState {
     /// The timer that is set for it.
     pub(super) timer: Option<Timestamp>,
     pub(super) silent_until: Option<Timestamp>,
-    running: Vec<Key>,
+    running: Vec<Running>,
     ready: VecDeque<ReadyDelivery>,
     /// The database may hold due deliveries that are not in `ready`.
     backlog: bool,
@@ -45,6 +57,9 @@ pub(super) struct LaneState {
     /// How often the breaker opened in a row; while above zero the lane runs at `ramp` attempts.
     trips: u32,
     ramp: u32,
+    /// How often the breaker opened at all, to tell attempts that started before it did.
+    openings: u32,
+    forget_at: Option<Timestamp>,
 }
 
 impl LaneState {
@@ -65,6 +80,8 @@ impl LaneState {
             failures: 0,
             trips: 0,
             ramp: u32::MAX,
+            openings: 0,
+            forget_at: None,
         }
     }
 
@@ -87,17 +104,17 @@ impl LaneState {
     }
 
     pub(super) fn start(&mut self, delivery: Key, now: Timestamp) {
-        self.running.push(delivery);
+        self.running.push(Running { delivery, seen_due: false, openings: self.openings });
         if let Some(rate) = self.limits.rate_per_s {
             let step = 1_000_000 / i64::from(rate.max(1));
             self.paid_until_us = self.paid_until_us.max(now.0.saturating_mul(1000)).saturating_add(step);
         }
     }
 
-    /// Whether the delivery was running.
-    pub(super) fn finish(&mut self, delivery: Key) -> bool {
-        let place = self.running.iter().position(|running| *running == delivery);
-        place.map(|at| self.running.swap_remove(at)).is_some()
+    /// What is known of the delivery that gives its slot back, if it held one.
+    pub(super) fn finish(&mut self, delivery: Key) -> Option<Running> {
+        let place = self.running.iter().position(|running| running.delivery == delivery)?;
+        Some(self.running.swap_remove(place))
     }
 
     pub(super) fn take_ready(&mut self) -> Option<ReadyDelivery> {
@@ -135,10 +152,14 @@ impl LaneState {
                 all_due = false;
                 break;
             }
-            let known = self.running.contains(&delivery.delivery)
-                || self.ready.iter().any(|ready| ready.delivery == delivery.delivery);
-            if !known {
-                self.ready.push_back(delivery);
+            if let Some(running) = self.running.iter_mut().find(|running| running.delivery == delivery.delivery) {
+                running.seen_due = true;
+                continue;
+            }
+            match self.ready.iter_mut().find(|ready| ready.delivery == delivery.delivery) {
+                Some(ready) if ready.epoch < delivery.epoch => *ready = delivery,
+                Some(_) => {}
+                None => self.ready.push_back(delivery),
             }
         }
         self.backlog |= (full && all_due) || self.arrived_while_reading;
@@ -159,6 +180,9 @@ impl LaneState {
         if self.silent_until.is_some_and(|until| until <= now) {
             self.silent_until = None;
         }
+        if self.forget_at.is_some_and(|at| at <= now) {
+            (self.failures, self.trips, self.ramp, self.forget_at) = (0, 0, u32::MAX, None);
+        }
     }
 
     pub(super) fn silence(&mut self, until: Timestamp) {
@@ -166,8 +190,12 @@ impl LaneState {
     }
 
     /// The breaker: ten failures in a row open it, twice as long each time; after that one probe runs, and each
-    /// success doubles what may run until the lane is at its limit again.
-    pub(super) fn judge(&mut self, health: Health, now: Timestamp, open: Duration) {
+    /// success doubles what may run until the lane is at its limit again. Attempts that started before it opened say
+    /// nothing any more: they would open it again, once for each.
+    pub(super) fn judge(&mut self, ended: &Running, health: Health, now: Timestamp, open: Duration) {
+        if ended.openings != self.openings {
+            return;
+        }
         match health {
             Health::Neutral => {}
             Health::Good => {
@@ -176,14 +204,17 @@ impl LaneState {
                 if self.ramp >= self.limits.concurrency {
                     self.ramp = u32::MAX;
                     self.trips = 0;
+                    self.forget_at = None;
                 }
             }
             Health::Bad => {
                 self.failures += 1;
+                self.forget_at = Some(now.after(open.saturating_mul(FORGET_AFTER)));
                 if self.failures >= BREAKER_FAILURES || self.ramp == 1 {
                     let times = 1_u32.checked_shl(self.trips).unwrap_or(BREAKER_MAX).min(BREAKER_MAX);
-                    self.silence(now.after(open * times));
-                    self.trips += 1;
+                    self.silence(now.after(open.saturating_mul(times)));
+                    self.trips = self.trips.saturating_add(1);
+                    self.openings = self.openings.wrapping_add(1);
                     self.failures = 0;
                     self.ramp = 1;
                 }
@@ -200,7 +231,7 @@ impl LaneState {
         };
         let due = if self.limits.held { None } else { self.next_due };
         let forget = self.silent_until.max(self.paid_at()).filter(|at| *at > now);
-        [start, due, forget].into_iter().flatten().min()
+        [start, due, forget, self.forget_at].into_iter().flatten().min()
     }
 
     /// Nothing runs, nothing is known to wait, and no limit has to be remembered.
@@ -209,8 +240,7 @@ impl LaneState {
             && self.running.is_empty()
             && self.next_due.is_none()
             && self.timer.is_none()
-            && self.failures == 0
-            && self.trips == 0
+            && self.forget_at.is_none()
     }
 
     fn paid_at(&self) -> Option<Timestamp> {

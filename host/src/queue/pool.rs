@@ -82,10 +82,14 @@ impl Pool {
         self.turns.entry(tenant.clone()).or_default().running += 1;
     }
 
-    pub(super) fn give(&mut self, tenant: &TenantId, delivery: Key) {
+    pub(super) fn give(&mut self, tenant: &TenantId, delivery: Key, now: Timestamp) {
         self.in_use = self.in_use.saturating_sub(1);
         if self.alone == Some(delivery) {
             self.alone = None;
+            // The others have their turn before the next suspect.
+            if let Some(next) = self.suspects.front_mut() {
+                next.since = now;
+            }
         }
         if let Some(turn) = self.turns.get_mut(tenant) {
             turn.running = turn.running.saturating_sub(1);
@@ -110,11 +114,14 @@ impl Pool {
 
     /// The lane whose turn it is, if a slot is free. The caller takes the slot.
     pub(super) fn next_lane(&mut self, now: Timestamp) -> Option<LaneKey> {
-        if self.in_use >= self.capacity || self.alone.is_some() || self.suspect_is_impatient(now) {
+        if self.in_use >= self.capacity || self.alone.is_some() {
             return None;
         }
         if let Some(lane) = self.emergencies.pop_front() {
             return Some(lane);
+        }
+        if self.suspect_is_impatient(now) {
+            return None;
         }
         for _ in 0..self.ring.len() {
             let tenant = self.ring.pop_front()?;
@@ -128,6 +135,9 @@ impl Pool {
             let lane = turn.lanes.pop_front();
             if turn.lanes.is_empty() {
                 turn.in_ring = false;
+                if turn.running == 0 {
+                    self.turns.remove(&tenant);
+                }
             } else {
                 self.ring.push_back(tenant);
             }
@@ -143,15 +153,23 @@ impl Pool {
         self.suspects.push_back(Suspect { tenant: tenant.clone(), lane, delivery, since: now });
     }
 
-    /// A suspect that runs alone from now on, with its slot taken.
-    pub(super) fn next_suspect(&mut self, _now: Timestamp) -> Option<(LaneKey, ReadyDelivery)> {
-        if self.in_use > 0 || self.alone.is_some() {
+    /// A suspect that runs alone from now on, with its slot taken: when nothing runs, and nothing else waits or its
+    /// patience is over.
+    pub(super) fn next_suspect(&mut self, now: Timestamp) -> Option<(LaneKey, ReadyDelivery)> {
+        let others_wait = !self.emergencies.is_empty() || (!self.ring.is_empty() && !self.suspect_is_impatient(now));
+        if self.in_use > 0 || self.alone.is_some() || others_wait {
             return None;
         }
         let suspect = self.suspects.pop_front()?;
         self.alone = Some(suspect.delivery.delivery);
         self.take(&suspect.tenant);
         Some((suspect.lane, suspect.delivery))
+    }
+
+    /// Whether it remembers nobody.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.turns.is_empty() && self.ring.is_empty() && self.emergencies.is_empty() && self.suspects.is_empty()
     }
 
     fn suspect_is_impatient(&self, now: Timestamp) -> bool {

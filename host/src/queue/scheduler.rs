@@ -212,15 +212,15 @@ impl Scheduler {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// The lanes of a tenant that are in memory.
-    pub fn lanes_of<'a>(
-        &'a self,
-        tenant: &'a crate::event::TenantId,
-    ) -> impl Iterator<Item = (LaneKey, Arc<Lane>)> + 'a {
-        self.lanes
-            .iter()
-            .filter(move |(_, state)| state.lane.tenant == *tenant)
-            .map(|(key, state)| (*key, state.lane.clone()))
+    /// The lanes in memory.
+    pub fn lanes(&self) -> impl Iterator<Item = (LaneKey, &Arc<Lane>)> {
+        self.lanes.iter().map(|(key, state)| (*key, &state.lane))
+    }
+
+    /// A lane that is in memory.
+    #[must_use]
+    pub fn lane(&self, key: LaneKey) -> Option<&Arc<Lane>> {
+        self.lanes.get(&key).map(|state| &state.lane)
     }
 
     /// Until when a lane is silent: an open breaker, or a target that asked for it.
@@ -273,11 +273,12 @@ impl Scheduler {
         now: Timestamp,
     ) {
         let Some(state) = self.lanes.get_mut(&key) else { return };
-        if !state.finish(delivery) {
-            return;
+        let Some(ended) = state.finish(delivery) else { return };
+        pool_of(state.limits.pool, &mut self.sends, &mut self.runs).give(&state.lane.tenant, delivery, now);
+        state.judge(&ended, health, now, self.tuning.breaker_open);
+        if ended.seen_due {
+            state.work_due(now, now);
         }
-        pool_of(state.limits.pool, &mut self.sends, &mut self.runs).give(&state.lane.tenant, delivery);
-        state.judge(health, now, self.tuning.breaker_open);
         if let Some(until) = silent_until {
             state.silence(until);
         }
@@ -332,8 +333,14 @@ impl Scheduler {
         while !self.stopped {
             let pool = pool_of(kind, &mut self.sends, &mut self.runs);
             if let Some((key, delivery)) = pool.next_suspect(now) {
-                commands.push(Command::Start { key, delivery });
-                break;
+                if self.lanes.get(&key).is_some_and(|state| !state.limits.held) {
+                    commands.push(Command::Start { key, delivery });
+                    break;
+                }
+                // Its lane was held while it waited for the others to end.
+                self.finished(key, delivery.delivery, Health::Neutral, None, Some(now), now);
+                self.advance(key, now, commands);
+                continue;
             }
             let Some(key) = pool.next_lane(now) else { break };
             let Some(state) = self.lanes.get_mut(&key) else { continue };
@@ -361,3 +368,11 @@ const fn pool_of<'a>(kind: PoolKind, sends: &'a mut Pool, runs: &'a mut Pool) ->
         PoolKind::Run => runs,
     }
 }
+
+#[cfg(test)]
+#[path = "scheduler_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "scheduler_model_tests.rs"]
+mod model_tests;

@@ -142,3 +142,7 @@ pub const fn transition(from: State, cause: Cause) -> Result<State, IllegalTrans
         (from, cause) => Err(IllegalTransition { from, cause }),
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::filter::EventFacts;
+use super::{filter::EventFacts, pattern::TypePattern};
 use crate::{
     directory::view::{EndpointView, InstallationView, TenantView},
     event::{Event, Target},
-    plugin::model::EventKind,
+    plugin::model::{EventKind, EventType},
     queue::reason::{Failure, ReasonClass},
 };
 
@@ -68,12 +68,17 @@ pub fn to_endpoint(endpoint: &EndpointView, event: &Event) -> Route {
 }
 
 fn to_plugin(tenant: &TenantView, plugin: &str, event: &Event, data: &Value) -> Route {
-    let path = tenant
-        .installations
-        .get(plugin)
-        .and_then(|installation| installation.version.as_ref())
-        .and_then(|version| version.manifest.handles.iter().find(|handled| handled.name == event.event_type.as_str()))
-        .and_then(|handled| handled.ordering_key.as_deref());
+    let version = tenant.installations.get(plugin).and_then(|installation| installation.version.as_ref());
+    let handles = version.map(|version| version.manifest.handles.as_slice()).unwrap_or_default();
+    // The exact name says more than a pattern that covers it.
+    let exact = handles.iter().find(|handled| handled.name == event.event_type.as_str());
+    let covers = |handled: &&EventType| {
+        handled.kind == EventKind::Event
+            && handled.ordering_key.is_some()
+            && handled.name.parse().is_ok_and(|pattern: TypePattern| pattern.matches(&event.event_type))
+    };
+    let handled = exact.or_else(|| handles.iter().find(covers));
+    let path = handled.and_then(|handled| handled.ordering_key.as_deref());
     let ordering_key = path.and_then(|path| at_path(data, path));
     Route::to(Target::Plugin(Arc::from(plugin)), ordering_key)
 }
@@ -134,3 +139,7 @@ fn wants(endpoint: &EndpointView, event: &Event, kind: EventKind, facts: &EventF
         .any(|pattern| pattern.matches(&event.event_type) && (kind == EventKind::Event || pattern.is_exact()));
     named && endpoint.filter.as_ref().is_none_or(|filter| filter.matches(facts))
 }
+
+#[cfg(test)]
+#[path = "route_tests.rs"]
+mod tests;

@@ -124,13 +124,6 @@ impl RunCalls {
         self.login.clone()
     }
 
-    /// Whether the connection is bound to a slot that the manifest requires.
-    #[must_use]
-    pub fn cannot_do_without(&self, connection: Key) -> bool {
-        let required = self.version.manifest.connections.iter().filter(|spec| spec.required);
-        required.filter_map(|spec| self.installation.row.connections.get(&spec.name)).any(|bound| *bound == connection)
-    }
-
     /// The record, sealed for its delivery.
     ///
     /// # Errors
@@ -262,7 +255,7 @@ macro_rules! served {
         if let Some(served) = $self.meet(&$call, $print)? {
             return match served {
                 $kind(answer) => Ok(answer),
-                _ => Err($self.foreign(0, &$call)),
+                _ => Err($self.foreign($self.journal.last_met(), &$call)),
             };
         }
     };
@@ -297,7 +290,9 @@ impl HostCalls for RunCalls {
 
     async fn kv_set(&mut self, key: String, value: Vec<u8>, options: KvOptions) -> Answer<(), KvError> {
         let ttl = options.ttl_ms.unwrap_or(0).to_be_bytes();
-        let (call, print) = (format!("kv.set {key}"), call_print("kv.set", &[key.as_bytes(), &value, &ttl]));
+        let person = options.person.as_deref().unwrap_or_default();
+        let print = call_print("kv.set", &[key.as_bytes(), &value, &ttl, person.as_bytes()]);
+        let call = format!("kv.set {key}");
         served!(self, call, print, Recorded::KvDone);
         let answer = self.stage(&key, Some(value), Expected::Any, options).await?.map(|_| ());
         self.note(call, print, Recorded::KvDone(answer.clone()));
@@ -320,7 +315,8 @@ impl HostCalls for RunCalls {
         options: KvOptions,
     ) -> Answer<SwapResult, KvError> {
         let (wanted, ttl) = (expected.unwrap_or(0).to_be_bytes(), options.ttl_ms.unwrap_or(0).to_be_bytes());
-        let print = call_print("kv.swap", &[key.as_bytes(), &wanted, &value, &ttl]);
+        let person = options.person.as_deref().unwrap_or_default();
+        let print = call_print("kv.swap", &[key.as_bytes(), &wanted, &value, &ttl, person.as_bytes()]);
         let call = format!("kv.swap {key}");
         served!(self, call, print, Recorded::KvSwap);
         let there = entry(self.read(&key).await?);

@@ -217,6 +217,12 @@ impl Journal {
         })
     }
 
+    /// The index of the call that was met last.
+    #[must_use]
+    pub const fn last_met(&self) -> usize {
+        self.next.saturating_sub(1)
+    }
+
     /// When the entry that was just served was answered.
     #[must_use]
     pub fn served_at_ms(&self) -> u64 {
@@ -349,3 +355,7 @@ mod hex_bytes {
         Ok(bytes)
     }
 }
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;

@@ -62,15 +62,21 @@ impl RunCalls {
                 self.clock.advance_to(self.journal.served_at_ms());
                 Ok(answer)
             }
-            Step::Served(_) => Err(self.foreign(0, &name)),
+            Step::Served(_) => Err(self.foreign(self.journal.last_met(), &name)),
             Step::Unanswered { index, sent_at_ms } => Ok(self.never_answered(index, sent_at_ms)),
             Step::Repeat { index, key, sent_at_ms } => {
                 let sent_at = Timestamp(i64::try_from(sent_at_ms).unwrap_or(0));
                 let sending = self.sending(method, &request, &convention, true, sent_at);
                 match self.make_ready(&request, spec, &convention, Some(&key)) {
                     Ok(ready) => self.send_and_answer(index, ready, sending).await,
-                    // Turned away on our side: the first sending stays unresolved, under its key.
-                    Err(error) => Ok(Err(error)),
+                    // Turned away on our side: the first sending stays unresolved, under its key, and what the run saw of
+                    // it is kept, since later calls may follow from it.
+                    Err(error) => {
+                        let at_ms = millis(self.hub.clock.now());
+                        let answer = Recorded::Http(Err(error.clone()));
+                        self.journal.answer(index, EntryOutcome::Unknown, None, answer, at_ms);
+                        Ok(Err(error))
+                    }
                 }
             }
             Step::Live { index } => {
@@ -223,6 +229,11 @@ impl RunCalls {
             .ok_or_else(|| HttpError::NeedsLogin(format!("the connection bound to `{slot}` has no secret")))?;
         let mut used = UsedSecrets::default();
         used.also(credential.masked_values());
+        if let Idempotency::Header(name) = convention
+            && HeaderName::try_from(name.as_str()).is_ok_and(|name| guard::is_reserved_header(&name))
+        {
+            return Err(denied(format!("the field `{name}` is set by the host and cannot carry the idempotency key")));
+        }
         let mut headers = self.fill_headers(&request.headers, &mut used, now)?;
         let body = self.fill(body, &mut used, now)?.into_owned();
         let path = with_key(&mut headers, &request.path, convention, key);
@@ -344,3 +355,7 @@ fn http_error(error: CallError) -> HttpError {
 fn ms(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+#[path = "provider_tests.rs"]
+mod tests;

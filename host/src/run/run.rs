@@ -14,6 +14,7 @@ use crate::{
     connection::vault::Place,
     directory::view::{InstallationView, PluginVersion, TenantView},
     hub::Hub,
+    id::Key,
     outbound::deliver::retry_table,
     plugin::{
         call::{Call, CallEnd, Ended, PluginLabel},
@@ -61,14 +62,14 @@ impl Hub {
         let (started_at, started) = (self.clock.now(), self.clock.monotonic());
         let opened = match self.open_journal(tenant, installation, claimed).await {
             Ok(opened) => opened,
-            Err(failure) => return self.failed_to_open(claimed, installation, failure),
+            Err(failure) => return self.failed_to_open(claimed, installation, failure, started_at),
         };
         let (journal, version) = opened;
         let guest = match self.plugins.guest(&version.row.name, &version.row.version).await {
             Ok(guest) => guest,
             Err(error) => {
                 let failure = Failure::new(ReasonClass::PluginBug, "not_loadable", error.to_string());
-                return self.failed_to_open(claimed, installation, failure);
+                return self.failed_to_open(claimed, installation, failure, started_at);
             }
         };
         let record = journal.record();
@@ -211,28 +212,32 @@ impl Hub {
         sources.map(|row| SourceRef { id: row.id.clone(), name: row.name.clone(), url: url(&row.id) }).collect()
     }
 
-    fn failed_to_open(&self, claimed: &Claimed, installation: &InstallationView, failure: Failure) -> AttemptEnd {
-        let outcome = self.try_again(claimed, installation, failure.clone(), None);
-        let attempt = self.attempt_row(claimed, Some(failure), None, None);
-        AttemptEnd::plain(outcome, Some(attempt))
-    }
-
-    fn attempt_row(
+    /// The end of an attempt whose plugin never ran. A removal goes on without it, and a schedule too.
+    fn failed_to_open(
         &self,
         claimed: &Claimed,
-        failure: Option<Failure>,
-        version: Option<&PluginVersion>,
-        detail: Option<String>,
-    ) -> AttemptRow {
-        let _ = claimed;
-        AttemptRow {
-            started_at: self.clock.now(),
-            duration_us: 0,
-            failure,
-            status: None,
-            plugin_version: version.map(|version| version.row.version.clone()),
-            detail,
+        installation: &InstallationView,
+        failure: Failure,
+        started_at: Timestamp,
+    ) -> AttemptEnd {
+        let outcome = self.try_again(claimed, installation, failure.clone(), None);
+        let attempt = Self::attempt_row(Some(failure), None, None, started_at);
+        let mut end = AttemptEnd::plain(outcome, Some(attempt));
+        end.plugin = Some(installation.row.plugin.clone());
+        self.lifecycle_ended(claimed, &mut end);
+        if let Some(version) = &installation.version {
+            self.poll_ended(version, claimed, &mut end);
         }
+        end
+    }
+
+    const fn attempt_row(
+        failure: Option<Failure>,
+        plugin_version: Option<String>,
+        detail: Option<String>,
+        started_at: Timestamp,
+    ) -> AttemptRow {
+        AttemptRow { started_at, duration_us: 0, failure, status: None, plugin_version, detail }
     }
 
     /// Waiting by the retry table, or dead when it ends.
@@ -279,7 +284,7 @@ impl Hub {
         let traps = self.traps.note(&tenant.row.id, &version.row.name, &version.row.version, trapped);
         let mut end = match result {
             Ok(left) => match emit::prepare(self, tenant, installation, version, claimed, left.events) {
-                Ok(emitted) => self.succeeded(installation, version, claimed, left.poll, emitted, &mut calls),
+                Ok(emitted) => self.succeeded(version, claimed, left.poll, emitted, &mut calls),
                 Err(failure) => AttemptEnd::plain(Outcome::Dead(failure), None),
             },
             Err(end) => self.failed(installation, claimed, end, sentence.as_deref().unwrap_or_default(), &mut calls),
@@ -304,9 +309,8 @@ impl Hub {
                 "stderr": stderr,
                 "emitted": end.emitted.iter().map(|event| json!({"id": event.event().id, "type": event.event().event_type})).collect::<Vec<_>>(),
             });
-            let mut row = self.attempt_row(claimed, failure, Some(version), Some(detail.to_string()));
-            row.started_at = started_at;
-            end.attempt = Some(row);
+            let ran = Some(version.row.version.clone());
+            end.attempt = Some(Self::attempt_row(failure, ran, Some(detail.to_string()), started_at));
         }
         end.plugin = Some(installation.row.plugin.clone());
         end.journal = self.journal_change(tenant, claimed, &calls);
@@ -329,14 +333,12 @@ impl Hub {
 
     fn succeeded(
         &self,
-        installation: &InstallationView,
         version: &PluginVersion,
         claimed: &Claimed,
         poll: Option<PollOutput>,
         emitted: Vec<crate::accept::Prepared>,
         calls: &mut RunCalls,
     ) -> AttemptEnd {
-        let _ = installation;
         let mut end = AttemptEnd::plain(Outcome::Delivered, None);
         end.emitted = emitted;
         end.kv = calls.take_staged();
@@ -414,12 +416,14 @@ impl Hub {
             }
         };
         if let Some((connection, text)) = calls.needs_login() {
-            // A login that the plugin cannot do without holds the delivery, whatever the plugin made of the error. Where
-            // it can do without, nothing would hold it, so the plugin's own disposition stands.
-            if calls.cannot_do_without(connection) {
-                let failure = Failure::new(ReasonClass::Auth, "needs_login", text.clone());
-                settled.outcome = Outcome::Released { failure: Some(failure) };
-            }
+            // The connection's own state says it, whatever the plugin made of the error.
+            let failure = Failure::new(ReasonClass::Auth, "needs_login", text.clone());
+            settled.outcome = if requires(installation, connection) {
+                Outcome::Released { failure: Some(failure) }
+            } else {
+                // A connection that the plugin can do without holds nothing, so the retry table spaces the attempts.
+                self.try_again(claimed, installation, failure, None)
+            };
             settled.effects.push(Effect::ConnectionNeedsLogin(connection, text));
         }
         settled
@@ -442,6 +446,13 @@ impl Hub {
         };
         AttemptEnd::plain(outcome, None)
     }
+}
+
+/// Whether the loss of a connection holds what the installation has to do.
+fn requires(installation: &InstallationView, connection: Key) -> bool {
+    let Some(version) = &installation.version else { return false };
+    let mut required = version.manifest.connections.iter().filter(|spec| spec.required);
+    required.any(|spec| installation.row.connections.get(&spec.name) == Some(&connection))
 }
 
 /// A plugin's error as it is stored: its own class counts as `plugin_bug` only where it names none of ours.

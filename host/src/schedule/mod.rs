@@ -10,7 +10,10 @@ use crate::{
     event::{Event, Urgency},
     hub::Hub,
     plugin::model::{Manifest, Trigger},
-    queue::{dispatch::hold, lane::LaneKey},
+    queue::{
+        dispatch::hold,
+        lane::{Lane, LaneKey},
+    },
     run::run::private,
     store::ledger::{Accept, PollDue},
 };
@@ -23,6 +26,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// How long a dedupe key is kept: longer than any provider repeats, and longer than events live.
 const DEDUPE_WINDOW: Duration = Duration::from_secs(35 * 24 * 3600);
+
+/// The schedules are not read more often than this, unless the bell rings.
+const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 
 /// At most so many rows in one transaction of a sweep.
 const SWEEP_ROWS: u32 = 500;
@@ -61,7 +67,8 @@ impl Hub {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.polls_moved.notified() => {}
-                () = tokio::time::sleep(wait) => {}
+                // A due schedule that cannot start, since its tenant is not cached yet, must not make this loop spin.
+                () = tokio::time::sleep(wait.max(SHORTEST_WAIT)) => {}
             }
         }
     }
@@ -173,22 +180,21 @@ impl Hub {
     /// Lanes that are held, with the time since when.
     fn held_lanes(&self) -> Vec<(LaneKey, Timestamp)> {
         let view = self.directory.view();
-        let scheduler = self.scheduler.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        view.tenants
-            .values()
-            .flat_map(|tenant| {
-                scheduler
-                    .lanes_of(&tenant.row.id)
-                    .filter_map(|(key, lane)| Some((key, hold(tenant, &lane.target, lane.urgency)?.since)))
-                    .collect::<Vec<_>>()
-            })
-            .collect()
+        let lanes: Vec<_> = self.locked_scheduler().lanes().map(|(key, lane)| (key, lane.clone())).collect();
+        let since = |lane: &Lane| Some(hold(view.tenants.get(&lane.tenant)?, &lane.target, lane.urgency)?.since);
+        lanes.into_iter().filter_map(|(key, lane)| Some((key, since(&lane)?))).collect()
     }
 
-    async fn sweep(&self) -> Result<(), crate::store::StoreError> {
+    async fn sweep(self: &Arc<Self>) -> Result<(), crate::store::StoreError> {
         let now = self.clock.now();
         let held = self.held_lanes();
-        while self.store.expire(now, &held, SWEEP_ROWS).await?.len() >= SWEEP_ROWS as usize {}
+        loop {
+            let lanes = self.store.expire(now, &held, SWEEP_ROWS).await?;
+            if lanes.is_empty() {
+                break;
+            }
+            self.wake_known(lanes.into_iter().map(|(_, lane)| lane));
+        }
         let retention = &self.settings.retention;
         let before =
             |age: Duration| Timestamp(now.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));

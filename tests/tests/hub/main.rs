@@ -18,3 +18,6 @@ mod secrets;
 
 /// The interface is what its description says.
 mod openapi;
+
+/// The documentation tells the truth.
+mod readme;
