@@ -19,7 +19,7 @@ use crate::{
     event::{Target, TenantId, Urgency},
     hub::Hub,
     id::Key,
-    observe::trace::CorrelationId,
+    observe::{metrics::Surface, trace::CorrelationId},
     queue::lane::Lane,
     store::registry::AuditEntry,
 };
@@ -145,13 +145,16 @@ fn all_routes() -> Routes {
     routes
 }
 
-/// Takes or makes the correlation id and puts it on every answer.
+/// Takes or makes the correlation id, puts it on every answer, and counts the answer.
 async fn correlate(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let offered = request.headers().get(CORRELATION).and_then(|value| value.to_str().ok());
     let id = CorrelationId::accept(offered, &api.hub.ids);
     let value = HeaderValue::from_str(id.as_str());
     request.extensions_mut().insert(Correlation(id));
+    let started = api.hub.clock.monotonic();
     let mut response = next.run(request).await.into_response();
+    let took = api.hub.clock.monotonic().saturating_sub(started);
+    crate::observe::metrics::request_answered(Surface::Api, response.status().as_u16(), took);
     if let Ok(value) = value {
         response.headers_mut().insert(CORRELATION, value);
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::routes::Routes;
+use super::{problem::Code, routes::Routes};
 
 /// The document.
 pub(super) fn document(routes: &Routes) -> Value {
@@ -53,6 +53,10 @@ pub(super) fn page(document: &Value) -> String {
         for (path, method, operation) in operations(document).filter(|(_, _, operation)| operation["tags"][0] == *tag) {
             write_operation(&mut html, document, path, method, operation);
         }
+    }
+    html.push_str("<h2 id=\"problems\">problems</h2>");
+    for (name, status, meaning) in Code::explained() {
+        let _ = write!(html, "<p id=\"problem-{name}\"><code>{name}</code> {status}: {}.</p>", escaped(meaning));
     }
     html.push_str("</html>");
     html

@@ -62,6 +62,34 @@ pub(super) enum Code {
 }
 
 impl Code {
+    /// All of them.
+    const ALL: [Self; 19] = [
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::NoSuchRoute,
+        Self::MethodNotAllowed,
+        Self::InvalidRequest,
+        Self::InvalidJson,
+        Self::UnsupportedMediaType,
+        Self::BodyTooLarge,
+        Self::SchemaViolation,
+        Self::IdReused,
+        Self::Conflict,
+        Self::InvalidPlugin,
+        Self::NotOffered,
+        Self::IdempotencyKeyReused,
+        Self::IdempotencyInProgress,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
+    /// Name, status and meaning of every code, for the page that explains them.
+    pub(super) fn explained() -> impl Iterator<Item = (&'static str, u16, &'static str)> {
+        Self::ALL.into_iter().map(Self::parts).map(|(name, status, title)| (name, status.as_u16(), title))
+    }
+
     const fn parts(self) -> (&'static str, StatusCode, &'static str) {
         match self {
             Self::Unauthenticated => ("unauthenticated", StatusCode::UNAUTHORIZED, "A valid API key is needed"),

@@ -1,6 +1,6 @@
 //! How the hub is: status for people, health for machines, the description of the interface.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
 use axum::{
     Json as Out,
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     directory::view::TenantView,
+    queue::state::State as Stored,
     store::registry::{EndpointState, Mode},
 };
 
@@ -158,8 +159,30 @@ async fn ready(State(api): State<Api>) -> Answer<&'static str> {
     }
 }
 
-async fn metrics() -> Response {
+async fn metrics(State(api): State<Api>) -> Response {
+    gauges(&api).await;
     typed("text/plain; version=0.0.4; charset=utf-8", crate::observe::metrics::render())
+}
+
+/// Sets the gauges that are read off when somebody asks. While the database is away the queue's keep their last values.
+async fn gauges(api: &Api) {
+    use crate::observe::metrics;
+    if let Ok(counts) = api.hub.store.counts(None).await {
+        let of =
+            |state: Stored| counts.by_state.iter().find(|(known, _)| *known == state).map_or(0, |(_, count)| *count);
+        for state in [Stored::Queued, Stored::Running, Stored::Waiting, Stored::Dead] {
+            metrics::queue_depth(state.as_str(), usize::try_from(of(state)).unwrap_or(usize::MAX));
+        }
+        metrics::queue_age(counts.oldest_due.map_or(Duration::ZERO, |due| api.hub.clock.now().since(due)));
+    }
+    let view = api.hub.directory.view();
+    let connections = || view.tenants.values().flat_map(|tenant| tenant.connections.values());
+    let ill = connections().filter(|connection| connection.row.needs_login.is_some()).count();
+    metrics::connections_in("needs_login", ill);
+    metrics::connections_in("ok", connections().count() - ill);
+    let (sends, runs) = api.hub.scheduler.lock().unwrap_or_else(PoisonError::into_inner).in_flight();
+    metrics::in_flight("send", sends as usize);
+    metrics::in_flight("run", runs as usize);
 }
 
 async fn document(State(api): State<Api>) -> Response {

@@ -18,6 +18,7 @@ use crate::{
     directory::view::{InstallationView, PluginVersion, SourceView, TenantView},
     hub::Hub,
     id::Key,
+    observe::metrics::Surface,
     plugin::{
         call::{Call, CallEnd, PluginLabel},
         limits::Limits,
@@ -50,13 +51,28 @@ pub fn router(hub: Arc<Hub>) -> Router {
     Router::new().route("/in/{source_id}", any(receive)).route("/in/{source_id}/{*rest}", any(receive)).with_state(hub)
 }
 
-async fn receive(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, String)>>, request: Request) -> Response {
+/// Answers a request and counts it.
+async fn receive(state: State<Arc<Hub>>, path: Path<Vec<(String, String)>>, request: Request) -> Response {
+    let clock = state.0.clock.clone();
+    let started = clock.monotonic();
+    let response = answer(state, path, request).await;
+    let took = clock.monotonic().saturating_sub(started);
+    crate::observe::metrics::request_answered(Surface::Ingress, response.status().as_u16(), took);
+    response
+}
+
+async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, String)>>, request: Request) -> Response {
     let source_id = parts.into_iter().next().map(|(_, id)| id).unwrap_or_default();
     let client = request.extensions().get::<Client>().copied();
     let source_key = Key::parse("src", &source_id);
     let limited = client
-        .map_or(Ok(()), |client| hub.rates.check_ip(client.ip))
-        .and_then(|()| source_key.map_or(Ok(()), |key| hub.rates.check_source(key)));
+        .map_or(Ok(()), |client| {
+            hub.rates.check_ip(client.ip).inspect_err(|_| crate::observe::metrics::rate_limited("ip"))
+        })
+        .and_then(|()| {
+            let by_source = source_key.map_or(Ok(()), |key| hub.rates.check_source(key));
+            by_source.inspect_err(|_| crate::observe::metrics::rate_limited("source"))
+        });
     let source = hub.directory.view().sources.get(&source_id).cloned();
     if let Err(limited) = limited {
         if let Some(source) = &source {
@@ -127,8 +143,9 @@ impl Hub {
                 tracing::warn!(source.id = %raw.source_id, reason = %failure.reason, code = %failure.code, "a request is parked");
                 crate::observe::metrics::parked(failure.reason.as_str());
                 let parked = ParkedRequest { request: raw, plugin: source.plugin, failure, tries: 1 };
-                if let Err(error) = self.store.park(parked).await {
-                    tracing::error!(%error, "a request could not be parked");
+                match self.store.park(parked).await {
+                    Ok(dropped) => crate::observe::metrics::parked_dropped(dropped),
+                    Err(error) => tracing::error!(%error, "a request could not be parked"),
                 }
                 unavailable()
             }
@@ -237,7 +254,9 @@ impl Hub {
             host: Box::new(calls),
             plugin: PluginLabel { name: version.row.name.clone(), version: version.row.version.clone() },
         };
-        Ok(self.sandbox.receive(&guest, request, call).await)
+        let ended = self.sandbox.receive(&guest, request, call).await;
+        ended.count("receive");
+        Ok(ended)
     }
 
     #[expect(clippy::too_many_arguments, reason = "everything that one accept is made of")]

@@ -1,6 +1,6 @@
 //! One call of a plugin: what goes in, and how it ended.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     host_calls::{HostCalls, Stop},
@@ -55,6 +55,22 @@ pub struct Ended<T> {
 }
 
 impl<T> Ended<T> {
+    /// Counts the call with its end and what it used; `call` is the export's name.
+    pub fn count(&self, call: &'static str) {
+        let end = match &self.result {
+            Ok(_) => "ok",
+            Err(CallEnd::Error(_)) => "error",
+            Err(CallEnd::Trap { .. }) => "trap",
+            Err(CallEnd::Limit { .. }) => "limit",
+            Err(CallEnd::Malformed { .. }) => "malformed",
+            Err(CallEnd::Stopped(_)) => "stopped",
+            Err(CallEnd::MissingExport(_)) => "missing_export",
+            Err(CallEnd::HostFault(_)) => "host_fault",
+        };
+        let (cpu, wall) = (Duration::from_millis(self.usage.cpu_ms), Duration::from_millis(self.usage.wall_ms));
+        crate::observe::metrics::run_ended(call, end, cpu, wall);
+    }
+
     /// One sentence that names plugin, version and reason; none when the call succeeded.
     pub fn failure(&self) -> Option<String> {
         self.result.as_ref().err().map(|end| format!("{}: {end}", self.plugin))

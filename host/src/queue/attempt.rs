@@ -150,6 +150,7 @@ impl Hub {
             emitted: Accept { events, ..Accept::default() },
             effects,
         };
+        let count = settled_as(claimed, &settle.outcome, settle.now);
         let (touches_registry, polled) = (!settle.effects.is_empty(), settle.poll.is_some());
         if matches!(settle.outcome, Outcome::Released { .. }) {
             // What holds the lane may be newer than what the scheduler knows; it must not start again at once.
@@ -157,6 +158,7 @@ impl Hub {
         }
         match self.settle_surely(claimed, &mut settle).await {
             Some(Settled::Done { accepted, released_next }) => {
+                count();
                 if touches_registry {
                     self.refresh(&claimed.lane.tenant).await;
                 }
@@ -323,10 +325,7 @@ fn due_again(settle: &Settle) -> Option<Timestamp> {
 }
 
 fn count_attempt(target: &Target, outcome: &Outcome) {
-    let target = match target {
-        Target::Endpoint(_) => "endpoint",
-        Target::Plugin(_) | Target::Unrouted => "plugin",
-    };
+    let target = target_word(target);
     let outcome = match outcome {
         Outcome::Delivered => "delivered",
         Outcome::Waiting { .. } => "waiting",
@@ -334,6 +333,31 @@ fn count_attempt(target: &Target, outcome: &Outcome) {
         Outcome::Released { .. } => "released",
     };
     crate::observe::metrics::attempt_ended(target, outcome);
+}
+
+/// Counts a delivery once its settlement is stored: what it became and why, and how long a good one took.
+fn settled_as(claimed: &Claimed, outcome: &Outcome, now: Timestamp) -> impl FnOnce() + use<> {
+    let (word, reason) = match outcome {
+        Outcome::Delivered => ("delivered", "none"),
+        Outcome::Waiting { failure, .. } => ("waiting", failure.reason.as_str()),
+        Outcome::Dead(failure) => ("dead", failure.reason.as_str()),
+        Outcome::Released { .. } => ("queued", "none"),
+    };
+    let took = matches!(outcome, Outcome::Delivered).then(|| now.since(claimed.event.accepted_at));
+    let target = target_word(&claimed.lane.target);
+    move || {
+        crate::observe::metrics::delivery_settled(word, reason);
+        if let Some(took) = took {
+            crate::observe::metrics::delivered_after(target, took);
+        }
+    }
+}
+
+const fn target_word(target: &Target) -> &'static str {
+    match target {
+        Target::Endpoint(_) => "endpoint",
+        Target::Plugin(_) | Target::Unrouted => "plugin",
+    }
 }
 
 fn gone(code: &str, text: &str) -> AttemptEnd {

@@ -129,7 +129,7 @@ impl Filter {
 }
 
 fn not_evaluated() -> bool {
-    metrics::counter!("switchyard_filter_errors_total").increment(1);
+    crate::observe::metrics::filter_failed();
     false
 }
 

@@ -94,6 +94,7 @@ impl Hub {
             plugin: PluginLabel { name: version.row.name.clone(), version: version.row.version.clone() },
         };
         let ended = self.call_guest(&guest, call, claimed).await;
+        ended.count(export_of(claimed.event.event_type.as_str()));
         let mut end = self.judge_run(tenant, installation, &version, claimed, ended, started_at);
         if let Some(attempt) = &mut end.attempt {
             attempt.duration_us = u64::try_from((self.clock.monotonic() - started).as_micros()).unwrap_or(u64::MAX);
@@ -485,6 +486,17 @@ fn handled(claimed: &Claimed) -> HandledEvent {
         ordering_key: event.ordering_key.clone(),
         data: event.data.to_string(),
         extensions: event.extensions.clone(),
+    }
+}
+
+/// The export that an event is for, as the metrics name it.
+fn export_of(event_type: &str) -> &'static str {
+    match event_type {
+        private::POLL_DUE => "poll",
+        private::INSTALL => "install",
+        private::UNINSTALL => "uninstall",
+        private::UPGRADE => "upgrade",
+        _ => "handle",
     }
 }
 

@@ -126,8 +126,24 @@ async fn the_metrics_have_the_documented_names_and_count_what_happened() {
         assert!(names.contains(&name) || names.contains(&base), "`{name}` is not documented");
         assert!(!line.contains("acme") && !line.contains(&endpoint), "a label names a tenant or an endpoint: {line}");
     }
-    for name in &names {
-        assert!(text.contains(&format!("# TYPE {name} ")), "`{name}` is documented and not shown");
+    for begins in [
+        "switchyard_http_requests_total{",
+        "switchyard_http_request_seconds_count{",
+        "switchyard_write_group_callers_count",
+        "switchyard_commit_seconds_count",
+        "switchyard_attempts_total{",
+        "switchyard_delivery_seconds_count{",
+        "switchyard_endpoint_sends_total{",
+        "switchyard_endpoint_send_seconds_count",
+        "process_cpu_seconds",
+        "process_open_fds",
+    ] {
+        assert!(value(&text, begins) > 0.0, "nothing was counted under `{begins}`: {text}");
+    }
+    for gauge in
+        ["switchyard_deliveries{", "switchyard_oldest_due_seconds", "switchyard_in_flight{", "switchyard_connections{"]
+    {
+        assert!(text.lines().any(|line| line.starts_with(gauge)), "`{gauge}` is not shown: {text}");
     }
 }
 

@@ -240,8 +240,11 @@ impl WriterTask {
 
     async fn commit_group(&mut self, group: Vec<Waiting>) {
         let (calls, answers): (Vec<_>, Vec<_>) = group.into_iter().map(|one| (one.call, one.answer)).unzip();
+        let started = self.memory.clock.monotonic();
         match self.transact(&calls).await {
             Ok(replies) => {
+                let took = self.memory.clock.monotonic().saturating_sub(started);
+                crate::observe::metrics::group_committed(u32::try_from(calls.len()).unwrap_or(u32::MAX), took);
                 for (answer, reply) in answers.into_iter().zip(replies) {
                     answer.send(reply).ok();
                 }

@@ -21,8 +21,8 @@ async fn a_config_that_breaks_the_plugins_schema_is_refused_with_the_path() {
     let problem = put(&tenant, "hello", json!({"config": {"greeting": 5}})).await.problem(400, "invalid_request");
     assert_eq!(faulty(&problem), ["config/greeting"], "{problem}");
     let problem = put(&tenant, "hello", json!({"config": {}})).await.problem(400, "invalid_request");
-    assert_eq!(faulty(&problem), ["config"], "{problem}");
-    assert!(text(&problem, "detail").contains("greeting"), "{problem}");
+    assert_eq!(faulty(&problem), ["config/greeting"], "{problem}");
+    assert!(text(&problem, "detail").contains("required"), "{problem}");
     let problem = put(&tenant, "hello", json!({"config": ["Hi"]})).await.problem(400, "invalid_request");
     assert_eq!(faulty(&problem), ["config"], "{problem}");
     assert!(tenant.list("/plugins").await.is_empty(), "a refused installation was kept");
