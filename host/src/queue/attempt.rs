@@ -169,7 +169,7 @@ impl Hub {
             }
             Some(Settled::LostSwap) => {
                 drop(emitted);
-                self.release(claimed, slot).await;
+                self.release(claimed, settle.journal, slot).await;
             }
             Some(Settled::LostLease) => {
                 tracing::info!(delivery.id = %claimed.delivery, "a late attempt found its delivery ended or running elsewhere");
@@ -178,8 +178,8 @@ impl Hub {
         }
     }
 
-    /// Gives an attempt back because a compare-and-swap lost; it runs again at once.
-    async fn release(self: &Arc<Self>, claimed: &Claimed, slot: Slot) {
+    /// Gives an attempt back because a compare-and-swap lost; it runs again at once, served the writes that it did.
+    async fn release(self: &Arc<Self>, claimed: &Claimed, journal: JournalChange, slot: Slot) {
         let mut settle = Settle {
             tenant: claimed.lane.tenant.clone(),
             delivery: claimed.delivery,
@@ -187,7 +187,7 @@ impl Hub {
             now: self.clock.now(),
             outcome: Outcome::Released { failure: None },
             attempt: None,
-            journal: JournalChange::Keep,
+            journal,
             kv: Vec::new(),
             plugin: None,
             poll: None,

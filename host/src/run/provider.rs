@@ -80,8 +80,9 @@ impl RunCalls {
                 match self.make_ready(&request, spec, &convention, key.as_deref()) {
                     Ok(ready) => {
                         self.push_entry(name, print, key, if write { EntryOutcome::Intent } else { EntryOutcome::Read }, None);
-                        if write {
-                            self.intend().await?;
+                        if write && let Err(stop) = self.intend().await {
+                            self.journal.retract(index);
+                            return Err(stop);
                         }
                         self.send_and_answer(index, ready, sending).await
                     }
