@@ -21,8 +21,8 @@ use crate::{
     route::route::{Route, needs_data, routes},
     store::{
         StoreError,
-        registry::AuditEntry,
         ledger::{Accept, Claimed, DedupeKey, EventOutcome, NewDelivery, NewEvent, Start},
+        registry::AuditEntry,
     },
 };
 
@@ -192,7 +192,11 @@ impl Hub {
         let definition = catalogue.get(event.event_type.as_str());
         let kind = definition.map_or(EventKind::Event, |definition| definition.kind);
         let persons = definition.map_or_else(Vec::new, |definition| {
-            definition.persons_in(data).into_iter().filter_map(|(kind, value)| tenant.key.person_hash(kind, value)).collect()
+            definition
+                .persons_in(data)
+                .into_iter()
+                .filter_map(|(kind, value)| tenant.key.person_hash(kind, value))
+                .collect()
         });
         let found = match only_to {
             Some(target) => vec![Route { target: target.clone(), ordering_key: None, dead: None }],
@@ -211,9 +215,18 @@ impl Hub {
         route: Route,
     ) -> PreparedDelivery {
         let key = self.ids.next();
-        let lane = Arc::new(Lane { tenant: event.tenant.clone(), target: route.target.clone(), urgency: event.urgency });
+        let lane =
+            Arc::new(Lane { tenant: event.tenant.clone(), target: route.target.clone(), urgency: event.urgency });
         let lane_key = lane.key();
-        let looped = || Failure::new(ReasonClass::Config, "loop", format!("the event is {MAX_HOPS} runs away from its first cause: two plugins or rules answer each other"));
+        let looped = || {
+            Failure::new(
+                ReasonClass::Config,
+                "loop",
+                format!(
+                    "the event is {MAX_HOPS} runs away from its first cause: two plugins or rules answer each other"
+                ),
+            )
+        };
         let dead = route.dead.or_else(|| (event.hop > MAX_HOPS).then(looped)).or_else(|| {
             match policy::judge(tenant, event, kind, &route.target) {
                 Verdict::Refuse(failure) => Some(failure),
@@ -295,7 +308,8 @@ impl Hub {
             })
             .collect();
         let added = self.store.add_deliveries(&tenant.row.id, event.key, deliveries, audit).await?;
-        let lane = |target: &Target| Lane { tenant: tenant.row.id.clone(), target: target.clone(), urgency: event.urgency };
+        let lane =
+            |target: &Target| Lane { tenant: tenant.row.id.clone(), target: target.clone(), urgency: event.urgency };
         self.wake(&added.iter().map(lane).collect::<Vec<_>>());
         Ok(added)
     }
@@ -315,7 +329,9 @@ impl Hub {
                 let correlation_id = first.map_or(correlation_id, |first| first.to_string());
                 Ok(Published { id: first_id.to_string(), duplicate: true, correlation_id })
             }
-            Some(EventOutcome::Duplicate { first_id, .. }) => Err(PublishError::IdReused { first_id: first_id.to_string() }),
+            Some(EventOutcome::Duplicate { first_id, .. }) => {
+                Err(PublishError::IdReused { first_id: first_id.to_string() })
+            }
             None => Err(StoreError::Inconsistent("an accept answered no outcome".to_owned()).into()),
         }
     }

@@ -46,7 +46,8 @@ impl Stage {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("plugins")).expect("a folder for plugins");
         for (name, file) in plugins {
-            let wasm = std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}; run `make build`", file.display()));
+            let wasm =
+                std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}; run `make build`", file.display()));
             std::fs::write(folder.path().join("plugins").join(name), wasm).expect("the plugin is copied");
         }
         let shutdown = CancellationToken::new();
@@ -101,7 +102,8 @@ impl Stage {
             let wanted = json!({"provider": "billy", "name": "billy", "kind": "header",
                 "base_url": format!("{}/v2", self.billy.base_url()),
                 "secret": {"name": "X-Access-Token", "value": BILLY_TOKEN}});
-            let made = self.client.post(&["v1", "tenants", "acme", "connections"], &wanted).await.expect("a connection");
+            let made =
+                self.client.post(&["v1", "tenants", "acme", "connections"], &wanted).await.expect("a connection");
             self.connection = made["id"].as_str().map(str::to_owned);
         }
         let config = json!({"organization_id": self.billy.organization_id(), "product_id": self.billy.product_id(),
@@ -138,7 +140,9 @@ impl Stage {
         let found = until(&what, async || {
             let all = self.list(&["deliveries"]).await;
             let ours = |delivery: &Value| {
-                delivery["target"] == "plugin:billy" && delivery["correlation_id"] == correlation && delivery["state"] == state
+                delivery["target"] == "plugin:billy"
+                    && delivery["correlation_id"] == correlation
+                    && delivery["state"] == state
             };
             all.into_iter().find(ours)
         });

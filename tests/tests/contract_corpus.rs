@@ -12,8 +12,8 @@ use switchyard::{
         host_calls::{Answer, HostCalls},
         limits::Limits,
         model::{
-            CallContext, CryptoError, HandledEvent, HttpError, HttpRequest, HttpResponse, KvEntry, KvError, KvOptions, KvPage,
-            LogLine, Mac, MetricSample, SwapResult,
+            CallContext, CryptoError, HandledEvent, HttpError, HttpRequest, HttpResponse, KvEntry, KvError, KvOptions,
+            KvPage, LogLine, Mac, MetricSample, SwapResult,
         },
         sandbox::{Sandbox, SandboxOptions},
         virtual_time::VirtualClock,

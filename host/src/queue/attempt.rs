@@ -19,8 +19,8 @@ use crate::{
     store::{
         StoreError,
         ledger::{
-            Accept, Accepted, AttemptRow, Claimed, Effect, EventOutcome, JournalChange, KvWrite, Outcome, PollSettled, Settle,
-            Settled,
+            Accept, Accepted, AttemptRow, Claimed, Effect, EventOutcome, JournalChange, KvWrite, Outcome, PollSettled,
+            Settle, Settled,
         },
     },
 };
@@ -93,7 +93,8 @@ impl Hub {
         let Some(tenant) = view.tenants.get(&claimed.lane.tenant).cloned() else {
             return AttemptEnd::plain(Outcome::Released { failure: None }, None);
         };
-        if claimed.event.expires_at.is_some_and(|at| at <= now) {
+        // A person who replays what has expired wants it all the same; the store has dropped that delivery's expiry.
+        if !claimed.replayed && claimed.event.expires_at.is_some_and(|at| at <= now) {
             let failure = Failure::new(ReasonClass::Expired, "expired", "its time passed before it was delivered");
             return AttemptEnd::plain(Outcome::Dead(failure), None);
         }
@@ -174,7 +175,9 @@ impl Hub {
             Some(Settled::LostLease) => {
                 tracing::info!(delivery.id = %claimed.delivery, "a late attempt found its delivery ended or running elsewhere");
             }
-            None => tracing::error!(delivery.id = %claimed.delivery, "an attempt could not be settled before the hub stopped"),
+            None => {
+                tracing::error!(delivery.id = %claimed.delivery, "an attempt could not be settled before the hub stopped")
+            }
         }
     }
 
@@ -218,7 +221,11 @@ impl Hub {
                         return None;
                     }
                     reduced = true;
-                    let failure = Failure::new(ReasonClass::PluginBug, "not_settled", "the hub could not store how this attempt ended");
+                    let failure = Failure::new(
+                        ReasonClass::PluginBug,
+                        "not_settled",
+                        "the hub could not store how this attempt ended",
+                    );
                     settle.outcome = self.in_a_minute(claimed, failure);
                     (settle.attempt, settle.poll, settle.emitted) = (None, None, Accept::default());
                     settle.kv.clear();
@@ -288,8 +295,10 @@ impl Hub {
             accepted_at: now,
             ordering_key: None,
             correlation_id: cause.map_or_else(|| key.to_string().into(), |cause| cause.event.correlation_id.clone()),
-            traceparent: cause
-                .map_or_else(|| crate::observe::trace::new_traceparent(&self.ids).into(), |cause| cause.event.traceparent.clone()),
+            traceparent: cause.map_or_else(
+                || crate::observe::trace::new_traceparent(&self.ids).into(),
+                |cause| cause.event.traceparent.clone(),
+            ),
             cause: cause.map(|cause| cause.delivery),
             request: None,
             hop: cause.map_or(0, |cause| cause.event.hop + 1),

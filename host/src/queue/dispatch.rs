@@ -127,7 +127,11 @@ impl Hub {
     pub fn reconsider(self: &Arc<Self>, tenant: &TenantId) {
         let lanes: Vec<_> = {
             let scheduler = self.locked_scheduler();
-            scheduler.lanes().filter(|(_, lane)| lane.tenant == *tenant).map(|(key, lane)| (key, lane.clone())).collect()
+            scheduler
+                .lanes()
+                .filter(|(_, lane)| lane.tenant == *tenant)
+                .map(|(key, lane)| (key, lane.clone()))
+                .collect()
         };
         for (key, lane) in lanes {
             self.reconsider_lane(key, &lane);

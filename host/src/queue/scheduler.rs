@@ -167,7 +167,9 @@ impl Scheduler {
     pub fn step(&mut self, input: Input, now: Timestamp) -> Vec<Command> {
         let mut commands = Vec::new();
         match input {
-            Input::Offer { lane, key, limits, delivery } => self.offer(&lane, key, limits, delivery, now, &mut commands),
+            Input::Offer { lane, key, limits, delivery } => {
+                self.offer(&lane, key, limits, delivery, now, &mut commands)
+            }
             Input::Queued { lane, key, limits, due_at } => {
                 let state = self.lanes.entry(key).or_insert_with(|| LaneState::new(lane, limits));
                 state.limits = limits;

@@ -37,14 +37,34 @@ enum Pending {
 
 #[derive(Clone, Debug)]
 enum Act {
-    Offer { lane: usize },
-    Insert { lane: usize, delay_s: u8, suspect: bool },
+    Offer {
+        lane: usize,
+    },
+    Insert {
+        lane: usize,
+        delay_s: u8,
+        suspect: bool,
+    },
     /// The next thing of one of the pending jobs happens; `how` chooses among its possible ends.
-    Proceed { which: prop::sample::Index, how: u8 },
-    Replay { which: prop::sample::Index },
-    Cancel { which: prop::sample::Index },
-    Limit { lane: usize, held: bool, concurrency: u32, rate_per_s: Option<u32> },
-    Wait { ms: u16 },
+    Proceed {
+        which: prop::sample::Index,
+        how: u8,
+    },
+    Replay {
+        which: prop::sample::Index,
+    },
+    Cancel {
+        which: prop::sample::Index,
+    },
+    Limit {
+        lane: usize,
+        held: bool,
+        concurrency: u32,
+        rate_per_s: Option<u32>,
+    },
+    Wait {
+        ms: u16,
+    },
 }
 
 fn acts() -> impl Strategy<Value = Act> {
@@ -76,8 +96,7 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        let tuning =
-            Tuning { send_slots: 3, run_slots: 4, runs_per_tenant: 2, breaker_open: Duration::from_secs(2) };
+        let tuning = Tuning { send_slots: 3, run_slots: 4, runs_per_tenant: 2, breaker_open: Duration::from_secs(2) };
         let lanes = (0..LANES).map(|at| {
             let tenant: TenantId = ["a", "b", "c"][at % 3].parse().unwrap();
             let runs = at < 4;
@@ -112,7 +131,12 @@ impl Model {
         let lane = self.lane_at(key);
         let queued = self.rows.iter().filter(|(_, row)| row.lane == lane && row.state == Row::Queued);
         let mut head: Vec<_> = queued
-            .map(|(key, row)| ReadyDelivery { delivery: *key, epoch: row.epoch, due_at: row.due_at, suspect: row.suspect })
+            .map(|(key, row)| ReadyDelivery {
+                delivery: *key,
+                epoch: row.epoch,
+                due_at: row.due_at,
+                suspect: row.suspect,
+            })
             .collect();
         head.sort_by_key(|ready| (ready.due_at, ready.delivery));
         head.truncate(limit as usize);
@@ -202,7 +226,8 @@ impl Model {
                 }
             }
             Act::Replay { which } => {
-                let ended: Vec<Key> = self.rows.iter().filter(|(_, row)| row.state == Row::Ended).map(|(key, _)| *key).collect();
+                let ended: Vec<Key> =
+                    self.rows.iter().filter(|(_, row)| row.state == Row::Ended).map(|(key, _)| *key).collect();
                 if !ended.is_empty() {
                     let now = self.now;
                     let row = self.rows.get_mut(which.get(&ended)).unwrap();
@@ -212,7 +237,8 @@ impl Model {
                 }
             }
             Act::Cancel { which } => {
-                let live: Vec<Key> = self.rows.iter().filter(|(_, row)| row.state != Row::Ended).map(|(key, _)| *key).collect();
+                let live: Vec<Key> =
+                    self.rows.iter().filter(|(_, row)| row.state != Row::Ended).map(|(key, _)| *key).collect();
                 if !live.is_empty() {
                     self.rows.get_mut(which.get(&live)).unwrap().state = Row::Ended;
                 }

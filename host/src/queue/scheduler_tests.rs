@@ -33,14 +33,25 @@ fn started(commands: &[Command]) -> Vec<(LaneKey, Key)> {
 }
 
 /// Announces work in a lane and answers the read with `deliveries`; answers what started.
-fn fill(scheduler: &mut Scheduler, lane: &Arc<Lane>, limits: LaneLimits, deliveries: Vec<ReadyDelivery>, now: Timestamp) -> Vec<(LaneKey, Key)> {
+fn fill(
+    scheduler: &mut Scheduler,
+    lane: &Arc<Lane>,
+    limits: LaneLimits,
+    deliveries: Vec<ReadyDelivery>,
+    now: Timestamp,
+) -> Vec<(LaneKey, Key)> {
     let key = lane.key();
     let asked = scheduler.step(Input::Queued { lane: lane.clone(), key, limits, due_at: START }, now);
     assert!(asked.contains(&Command::Read { key, limit: WINDOW }), "{asked:?}");
     started(&scheduler.step(Input::Head { key, deliveries, limit: WINDOW }, now))
 }
 
-fn finish(scheduler: &mut Scheduler, (lane, delivery): (LaneKey, Key), health: Health, now: Timestamp) -> Vec<(LaneKey, Key)> {
+fn finish(
+    scheduler: &mut Scheduler,
+    (lane, delivery): (LaneKey, Key),
+    health: Health,
+    now: Timestamp,
+) -> Vec<(LaneKey, Key)> {
     let input = Input::Finished { key: lane, delivery, health, silent_until: None, due_at: None };
     started(&scheduler.step(input, now))
 }
@@ -54,7 +65,10 @@ fn an_offer_starts_at_once_where_nothing_waits_and_queues_behind_what_does() {
     assert_eq!(scheduler.step(offer(key(2)), START), [], "the lane is at its limit");
     let queued = Input::Queued { lane: lane.clone(), key: lane.key(), limits: limits(1), due_at: START };
     assert_eq!(scheduler.step(queued, START), [Command::Read { key: lane.key(), limit: WINDOW }]);
-    scheduler.step(Input::Finished { key: lane.key(), delivery: key(1), health: Health::Good, silent_until: None, due_at: None }, START);
+    scheduler.step(
+        Input::Finished { key: lane.key(), delivery: key(1), health: Health::Good, silent_until: None, due_at: None },
+        START,
+    );
     assert_eq!(scheduler.step(offer(key(3)), START), [], "it would pass what waits in the store");
 }
 
@@ -77,7 +91,8 @@ fn a_delivery_replayed_before_its_slot_came_back_is_not_forgotten() {
     // It was settled and replayed; its slot is still out when the lane is read.
     let again = ReadyDelivery { epoch: 1, ..ready(1) };
     assert_eq!(fill(&mut scheduler, &lane, limits(1), vec![again], START), [], "it still holds a slot");
-    let input = Input::Finished { key: lane.key(), delivery: key(1), health: Health::Good, silent_until: None, due_at: None };
+    let input =
+        Input::Finished { key: lane.key(), delivery: key(1), health: Health::Good, silent_until: None, due_at: None };
     assert_eq!(scheduler.step(input, START), [Command::Read { key: lane.key(), limit: WINDOW }]);
 }
 
@@ -87,12 +102,21 @@ fn a_fresher_read_replaces_the_epoch_of_what_is_ready() {
     let lane = lane("a", Urgency::Normal);
     let first = fill(&mut scheduler, &lane, limits(1), vec![ready(1), ready(2)], START);
     fill(&mut scheduler, &lane, limits(1), vec![ReadyDelivery { epoch: 4, ..ready(2) }], START);
-    let input = Input::Finished { key: lane.key(), delivery: first[0].1, health: Health::Good, silent_until: None, due_at: None };
+    let input = Input::Finished {
+        key: lane.key(),
+        delivery: first[0].1,
+        health: Health::Good,
+        silent_until: None,
+        due_at: None,
+    };
     let commands = scheduler.step(input, START);
-    let epochs: Vec<u32> = commands.iter().filter_map(|command| match command {
-        Command::Start { delivery, .. } => Some(delivery.epoch),
-        _ => None,
-    }).collect();
+    let epochs: Vec<u32> = commands
+        .iter()
+        .filter_map(|command| match command {
+            Command::Start { delivery, .. } => Some(delivery.epoch),
+            _ => None,
+        })
+        .collect();
     assert_eq!(epochs, [4]);
 }
 
@@ -107,7 +131,10 @@ fn a_tenant_with_one_delivery_does_not_wait_behind_ten_thousand() {
     let other = lane("other", Urgency::Normal);
     running.extend(fill(&mut scheduler, &other, limits(64), (200..220).map(ready).collect(), START));
     let next = finish(&mut scheduler, running.remove(0), Health::Good, START);
-    assert!(next.iter().all(|(lane, _)| *lane != big.key()), "big runs more than its share while another waits: {next:?}");
+    assert!(
+        next.iter().all(|(lane, _)| *lane != big.key()),
+        "big runs more than its share while another waits: {next:?}"
+    );
 }
 
 #[test]
@@ -235,7 +262,13 @@ fn a_silence_that_the_target_asked_for_is_kept() {
     let lane = lane("a", Urgency::Normal);
     let running = fill(&mut scheduler, &lane, limits(1), vec![ready(1), ready(2)], START);
     let until = START.after(Duration::from_secs(7));
-    let input = Input::Finished { key: lane.key(), delivery: running[0].1, health: Health::Neutral, silent_until: Some(until), due_at: None };
+    let input = Input::Finished {
+        key: lane.key(),
+        delivery: running[0].1,
+        health: Health::Neutral,
+        silent_until: Some(until),
+        due_at: None,
+    };
     assert_eq!(started(&scheduler.step(input, START)), []);
     assert_eq!(scheduler.next_tick(), Some(until));
     assert_eq!(started(&scheduler.step(Input::Tick, until)), [(lane.key(), key(2))]);

@@ -1,6 +1,7 @@
 use super::*;
 
-const STATES: [State; 6] = [State::Queued, State::Running, State::Waiting, State::Delivered, State::Dead, State::Cancelled];
+const STATES: [State; 6] =
+    [State::Queued, State::Running, State::Waiting, State::Delivered, State::Dead, State::Cancelled];
 
 const CAUSES: [Cause; 8] = [
     Cause::Claim,

@@ -33,9 +33,11 @@ impl Route {
 #[must_use]
 pub fn needs_data(tenant: &TenantView) -> bool {
     tenant.endpoints.values().any(|endpoint| endpoint.filter.is_some())
-        || tenant.installations.values().filter_map(|installation| installation.version.as_ref()).any(|version| {
-            version.manifest.handles.iter().any(|handled| handled.ordering_key.is_some())
-        })
+        || tenant
+            .installations
+            .values()
+            .filter_map(|installation| installation.version.as_ref())
+            .any(|version| version.manifest.handles.iter().any(|handled| handled.ordering_key.is_some()))
 }
 
 /// All targets of `event`. A command goes to exactly one installation, or is `unrouted` and dead.
@@ -101,7 +103,9 @@ fn command_route(tenant: &TenantView, event: &Event, data: &Value) -> Route {
     let mut handlers = tenant.installations.values().filter(claims);
     let chosen = match tenant.row.command_handlers.get(name) {
         Some(chosen) => handlers.find(|installation| installation.row.plugin == *chosen).ok_or_else(|| {
-            let text = format!("command_handlers names {chosen} for {name}, but that plugin is not installed or does not handle it");
+            let text = format!(
+                "command_handlers names {chosen} for {name}, but that plugin is not installed or does not handle it"
+            );
             Failure::new(ReasonClass::Config, "handler_missing", text)
         }),
         None => match (handlers.next(), handlers.next()) {
@@ -111,7 +115,9 @@ fn command_route(tenant: &TenantView, event: &Event, data: &Value) -> Route {
                 Err(Failure::new(ReasonClass::Config, "no_handler", text))
             }
             (Some(_), Some(_)) => {
-                let text = format!("several installed plugins handle {name}: choose one in the tenant's command_handlers, then replay");
+                let text = format!(
+                    "several installed plugins handle {name}: choose one in the tenant's command_handlers, then replay"
+                );
                 Err(Failure::new(ReasonClass::Config, "several_handlers", text))
             }
         },
@@ -127,9 +133,10 @@ fn handles(installation: &InstallationView, event: &Event) -> bool {
 }
 
 fn wants(endpoint: &EndpointView, event: &Event, kind: EventKind, facts: &EventFacts<'_>) -> bool {
-    let named = endpoint.patterns.iter().any(|pattern| {
-        pattern.matches(&event.event_type) && (kind == EventKind::Event || pattern.is_exact())
-    });
+    let named = endpoint
+        .patterns
+        .iter()
+        .any(|pattern| pattern.matches(&event.event_type) && (kind == EventKind::Event || pattern.is_exact()));
     named && endpoint.filter.as_ref().is_none_or(|filter| filter.matches(facts))
 }
 

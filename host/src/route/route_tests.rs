@@ -34,12 +34,19 @@ fn tenant(plugins: &[(&str, Handles<'_>)], endpoints: &[(u8, &[&str], bool)]) ->
         lockdown_since: None,
         data_key,
     };
-    let installations = plugins.iter().map(|(name, handles)| ((*name).to_owned(), Arc::new(installation(name, handles))));
+    let installations =
+        plugins.iter().map(|(name, handles)| ((*name).to_owned(), Arc::new(installation(name, handles))));
     let endpoints = endpoints.iter().map(|(number, types, ordered)| {
         let key = Key([*number; 16]);
         (key, Arc::new(endpoint(key, types, *ordered)))
     });
-    TenantView { installations: installations.collect(), endpoints: endpoints.collect(), connections: BTreeMap::new(), key, row }
+    TenantView {
+        installations: installations.collect(),
+        endpoints: endpoints.collect(),
+        connections: BTreeMap::new(),
+        key,
+        row,
+    }
 }
 
 fn installation(name: &str, handles: Handles<'_>) -> InstallationView {
@@ -215,11 +222,17 @@ fn a_plugin_orders_by_the_path_of_its_manifest() {
     let tenant = tenant(&[("calendar", by_id), ("plain", &[("event.*", false, None)])], &[]);
     let key = |event_type: &str, data: serde_json::Value| {
         let routes = routes(&tenant, &event(event_type), EventKind::Event, &data);
-        let key = |name: &str| routes.iter().find(|route| route.target.to_string() == plugin(name)).unwrap().ordering_key.clone();
+        let key = |name: &str| {
+            routes.iter().find(|route| route.target.to_string() == plugin(name)).unwrap().ordering_key.clone()
+        };
         assert_eq!(key("plain"), None, "it did not ask for order");
         key("calendar")
     };
-    assert_eq!(key("event.moved", json!({"b": "x", "a": {"id": "y"}})).as_deref(), Some("x"), "the exact name comes first");
+    assert_eq!(
+        key("event.moved", json!({"b": "x", "a": {"id": "y"}})).as_deref(),
+        Some("x"),
+        "the exact name comes first"
+    );
     assert_eq!(key("event.made", json!({"a": {"id": "y"}})).as_deref(), Some("y"), "a pattern orders too");
     assert_eq!(key("event.made", json!({"a": {"id": 7}})).as_deref(), Some("7"));
     assert_eq!(key("event.made", json!({"a": {"id": {}}})), None);

@@ -172,7 +172,16 @@ impl RunCalls {
         let at_ms = millis(self.hub.clock.now());
         self.clock.advance_to(at_ms);
         let outcome = EntryOutcome::Read;
-        self.journal.push(Entry { call, print, outcome, key: None, sent_at_ms: None, at_ms, status: None, answer: Some(answer) });
+        self.journal.push(Entry {
+            call,
+            print,
+            outcome,
+            key: None,
+            sent_at_ms: None,
+            at_ms,
+            status: None,
+            answer: Some(answer),
+        });
     }
 
     /// The journal's answer belongs to another kind of call.
@@ -190,7 +199,13 @@ impl RunCalls {
         Ok((row.value, row.version))
     }
 
-    async fn stage(&mut self, key: &str, value: Option<Vec<u8>>, expected: Expected, options: KvOptions) -> Answer<u64, KvError> {
+    async fn stage(
+        &mut self,
+        key: &str,
+        value: Option<Vec<u8>>,
+        expected: Expected,
+        options: KvOptions,
+    ) -> Answer<u64, KvError> {
         if let Err(error) = self.check(key, value.as_deref()).await? {
             return Ok(Err(error));
         }
@@ -322,7 +337,8 @@ impl HostCalls for RunCalls {
         served!(self, call, print, Recorded::KvKeys);
         let (tenant, plugin, now) = (&self.tenant.row.id, &self.installation.row.plugin, self.hub.clock.now());
         let wanted = limit.saturating_add(u32::try_from(self.staged.len()).unwrap_or(u32::MAX)).saturating_add(1);
-        let stored = self.hub.store.kv_keys(tenant, plugin, &prefix, cursor.as_deref(), wanted, now).await.map_err(stop)?;
+        let stored =
+            self.hub.store.kv_keys(tenant, plugin, &prefix, cursor.as_deref(), wanted, now).await.map_err(stop)?;
         let mut keys: std::collections::BTreeSet<String> = stored.into_iter().collect();
         for (key, staged) in &self.staged {
             if !key.starts_with(&prefix) || key.as_str() <= after {
@@ -342,7 +358,13 @@ impl HostCalls for RunCalls {
         Ok(answer)
     }
 
-    async fn verify_mac(&mut self, secret: String, algorithm: Mac, data: Vec<u8>, tag: Vec<u8>) -> Answer<bool, CryptoError> {
+    async fn verify_mac(
+        &mut self,
+        secret: String,
+        algorithm: Mac,
+        data: Vec<u8>,
+        tag: Vec<u8>,
+    ) -> Answer<bool, CryptoError> {
         let name = format!("{algorithm:?}");
         let (call, print) = (
             format!("crypto.verify-mac {secret}"),
@@ -361,7 +383,8 @@ impl HostCalls for RunCalls {
             call_print("crypto.verify-token", &[secret.as_bytes(), token.as_bytes()]),
         );
         served!(self, call, print, Recorded::Verified);
-        let answer = secrets::verify_token(&self.tenant, &self.installation, None, &secret, &token, self.hub.clock.now());
+        let answer =
+            secrets::verify_token(&self.tenant, &self.installation, None, &secret, &token, self.hub.clock.now());
         self.note(call, print, Recorded::Verified(answer.clone()));
         Ok(answer)
     }

@@ -278,10 +278,9 @@ impl Journal {
     /// Whether a write is confirmed or unresolved, so that the record must be kept.
     #[must_use]
     pub fn has_effects(&self) -> bool {
-        self.record
-            .entries
-            .iter()
-            .any(|entry| matches!(entry.outcome, EntryOutcome::Confirmed | EntryOutcome::Intent | EntryOutcome::Unknown))
+        self.record.entries.iter().any(|entry| {
+            matches!(entry.outcome, EntryOutcome::Confirmed | EntryOutcome::Intent | EntryOutcome::Unknown)
+        })
     }
 }
 

@@ -43,11 +43,16 @@ struct Ready {
 
 impl RunCalls {
     pub(super) async fn send_to_provider(&mut self, request: HttpRequest) -> Answer<HttpResponse, HttpError> {
-        let name = format!("{} {} {}", request.method, request.connection, request.path.split('?').next().unwrap_or_default());
+        let name =
+            format!("{} {} {}", request.method, request.connection, request.path.split('?').next().unwrap_or_default());
         let print = http_print(&request);
         let manifest = &self.version.clone().manifest;
         let spec = manifest.connections.iter().find(|spec| spec.name == request.connection);
-        let convention = request.idempotency.clone().or_else(|| spec.map(|spec| spec.idempotency.clone())).unwrap_or(Idempotency::None);
+        let convention = request
+            .idempotency
+            .clone()
+            .or_else(|| spec.map(|spec| spec.idempotency.clone()))
+            .unwrap_or(Idempotency::None);
         let method = Method::from_bytes(request.method.as_str().as_bytes()).unwrap_or(Method::GET);
         let write = call::is_write(&method, request.read_only);
         let repeatable = write && call::may_repeat(&method, known(&convention));
@@ -64,14 +69,7 @@ impl RunCalls {
                 let sending = self.sending(method, &request, &convention, true, sent_at);
                 match self.make_ready(&request, spec, &convention, Some(&key)) {
                     Ok(ready) => self.send_and_answer(index, ready, sending).await,
-                    // Turned away on our side: the first sending stays unresolved, under its key, and what the run saw of
-                    // it is kept, since later calls may follow from it.
-                    Err(error) => {
-                        let at_ms = millis(self.hub.clock.now());
-                        let answer = Recorded::Http(Err(error.clone()));
-                        self.journal.answer(index, EntryOutcome::Unknown, None, answer, at_ms);
-                        Ok(Err(error))
-                    }
+                    Err(error) => Ok(Err(self.repeat_turned_away(index, error))),
                 }
             }
             Step::Live { index } => {
@@ -79,7 +77,13 @@ impl RunCalls {
                 let sending = self.sending(method, &request, &convention, false, self.hub.clock.now());
                 match self.make_ready(&request, spec, &convention, key.as_deref()) {
                     Ok(ready) => {
-                        self.push_entry(name, print, key, if write { EntryOutcome::Intent } else { EntryOutcome::Read }, None);
+                        self.push_entry(
+                            name,
+                            print,
+                            key,
+                            if write { EntryOutcome::Intent } else { EntryOutcome::Read },
+                            None,
+                        );
                         if write && let Err(stop) = self.intend().await {
                             self.journal.retract(index);
                             return Err(stop);
@@ -125,7 +129,23 @@ impl RunCalls {
         answer
     }
 
-    fn push_entry(&mut self, call: String, print: [u8; 32], key: Option<String>, outcome: EntryOutcome, answer: Option<Recorded>) {
+    /// Turned away on our side: the first sending stays unresolved, under its key, and what the run saw of it is kept,
+    /// since later calls may follow from it.
+    fn repeat_turned_away(&mut self, index: usize, error: HttpError) -> HttpError {
+        let at_ms = millis(self.hub.clock.now());
+        let answer = Recorded::Http(Err(error.clone()));
+        self.journal.answer(index, EntryOutcome::Unknown, None, answer, at_ms);
+        error
+    }
+
+    fn push_entry(
+        &mut self,
+        call: String,
+        print: [u8; 32],
+        key: Option<String>,
+        outcome: EntryOutcome,
+        answer: Option<Recorded>,
+    ) {
         let at_ms = millis(self.hub.clock.now());
         let sent_at_ms = key.is_some().then_some(at_ms);
         self.journal.push(Entry { call, print, outcome, key, sent_at_ms, at_ms, status: None, answer });
@@ -150,7 +170,12 @@ impl RunCalls {
         }
     }
 
-    async fn send_and_answer(&mut self, index: usize, ready: Ready, sending: Sending) -> Answer<HttpResponse, HttpError> {
+    async fn send_and_answer(
+        &mut self,
+        index: usize,
+        ready: Ready,
+        sending: Sending,
+    ) -> Answer<HttpResponse, HttpError> {
         let started = self.hub.clock.monotonic();
         let result = self.hub.client.send(ready.outgoing).await;
         let now = self.hub.clock.now();
@@ -161,8 +186,10 @@ impl RunCalls {
         let (status, answer) = match seen {
             Ok(response) => {
                 let response = response.masked(&ready.used);
-                let headers = response.headers.into_iter().map(|(name, value)| Header { name: name.to_string(), value });
-                let answer = HttpResponse { status: response.status, headers: headers.collect(), body: response.body.to_vec() };
+                let headers =
+                    response.headers.into_iter().map(|(name, value)| Header { name: name.to_string(), value });
+                let answer =
+                    HttpResponse { status: response.status, headers: headers.collect(), body: response.body.to_vec() };
                 (Some(answer.status), Ok(answer))
             }
             Err(error) => {
@@ -188,7 +215,8 @@ impl RunCalls {
     ) -> Result<Ready, HttpError> {
         let denied = |text: String| HttpError::Denied(text);
         let slot = &request.connection;
-        let spec = spec.ok_or_else(|| denied(format!("the manifest has no connection `{slot}`: add it to `connections`")))?;
+        let spec =
+            spec.ok_or_else(|| denied(format!("the manifest has no connection `{slot}`: add it to `connections`")))?;
         self.installation.grants.may_call(slot, &request.method).map_err(|error| denied(error.to_string()))?;
         guard::check_path(&request.path).map_err(|error| denied(error.to_string()))?;
         let body = request.body.as_deref().unwrap_or_default();
@@ -220,12 +248,14 @@ impl RunCalls {
             Wait::Down(wait) => HttpError::Unreachable(Some(ms(wait))),
         })?;
         let outgoing = Outgoing {
-            method: Method::from_bytes(request.method.as_str().as_bytes()).map_err(|error| denied(error.to_string()))?,
+            method: Method::from_bytes(request.method.as_str().as_bytes())
+                .map_err(|error| denied(error.to_string()))?,
             target,
             headers,
             body: Bytes::from(body),
             timeout: request.timeout_ms.map_or(TIMEOUT, Duration::from_millis),
-            response_cap: usize::try_from(Limits::resolve(&self.version.manifest.limits).response_bytes).unwrap_or(usize::MAX),
+            response_cap: usize::try_from(Limits::resolve(&self.version.manifest.limits).response_bytes)
+                .unwrap_or(usize::MAX),
         };
         Ok(Ready { outgoing, used, connection: connection.row.key })
     }
@@ -244,7 +274,8 @@ impl RunCalls {
     fn fill_headers(&self, given: &[Header], used: &mut UsedSecrets, now: Timestamp) -> Result<HeaderMap, HttpError> {
         let mut headers = HeaderMap::with_capacity(given.len() + 4);
         for header in given {
-            let denied = || HttpError::Denied(format!("the field `{}` is set by the host or is malformed", header.name));
+            let denied =
+                || HttpError::Denied(format!("the field `{}` is set by the host or is malformed", header.name));
             let name = HeaderName::try_from(header.name.as_str()).map_err(|_| denied())?;
             if guard::is_reserved_header(&name) {
                 return Err(denied());
@@ -318,7 +349,9 @@ fn http_error(error: CallError) -> HttpError {
         CallError::Unreachable(wait) => HttpError::Unreachable(wait.map(ms)),
         CallError::Timeout => HttpError::Timeout,
         CallError::ResponseTooLarge { status, limit } => HttpError::ResponseTooLarge { status, limit },
-        CallError::UnknownOutcome { sent_at, message } => HttpError::UnknownOutcome { sent_at_ms: millis(sent_at), message },
+        CallError::UnknownOutcome { sent_at, message } => {
+            HttpError::UnknownOutcome { sent_at_ms: millis(sent_at), message }
+        }
     }
 }
 

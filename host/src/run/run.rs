@@ -15,6 +15,7 @@ use crate::{
     directory::view::{InstallationView, PluginVersion, TenantView},
     hub::Hub,
     id::Key,
+    outbound::deliver::retry_table,
     plugin::{
         call::{Call, CallEnd, Ended, PluginLabel},
         limits::Limits,
@@ -26,7 +27,6 @@ use crate::{
         reason::{Failure, ReasonClass},
         retry::{self, RetryTable},
     },
-    outbound::deliver::retry_table,
     store::{
         StoreError,
         ledger::{AttemptRow, Claimed, Effect, JournalChange, Outcome, PollSettled},
@@ -76,7 +76,15 @@ impl Hub {
         let clock = VirtualClock::starting_at(record.started_at_ms);
         let seed = record.seed;
         let context = self.context(tenant, installation, claimed, record);
-        let calls = RunCalls::new(self.clone(), tenant.clone(), installation.clone(), version.clone(), claimed.clone(), journal, clock.clone());
+        let calls = RunCalls::new(
+            self.clone(),
+            tenant.clone(),
+            installation.clone(),
+            version.clone(),
+            claimed.clone(),
+            journal,
+            clock.clone(),
+        );
         let call = Call {
             context,
             limits: Limits::resolve(&version.manifest.limits),
@@ -93,12 +101,7 @@ impl Hub {
         end
     }
 
-    async fn call_guest(
-        &self,
-        guest: &Arc<crate::plugin::guest::Guest>,
-        call: Call,
-        claimed: &Claimed,
-    ) -> Ended<Left> {
+    async fn call_guest(&self, guest: &Arc<crate::plugin::guest::Guest>, call: Call, claimed: &Claimed) -> Ended<Left> {
         let event = &claimed.event;
         let field = |name: &str| {
             let data: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
@@ -109,7 +112,10 @@ impl Hub {
             private::POLL_DUE => {
                 let (schedule, cursor) = (field("schedule").unwrap_or_default(), field("cursor"));
                 let ended = self.sandbox.poll(guest, schedule, cursor, call).await;
-                map(ended, |mut output: PollOutput| Left { events: std::mem::take(&mut output.events), poll: Some(output) })
+                map(ended, |mut output: PollOutput| Left {
+                    events: std::mem::take(&mut output.events),
+                    poll: Some(output),
+                })
             }
             private::INSTALL => map(self.sandbox.install(guest, call).await, plain),
             private::UNINSTALL => map(self.sandbox.uninstall(guest, call).await, plain),
@@ -231,14 +237,7 @@ impl Hub {
         detail: Option<String>,
         started_at: Timestamp,
     ) -> AttemptRow {
-        AttemptRow {
-            started_at,
-            duration_us: 0,
-            failure,
-            status: None,
-            plugin_version,
-            detail,
-        }
+        AttemptRow { started_at, duration_us: 0, failure, status: None, plugin_version, detail }
     }
 
     /// Waiting by the retry table, or dead when it ends.
@@ -275,7 +274,9 @@ impl Hub {
         let result = match result {
             Ok(left) => match calls.journal.finish() {
                 Ok(()) => Ok(left),
-                Err(mismatch) => Err(CallEnd::Stopped(crate::plugin::host_calls::Stop::new(RunStop::Mismatch(mismatch)))),
+                Err(mismatch) => {
+                    Err(CallEnd::Stopped(crate::plugin::host_calls::Stop::new(RunStop::Mismatch(mismatch))))
+                }
             },
             Err(end) => Err(end),
         };
@@ -347,7 +348,8 @@ impl Hub {
             let schedule = schedule_of(claimed);
             let now = self.clock.now();
             let regular = crate::schedule::next_due(&version.manifest, &schedule, now, self.time_factor);
-            let sooner = output.next_in_ms.map(|ms| now.after(self.time_factor.scale(Duration::from_millis(ms.max(1000)))));
+            let sooner =
+                output.next_in_ms.map(|ms| now.after(self.time_factor.scale(Duration::from_millis(ms.max(1000)))));
             let due_at = if output.has_more { Some(now) } else { [regular, sooner].into_iter().flatten().min() };
             end.poll = Some(PollSettled { schedule, cursor: Some(output.cursor), due_at, succeeded_at: Some(now) });
         }
@@ -398,7 +400,9 @@ impl Hub {
                     let failure = Failure::new(ReasonClass::PluginBug, "journal_mismatch", mismatch.to_string());
                     AttemptEnd::plain(Outcome::Dead(failure), None)
                 }
-                Some(RunStop::LostSwap | RunStop::LostLease) => AttemptEnd::plain(Outcome::Released { failure: None }, None),
+                Some(RunStop::LostSwap | RunStop::LostLease) => {
+                    AttemptEnd::plain(Outcome::Released { failure: None }, None)
+                }
                 Some(RunStop::Store(_)) | None => {
                     let failure = Failure::new(ReasonClass::ProviderDown, "database", sentence);
                     AttemptEnd::plain(self.try_again(claimed, installation, failure, None), None)

@@ -88,7 +88,8 @@ impl Hub {
         let data = json!({"schedule": due.name.schedule, "cursor": due.cursor});
         let event = self.private_event(&due.name.tenant, &due.name.plugin, private::POLL_DUE, &data);
         let prepared = self.prepare(tenant, event, &data, None, None);
-        let accept = Accept { events: vec![prepared.to_new_event()], polls_started: vec![due.name], ..Accept::default() };
+        let accept =
+            Accept { events: vec![prepared.to_new_event()], polls_started: vec![due.name], ..Accept::default() };
         let accepted = self.store.accept(accept).await?;
         self.emitted_stored(vec![prepared], accepted);
         Ok(())
@@ -195,7 +196,8 @@ impl Hub {
             self.wake_known(lanes.into_iter().map(|(_, lane)| lane));
         }
         let retention = &self.settings.retention;
-        let before = |age: Duration| Timestamp(now.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+        let before =
+            |age: Duration| Timestamp(now.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
         let (events, dedupe) = (before(retention.events), before(DEDUPE_WINDOW));
         while self.store.prune(events, dedupe, SWEEP_ROWS).await? >= u64::from(SWEEP_ROWS) {}
         Ok(())
