@@ -38,6 +38,7 @@ async fn a_lost_answer_never_makes_a_second_invoice() {
         ("executed, then 500", Fault::FailAfter { status: 500, body: FaultBody::Html }, "unknown"),
         ("executed, then the line broke", Fault::DropAfter, "unknown"),
         ("500, not executed", Fault::FailBefore { status: 503, body: FaultBody::Provider }, "unknown"),
+        // A refusal is no reason to look anything up: the record begins anew.
         ("429, not executed", Fault::RateLimit { retry_after_s: Some(1) }, "confirmed"),
     ];
     for (what, fault, first) in faults {

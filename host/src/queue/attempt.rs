@@ -93,7 +93,8 @@ impl Hub {
         let Some(tenant) = view.tenants.get(&claimed.lane.tenant).cloned() else {
             return AttemptEnd::plain(Outcome::Released { failure: None }, None);
         };
-        if claimed.event.expires_at.is_some_and(|at| at <= now) {
+        // A person who replays what has expired wants it all the same; the store has dropped that delivery's expiry.
+        if !claimed.replayed && claimed.event.expires_at.is_some_and(|at| at <= now) {
             let failure = Failure::new(ReasonClass::Expired, "expired", "its time passed before it was delivered");
             return AttemptEnd::plain(Outcome::Dead(failure), None);
         }
@@ -171,7 +172,7 @@ impl Hub {
             }
             Some(Settled::LostSwap) => {
                 drop(emitted);
-                self.release(claimed, slot).await;
+                self.release(claimed, settle.journal, slot).await;
             }
             Some(Settled::LostLease) => {
                 tracing::info!(delivery.id = %claimed.delivery, "a late attempt found its delivery ended or running elsewhere");
@@ -182,8 +183,8 @@ impl Hub {
         }
     }
 
-    /// Gives an attempt back because a compare-and-swap lost; it runs again at once.
-    async fn release(self: &Arc<Self>, claimed: &Claimed, slot: Slot) {
+    /// Gives an attempt back because a compare-and-swap lost; it runs again at once, served the writes that it did.
+    async fn release(self: &Arc<Self>, claimed: &Claimed, journal: JournalChange, slot: Slot) {
         let mut settle = Settle {
             tenant: claimed.lane.tenant.clone(),
             delivery: claimed.delivery,
@@ -191,7 +192,7 @@ impl Hub {
             now: self.clock.now(),
             outcome: Outcome::Released { failure: None },
             attempt: None,
-            journal: JournalChange::Keep,
+            journal,
             kv: Vec::new(),
             plugin: None,
             poll: None,

@@ -183,12 +183,6 @@ impl Journal {
         self.next < self.frozen
     }
 
-    /// Whether a record was stored before this run.
-    #[must_use]
-    pub const fn was_stored(&self) -> bool {
-        self.stored
-    }
-
     /// Meets the next call.
     ///
     /// # Errors
@@ -232,6 +226,19 @@ impl Journal {
     /// Adds the entry of a live call.
     pub fn push(&mut self, entry: Entry) {
         self.record.entries.push(entry);
+    }
+
+    /// Takes back the entry of a write whose intent could not be committed: it was never sent.
+    pub fn retract(&mut self, index: usize) {
+        if index >= self.frozen {
+            self.record.entries.truncate(index);
+        }
+    }
+
+    /// Whether an intent was committed for this record, so that the store may hold a part of it.
+    #[must_use]
+    pub fn was_intended(&self) -> bool {
+        self.stored || self.record.entries.iter().any(|entry| entry.key.is_some())
     }
 
     /// Writes the answer of a write into its entry.

@@ -149,6 +149,26 @@ fn only_a_confirmed_or_unresolved_write_keeps_the_record() {
 }
 
 #[test]
+fn a_write_whose_intent_was_not_committed_leaves_nothing() {
+    let mut journal = reopened(&[Read, Confirmed]).unwrap();
+    journal.push(entry(2, Read));
+    journal.push(entry(3, Intent));
+    journal.retract(3);
+    assert_eq!(journal.record().entries.len(), 3);
+    journal.retract(0);
+    assert_eq!(journal.record().entries.len(), 3, "what was there before the run stays");
+    let mut fresh = Journal::begin(record(vec![entry(0, Read), entry(1, Intent)]));
+    fresh.retract(1);
+    assert!(!fresh.has_effects() && !fresh.was_intended(), "the next attempt begins a record of its own");
+}
+
+#[test]
+fn a_refused_write_leaves_a_stored_intent_to_clear() {
+    let refused = Journal::begin(record(vec![entry(0, Read), entry(1, Failed)]));
+    assert!(!refused.has_effects() && refused.was_intended());
+}
+
+#[test]
 fn a_record_is_stored_and_read_whole() {
     let mut stored = record(vec![entry(0, Read), entry(1, Confirmed), entry(2, Intent)]);
     stored.entries[1].answer = Some(Recorded::Http(Err(HttpError::Timeout)));

@@ -69,14 +69,7 @@ impl RunCalls {
                 let sending = self.sending(method, &request, &convention, true, sent_at);
                 match self.make_ready(&request, spec, &convention, Some(&key)) {
                     Ok(ready) => self.send_and_answer(index, ready, sending).await,
-                    // Turned away on our side: the first sending stays unresolved, under its key, and what the run saw of
-                    // it is kept, since later calls may follow from it.
-                    Err(error) => {
-                        let at_ms = millis(self.hub.clock.now());
-                        let answer = Recorded::Http(Err(error.clone()));
-                        self.journal.answer(index, EntryOutcome::Unknown, None, answer, at_ms);
-                        Ok(Err(error))
-                    }
+                    Err(error) => Ok(Err(self.repeat_turned_away(index, error))),
                 }
             }
             Step::Live { index } => {
@@ -91,8 +84,9 @@ impl RunCalls {
                             if write { EntryOutcome::Intent } else { EntryOutcome::Read },
                             None,
                         );
-                        if write {
-                            self.intend().await?;
+                        if write && let Err(stop) = self.intend().await {
+                            self.journal.retract(index);
+                            return Err(stop);
                         }
                         self.send_and_answer(index, ready, sending).await
                     }
@@ -133,6 +127,15 @@ impl RunCalls {
         self.clock.advance_to(at_ms);
         self.journal.answer(index, EntryOutcome::Unknown, None, Recorded::Http(answer.clone()), at_ms);
         answer
+    }
+
+    /// Turned away on our side: the first sending stays unresolved, under its key, and what the run saw of it is kept,
+    /// since later calls may follow from it.
+    fn repeat_turned_away(&mut self, index: usize, error: HttpError) -> HttpError {
+        let at_ms = millis(self.hub.clock.now());
+        let answer = Recorded::Http(Err(error.clone()));
+        self.journal.answer(index, EntryOutcome::Unknown, None, answer, at_ms);
+        error
     }
 
     fn push_entry(

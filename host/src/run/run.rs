@@ -320,7 +320,9 @@ impl Hub {
 
     fn journal_change(&self, tenant: &TenantView, claimed: &Claimed, calls: &RunCalls) -> JournalChange {
         if !calls.journal.has_effects() {
-            return if claimed.journalled { JournalChange::Clear } else { JournalChange::Keep };
+            // The intents of this attempt were stored without their answers; the writes were refused or never sent.
+            let stored = claimed.journalled || calls.journal.was_intended();
+            return if stored { JournalChange::Clear } else { JournalChange::Keep };
         }
         match calls.sealed_journal(&tenant.key) {
             Ok(sealed) => JournalChange::Put(sealed),
