@@ -26,7 +26,7 @@ use crate::{
         virtual_time::VirtualClock,
     },
     queue::reason::{Failure, ReasonClass},
-    run::{emit, journal::millis, run::failure_of},
+    run::{emit, end::failure_of, journal::millis},
     store::{
         StoreError,
         ledger::{Accept, ParkedRequest, RawRequest, Rejection, ScheduleName},

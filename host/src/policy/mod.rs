@@ -43,6 +43,36 @@ pub fn lockdown(tenant: &TenantView, target: &Target) -> Option<Hold> {
     Some(Hold { failure, since: tenant.row.lockdown_since.unwrap_or(tenant.row.created_at) })
 }
 
+/// The command outside of whose run a provider's path is closed: sending costs money or reaches people, so that no plugin
+/// does it on the side. None where the path is open.
+#[must_use]
+pub fn gate_of(provider: &str, reads: bool, path: &str) -> Option<&'static str> {
+    let route = path.split('?').next().unwrap_or_default();
+    match provider {
+        _ if reads => None,
+        "twilio" if route.ends_with("/Messages.json") => Some("sms.send"),
+        "twilio" if route.ends_with("/Calls.json") => Some("call.create"),
+        "gmail" if route.ends_with("/messages/send") || route.ends_with("/drafts/send") => Some("email.send"),
+        _ => None,
+    }
+}
+
 fn is_rules(target: &Target) -> bool {
     matches!(target, Target::Plugin(name) if **name == *RULES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sending_is_closed_outside_its_command_and_reading_is_open() {
+        let messages = "/2010-04-01/Accounts/AC1/Messages.json";
+        assert_eq!(gate_of("twilio", false, messages), Some("sms.send"));
+        assert_eq!(gate_of("twilio", false, "/2010-04-01/Accounts/AC1/Messages.json?x=1"), Some("sms.send"));
+        assert_eq!(gate_of("twilio", false, "/2010-04-01/Accounts/AC1/Calls.json"), Some("call.create"));
+        assert_eq!(gate_of("gmail", false, "/users/me/messages/send"), Some("email.send"));
+        assert_eq!(gate_of("twilio", true, messages), None);
+        assert_eq!(gate_of("billy", false, messages), None);
+    }
 }

@@ -21,3 +21,6 @@ pub mod traps;
 /// One run, from its record to its end.
 #[expect(clippy::module_inception, reason = "the file of the function that the folder is named after")]
 pub mod run;
+
+/// How a run ended, and what that does.
+pub mod end;

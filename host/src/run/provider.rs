@@ -25,6 +25,7 @@ use crate::{
         limits::Limits,
         model::{ConnectionSpec, Header, HttpError, HttpRequest, HttpResponse, Idempotency},
     },
+    policy,
     store::ledger::{Intent, IntentOutcome},
 };
 
@@ -225,6 +226,11 @@ impl RunCalls {
         }
         let connection = secrets::bound(&self.tenant, &self.installation, None, slot)
             .ok_or_else(|| HttpError::NeedsLogin(format!("no connection is bound to the slot `{slot}`")))?;
+        if let Some(command) = policy::gate_of(&connection.row.provider, Self::reads(request), &request.path)
+            && self.claimed.event.event_type.as_str() != command
+        {
+            return Err(denied(format!("this path of {} is open only in a run of {command}", connection.row.provider)));
+        }
         let now = self.hub.clock.now();
         let (credential, _) = connection
             .secrets
@@ -258,6 +264,12 @@ impl RunCalls {
                 .unwrap_or(usize::MAX),
         };
         Ok(Ready { outgoing, used, connection: connection.row.key })
+    }
+
+    /// Whether the request only asks.
+    fn reads(request: &HttpRequest) -> bool {
+        Method::from_bytes(request.method.as_str().as_bytes())
+            .is_ok_and(|method| !call::is_write(&method, request.read_only))
     }
 
     fn target(
