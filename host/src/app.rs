@@ -41,6 +41,9 @@ use crate::{
 /// The longest time that the upload of a component may take.
 const UPLOAD: Duration = Duration::from_secs(300);
 
+/// How long closing the database may take at the end.
+const CLOSING: Duration = Duration::from_secs(5);
+
 /// What a process is started with besides its settings.
 pub struct Start {
     /// The configuration.
@@ -353,6 +356,10 @@ pub async fn serve(args: &ServeArgs, global: &GlobalArgs) -> anyhow::Result<()> 
     }
     tracing::info!(address = %address, "ready");
     let ending = lifecycle.finished(grace).await?;
+    // A file whose log was written back is a whole backup by itself.
+    if tokio::time::timeout(CLOSING, running.hub.store.close()).await.is_err() {
+        tracing::warn!("the database was not closed in time; its log is read back at the next start");
+    }
     tracing::info!(?ending, "stopped");
     log.flush();
     anyhow::ensure!(ending != crate::lifecycle::Ending::Failed, "a part of the hub ended unexpectedly; see the log");

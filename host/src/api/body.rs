@@ -102,6 +102,10 @@ pub(super) fn is_json(media: &str) -> bool {
 /// Parses JSON after judging its shape. Errors name line and column, or the path of the field that is wrong.
 pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Answer<T> {
     check_json_limits(bytes)?;
+    // An array would be read as the fields of an object by their place.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::new(Code::InvalidRequest, "the body must be a JSON object").with_error("body", "an array"));
+    }
     // The plain parser is the fast one; only a body that it refuses is read again to find the path.
     match serde_json::from_slice(bytes) {
         Ok(value) => Ok(value),

@@ -263,7 +263,7 @@ impl Model {
     fn proceed(&mut self, job: Pending, how: u8) {
         match job {
             Pending::Read { key, limit, seen: None } => {
-                if how % 8 == 0 {
+                if how.is_multiple_of(8) {
                     self.feed(Input::ReadFailed { key });
                 } else {
                     // The snapshot is taken here and told later: meanwhile it grows stale.

@@ -173,7 +173,7 @@ fn a_rate_bounds_the_starts_of_every_window() {
     let mut waiting: Vec<_> = (0..40).map(ready).collect();
     let mut times: Vec<i64> = Vec::new();
     let mut now = START;
-    let mut queue = fill(&mut scheduler, &lane, limits, waiting.drain(..).collect(), now);
+    let mut queue = fill(&mut scheduler, &lane, limits, std::mem::take(&mut waiting), now);
     for _ in 0..200 {
         for start in std::mem::take(&mut queue) {
             times.push(now.0);

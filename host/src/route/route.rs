@@ -29,17 +29,6 @@ impl Route {
     }
 }
 
-/// Whether routing an event of this tenant has to look into the payload.
-#[must_use]
-pub fn needs_data(tenant: &TenantView) -> bool {
-    tenant.endpoints.values().any(|endpoint| endpoint.filter.is_some())
-        || tenant
-            .installations
-            .values()
-            .filter_map(|installation| installation.version.as_ref())
-            .any(|version| version.manifest.handles.iter().any(|handled| handled.ordering_key.is_some()))
-}
-
 /// All targets of `event`. A command goes to exactly one installation, or is `unrouted` and dead.
 #[must_use]
 pub fn routes(tenant: &TenantView, event: &Event, kind: EventKind, data: &Value) -> Vec<Route> {

@@ -246,9 +246,3 @@ fn an_endpoint_keeps_order_where_it_asked_for_it() {
     let keys: Vec<_> = routes.iter().map(|route| route.ordering_key.as_deref()).collect();
     assert_eq!(keys, [Some("own"), None]);
 }
-
-#[test]
-fn the_payload_is_read_only_where_a_filter_or_an_order_needs_it() {
-    assert!(!needs_data(&tenant(&[("billy", COMMAND)], &[(1, &["*"], true)])));
-    assert!(needs_data(&tenant(&[("calendar", &[("event.*", false, Some("data.id"))])], &[])));
-}

@@ -92,7 +92,7 @@ pub fn prepare_one(
             format!("{name} emitted {event_type} with a dedupe key of more than 255 bytes"),
         ));
     }
-    let data = hub.parse_data(tenant, &event_type, &emitted.data).map_err(|SchemaFault { path, message }| {
+    let data = hub.parse_data(&event_type, &emitted.data).map_err(|SchemaFault { path, message }| {
         bug("emit_schema", format!("{name} emitted {event_type} that breaks its schema at data{path}: {message}"))
     })?;
     let hash = content_hash(&event_type, &emitted.data);

@@ -31,7 +31,7 @@ fn entry(number: u8, outcome: EntryOutcome) -> Entry {
 }
 
 fn answer(number: u8) -> Recorded {
-    Recorded::Verified(Ok(number % 2 == 0))
+    Recorded::Verified(Ok(number.is_multiple_of(2)))
 }
 
 fn reopened(outcomes: &[EntryOutcome]) -> Option<Journal> {

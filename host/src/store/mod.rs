@@ -142,6 +142,10 @@ pub trait Ledger: Send + Sync {
     /// The stored clock of the queue: the latest time that was ever written. SQLite's queue uses the later of it and
     /// the wall clock.
     async fn last_seen(&self) -> StoreResult<Timestamp>;
+
+    /// Writes what waits and closes the database, so that its file is whole and another process may open it. Every call
+    /// after it fails.
+    async fn close(&self);
 }
 
 /// A database with everything the hub keeps in it.

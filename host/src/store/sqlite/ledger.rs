@@ -150,4 +150,8 @@ impl Ledger for SqliteStore {
     async fn last_seen(&self) -> StoreResult<Timestamp> {
         Ok(self.latest())
     }
+
+    async fn close(&self) {
+        Self::close(self).await;
+    }
 }

@@ -154,3 +154,19 @@ async fn an_idempotency_key_gives_the_first_answer_again_and_only_for_the_same_r
     let id = text(&first.json(), "id");
     assert!(id.starts_with("ep_"), "{id}");
 }
+
+#[tokio::test]
+async fn an_array_is_no_event_and_unsound_json_is_refused_whoever_would_look_at_it() {
+    let hub = Hub::start().await;
+    let tenant = hub.tenant("acme").await;
+    let path = tenant.path("/events");
+    let headers = [("content-type", "application/json")];
+    let by_place = hub.raw("POST", &path, &headers, r#"["a.b",{},null,null,null,null,null,"normal",null]"#).await;
+    assert_eq!(by_place.status, 400, "{}", by_place.text);
+    for unsound in [r#"{"type":"a.b","data":"\ud800"}"#, r#"{"type":"a.b","data":{"n":1e999}}"#] {
+        let reply = hub.raw("POST", &path, &headers, unsound).await;
+        assert!((400..500).contains(&reply.status), "{unsound} was answered {}: {}", reply.status, reply.text);
+    }
+    let events = hub.get(&path).await.expect(200);
+    assert_eq!(events["data"], serde_json::json!([]), "{events}");
+}
