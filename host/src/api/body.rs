@@ -32,7 +32,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                 format!("send the body as `Content-Type: application/json`, not {found}"),
             ));
         }
-        parse(&bytes).map(Self)
+        parse_object(&bytes).map(Self)
     }
 }
 
@@ -99,13 +99,18 @@ pub(super) fn is_json(media: &str) -> bool {
     media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
 }
 
+/// Parses a JSON object as [`parse`] does. An array is refused: it would be read as the object's fields by their place.
+pub(super) fn parse_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Answer<T> {
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        let problem = Problem::new(Code::InvalidRequest, "the body must be a JSON object");
+        return Err(problem.with_error("body", "it is an array"));
+    }
+    parse(bytes)
+}
+
 /// Parses JSON after judging its shape. Errors name line and column, or the path of the field that is wrong.
 pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Answer<T> {
     check_json_limits(bytes)?;
-    // An array would be read as the fields of an object by their place.
-    if bytes.trim_ascii_start().first() == Some(&b'[') {
-        return Err(Problem::new(Code::InvalidRequest, "the body must be a JSON object").with_error("body", "an array"));
-    }
     // The plain parser is the fast one; only a body that it refuses is read again to find the path.
     match serde_json::from_slice(bytes) {
         Ok(value) => Ok(value),

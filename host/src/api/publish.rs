@@ -158,7 +158,7 @@ async fn publish(
         }
         Some(STRUCTURED) => {
             let bytes = body::read(request, MAX_JSON).await?;
-            let structured: Structured<'_> = body::parse(&bytes)?;
+            let structured: Structured<'_> = body::parse_object(&bytes)?;
             accepted(&api, &within, linked(structured.publication("")?)).await
         }
         Some(media) if body::is_json(media) => {
@@ -173,7 +173,7 @@ async fn publish(
 }
 
 fn plain(bytes: &[u8]) -> Answer<Publication> {
-    let said: EventIn<'_> = body::parse(bytes)?;
+    let said: EventIn<'_> = body::parse_object(bytes)?;
     Ok(Publication {
         event_type: said.event_type,
         data: said.data.get().to_owned(),

@@ -3,7 +3,10 @@ use std::{
     process::Stdio,
 };
 
-use switchyard_tests::hub::{ADMIN_KEY, Hub};
+use switchyard_tests::{
+    hub::{ADMIN_KEY, Hub},
+    world::build_folder,
+};
 use tokio::process::Command;
 
 fn root() -> PathBuf {
@@ -41,13 +44,17 @@ async fn every_command_of_the_readme_does_what_it_says() {
     }
     let hub = Hub::start().await;
     let address = hub.url().trim_start_matches("http://").to_owned();
+    let folder = build_folder().display().to_string();
     let mut ran = 0;
     for command in &commands {
         // Building is what the tests stand on, and the hub runs already, on a port of its own.
         if command.starts_with("make ") || command.starts_with("export ") || command.ends_with("switchyard serve") {
             continue;
         }
-        let line = command.replace("localhost:8080", &address).replace("curl ", "curl -sS --fail-with-body ");
+        let line = command
+            .replace("target/debug", &folder)
+            .replace("localhost:8080", &address)
+            .replace("curl ", "curl -sS --fail-with-body ");
         let done = Command::new("bash")
             .args(["-c", &line])
             .current_dir(root())
