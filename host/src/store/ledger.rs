@@ -158,7 +158,7 @@ pub struct Claimed {
     pub crashes: u32,
     /// Whether a journal with a confirmed or unresolved write is stored.
     pub journalled: bool,
-    /// Whether a person asked for it (replay), so that it runs on the current version.
+    /// Whether a person asked for it (replay) and no journal was stored since, so that it runs on the current version.
     pub replayed: bool,
     /// When the delivery was made.
     pub created_at: Timestamp,

@@ -148,6 +148,7 @@ macro_rules! store_cases {
             records::deliveries_are_filtered_by_every_field,
             records::dead_letters_are_grouped_by_fingerprint,
             records::a_replay_queues_the_same_row_again,
+            records::a_journal_stored_after_a_replay_pins_the_version_again,
             records::a_replay_takes_delivered_ones_only_when_asked,
             records::a_replay_is_spread_and_bounded,
             records::a_replayed_unrouted_command_is_cancelled_and_answered,

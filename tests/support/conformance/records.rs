@@ -134,6 +134,21 @@ pub async fn a_replay_queues_the_same_row_again(hub: &Fixture) {
     assert!(replay(hub, replay_of(hub, vec![key])).await.deliveries.is_empty(), "a queued one is left alone");
 }
 
+/// So that automatic retries after a replay stay on the version that the replay chose.
+pub async fn a_journal_stored_after_a_replay_pins_the_version_again(hub: &Fixture) {
+    let key = hub.deliver(&plugin("billy")).await;
+    hub.kill(key).await;
+    replay(hub, replay_of(hub, vec![key])).await;
+    let claimed = hub.claim(key).await;
+    assert!(claimed.replayed);
+    let again = Outcome::Waiting { run_at: hub.now(), failure: failure(), burnt: true };
+    let mut settle = hub.settle_of(&claimed, again);
+    settle.journal = JournalChange::Put(vec![1]);
+    hub.store.settle(settle).await.expect("committed");
+    let claimed = hub.claim(key).await;
+    assert_eq!((claimed.replayed, claimed.journalled), (false, true));
+}
+
 /// And each step takes only what was delivered before the replay began.
 pub async fn a_replay_takes_delivered_ones_only_when_asked(hub: &Fixture) {
     let target = hub.endpoint();

@@ -252,6 +252,10 @@ impl<'a> Writes<'a> {
         static CLEAR: Rows = Rows::new("delete from journal where delivery in (", "?", ")");
         let journals: Vec<_> = self.journals.into_iter().collect();
         PUT.write_all(conn, &journals, |query, (key, record)| query.bind(bytes(*key)).bind(record.to_vec())).await?;
+        // A record pins its version and config again: only the first attempt after a replay may leave them.
+        static PIN: Rows = Rows::new("update delivery set replayed = 0 where key in (", "?", ") and replayed = 1");
+        let pinned: Vec<Key> = journals.iter().map(|(key, _)| *key).collect();
+        PIN.write(conn, &pinned, |query, key| query.bind(bytes(*key))).await?;
         CLEAR.write(conn, &self.cleared, |query, key| query.bind(bytes(*key))).await?;
         let places: Vec<order::Place> = self.left.iter().map(|(_, place)| place.clone()).collect();
         let let_go = order::release(conn, &places).await?;
