@@ -9,6 +9,10 @@ use switchyard::{
     config, demo, inspect,
 };
 
+/// Events are made on one thread and freed on another, which glibc's allocator does slowly.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let Cli { command, global } = Cli::parse();

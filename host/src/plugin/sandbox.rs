@@ -83,6 +83,18 @@ pub struct Sandbox {
     _ticker: Ticker,
 }
 
+/// How much less than the hub's own threads the sandbox's threads weigh in the system's scheduler, as `nice` counts.
+const NICE: i32 = 5;
+
+/// Guests may use all of their CPU time. What the hub does itself (answering, sending, storing) then goes first, so
+/// that a tenant whose plugins spin does not slow the others' deliveries.
+fn yield_to_others() {
+    // On Linux this concerns the calling thread alone. Where it is not allowed, guests weigh as much as the hub.
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "the sandbox's threads keep their priority");
+    }
+}
+
 impl Sandbox {
     /// Makes the engine, its pool, its ticker and its threads.
     pub fn new(options: SandboxOptions, clock: SharedClock) -> Result<Self, SandboxError> {
@@ -100,6 +112,7 @@ impl Sandbox {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("sandbox")
+            .on_thread_start(yield_to_others)
             // A hostile guest keeps a thread for a tick at each turn. With tokio's default of 61 turns, new calls
             // and finished I/O would wait for 61 such ticks.
             .global_queue_interval(2)
