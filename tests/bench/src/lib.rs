@@ -63,12 +63,13 @@ pub async fn run(options: Options) -> anyhow::Result<bool> {
     let mut report = Report::new(machine::describe(), bench.quick, bench.runs);
     for scenario in options.scenarios() {
         eprintln!("{:>6.1} s  {}", clock.monotonic().as_secs_f64(), scenario.question());
+        let bound = scenario.bound(bench.quick);
         let measuring = AssertUnwindSafe(scenario::measure(scenario, &bench, &mut report)).catch_unwind();
-        match tokio::time::timeout(scenario.bound(), measuring).await {
+        match tokio::time::timeout(bound, measuring).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => report.fault(scenario, format!("{error:#}")),
             Ok(Err(_)) => report.fault(scenario, "it panicked, see above".to_owned()),
-            Err(_) => report.fault(scenario, format!("it was not over after {} s", scenario.bound().as_secs())),
+            Err(_) => report.fault(scenario, format!("it was not over after {} s", bound.as_secs())),
         }
     }
     report.took = clock.monotonic();

@@ -40,6 +40,11 @@ impl Watched {
         Ok(all)
     }
 
+    /// CPU time of the process itself, without its descendants.
+    pub(crate) fn own_cpu(self) -> anyhow::Result<Duration> {
+        Ok(usage_of(self.0)?.cpu)
+    }
+
     /// Counts the peak from now on.
     pub(crate) fn forget_peak(self) -> anyhow::Result<()> {
         for id in self.tree()? {

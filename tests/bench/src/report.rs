@@ -119,6 +119,13 @@ pub(crate) struct Check {
 }
 
 impl Check {
+    const fn add(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.lost += other.lost;
+        self.doubled += other.doubled;
+        self.unexpected += other.unexpected;
+    }
+
     const fn is_sound(&self) -> bool {
         self.lost == 0 && self.doubled == 0 && self.unexpected == 0 && self.fault.is_none()
     }
@@ -207,7 +214,11 @@ impl Report {
         let (accepted, lost, doubled, unexpected) = counts;
         let check = Check { scenario, what: what.to_owned(), accepted, lost, doubled, unexpected, fault: None };
         eprintln!("          {check}");
-        self.checks.push(check);
+        // What is compared in each run is one line.
+        match self.checks.iter_mut().find(|known| known.scenario == scenario && known.what == what) {
+            Some(known) => known.add(&check),
+            None => self.checks.push(check),
+        }
     }
 
     /// Notes that a scenario could not be carried out.
@@ -341,6 +352,8 @@ mod tests {
         report.compare(Scenario::Burst, "bad", &[1, 2, 3], &[arrival(2), arrival(2), arrival(9)], 1);
         let check = &report.checks[1];
         assert_eq!((check.lost, check.doubled, check.unexpected), (2, 1, 1));
+        report.compare(Scenario::Burst, "bad", &[1, 2], &[arrival(2)], 1);
+        assert_eq!((report.checks[1].accepted, report.checks[1].lost), (5, 3), "the runs of a check are one line");
         assert!(!report.is_sound());
     }
 

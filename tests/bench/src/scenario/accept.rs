@@ -28,7 +28,7 @@ struct Taken {
 
 pub(super) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     let (mut empty, mut insert, mut hub, mut share) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut insert_cpu, mut hub_cpu) = (Vec::new(), Vec::new());
+    let (mut insert_cpu, mut hub_cpu, mut p99) = (Vec::new(), Vec::new(), Vec::new());
     for run in 1..=bench.runs {
         empty.push(bare(bench, Bare::Empty).await?.rate);
         let inserted = bare(bench, Bare::Insert).await?;
@@ -38,6 +38,7 @@ pub(super) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
         hub.push(accepted.rate);
         insert_cpu.push(inserted.cpu_us);
         hub_cpu.push(accepted.cpu_us);
+        p99.push(accepted.answered.latency.value_at_quantile(0.99) as f64 / 1000.0);
     }
     report.figure(ACCEPT, "durable accepts over the bare insert", "", &share, Some(Target::AtLeast(0.5)));
     report.figure(ACCEPT, "bare handler that stores nothing", "1/s", &empty, None);
@@ -45,6 +46,7 @@ pub(super) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
     report.figure(ACCEPT, "its CPU per insert", "us", &insert_cpu, None);
     report.figure(ACCEPT, "durable accepts, 1 KiB, 32 connections", "1/s", &hub, Some(Target::AtLeast(20_000.0)));
     report.figure(ACCEPT, "CPU of the hub per accept", "us", &hub_cpu, None);
+    report.figure(ACCEPT, "until the 202, p99 of 32 connections", "ms", &p99, None);
     Ok(())
 }
 

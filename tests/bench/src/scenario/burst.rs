@@ -1,6 +1,6 @@
 //! From the first request of a burst to the last delivery, to one endpoint and to ten; CPU and memory meanwhile.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use switchyard_tests::hub::Hub;
 
@@ -8,7 +8,7 @@ use crate::{
     Bench,
     load::ClosedLoop,
     options::Scenario,
-    process::Usage,
+    process::{Usage, Watched},
     report::{Report, Target},
     sink::{Arrival, Sink},
     stage::{self, CONNECTIONS, Client, PATIENCE},
@@ -25,6 +25,7 @@ struct Taken {
     accepts_per_s: f64,
     deliveries_per_s: f64,
     cpu_us_per_event: f64,
+    tool_us_per_event: f64,
     after: Usage,
     accepted: Vec<u128>,
     arrivals: Vec<Arrival>,
@@ -56,6 +57,8 @@ pub(super) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
     );
     let cpu = all(&to_one, |taken| taken.cpu_us_per_event);
     report.figure(BURST, "CPU of the hub per accepted and delivered event", "us", &cpu, Some(Target::AtMost(150.0)));
+    let tool = all(&to_one, |taken| taken.tool_us_per_event);
+    report.figure(BURST, "CPU of load tool and sink per event", "us", &tool, None);
     let peak = |taken: &Taken| taken.after.peak_mib;
     report.figure(BURST, "peak RSS, 1 endpoint", "MiB", &all(&to_one, peak), Some(Target::AtMost(250.0)));
     report.figure(BURST, "peak RSS, 10 endpoints", "MiB", &all(&to_ten, peak), Some(Target::AtMost(250.0)));
@@ -87,7 +90,8 @@ async fn burst(bench: &Bench, hub: &mut Hub, sink: &Sink, client: &Client, endpo
     let _ = sink.collect(count * endpoints, PATIENCE).await?;
 
     server.forget_peak()?;
-    let before = server.usage()?;
+    let tool = Watched::new(std::process::id());
+    let (before, tool_before) = (server.usage()?, tool.own_cpu()?);
     let (count, all) = send(bench.pick(20_000, 400))?;
     let began = bench.clock.monotonic();
     let answered = ClosedLoop::start(address, CONNECTIONS, all, 202, &bench.clock).finish().await?;
@@ -95,11 +99,12 @@ async fn burst(bench: &Bench, hub: &mut Hub, sink: &Sink, client: &Client, endpo
     let arrivals = sink.collect(count * endpoints, PATIENCE).await?;
     let after = server.usage()?;
     let delivered_after = arrivals.iter().map(|arrival| arrival.at).max().unwrap_or(began).saturating_sub(began);
-    let cpu = after.cpu.saturating_sub(before.cpu);
+    let per_event = |cpu: Duration| cpu.as_secs_f64() * 1e6 / count as f64;
     Ok(Taken {
         accepts_per_s: count as f64 / accepted_after.as_secs_f64(),
         deliveries_per_s: arrivals.len() as f64 / delivered_after.as_secs_f64(),
-        cpu_us_per_event: cpu.as_secs_f64() * 1e6 / count as f64,
+        cpu_us_per_event: per_event(after.cpu.saturating_sub(before.cpu)),
+        tool_us_per_event: per_event(tool.own_cpu()?.saturating_sub(tool_before)),
         after,
         accepted: answered.ids,
         arrivals,
