@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup plugins build demo test lint deny clean
+.PHONY: help setup plugins build demo test bench lint deny clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -76,6 +76,16 @@ test: build ## Check the format, build everything, run every test
 	else \
 		$(CARGO) test --workspace --no-fail-fast; \
 	fi
+
+# Figures mean something on what one would ship; the smoke check takes what the tests have built.
+BENCH_PROFILE := $(if $(filter file,$(origin PROFILE)),$(if $(QUICK),dev,release),$(PROFILE))
+BENCH_OUT := $(TARGET_DIR)/$(if $(filter dev,$(BENCH_PROFILE)),debug,$(BENCH_PROFILE))
+BENCH_JSON ?= $(TARGET_DIR)/bench.json
+
+bench: ## Measure the hub; QUICK=1 is a smoke check, ONLY=accept,burst selects, RUNS=5 repeats
+	$(MAKE) --no-print-directory build PROFILE=$(BENCH_PROFILE)
+	$(BENCH_OUT)/switchyard-bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) \
+		--json $(BENCH_JSON)
 
 lint: ## Clippy, every warning an error
 	$(CARGO) clippy --workspace --all-targets -- -D warnings

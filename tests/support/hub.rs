@@ -154,6 +154,12 @@ impl Hub {
         self.address.map(|address| format!("http://{address}")).unwrap_or_default()
     }
 
+    /// The process, while it runs.
+    #[must_use]
+    pub fn process_id(&self) -> Option<u32> {
+        self.child.as_ref()?.id()
+    }
+
     /// What all its processes have logged.
     #[must_use]
     pub fn log(&self) -> String {

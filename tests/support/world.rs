@@ -10,12 +10,14 @@ use tokio_util::sync::CancellationToken;
 /// The Twilio account of the tests.
 pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
 
-/// The folder in which cargo put the tests' binary, and with it the hub and its plugins.
+/// The folder in which cargo put the hub and its plugins. A test's binary lies in `deps` in it, any other binary beside
+/// them.
 #[must_use]
 pub fn build_folder() -> PathBuf {
     let executable = std::env::current_exe().expect("a test knows its own path");
-    let folder = executable.parent().and_then(Path::parent);
-    folder.expect("a test lies two folders below the profile's folder").to_owned()
+    let folder = executable.parent().expect("a binary lies in a folder");
+    if folder.ends_with("deps") { folder.parent().expect("`deps` lies in the profile's folder") } else { folder }
+        .to_owned()
 }
 
 /// A file that `make build` makes.

@@ -1,0 +1,91 @@
+//! A hub with tenants and endpoints, as the scenarios need them.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+use switchyard_tests::{
+    api::{Reply, Tenant, text},
+    hub::Hub,
+};
+
+use crate::{message::Publications, process::Watched, sink::Sink};
+
+/// The event that most scenarios send.
+pub(crate) const SENT: &str = "bench.sent";
+
+/// Connections of a closed loop.
+pub(crate) const CONNECTIONS: usize = 32;
+
+/// After so long without an arrival nothing more is expected.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Starts the real binary in real time, without the limits on how often one caller may call.
+pub(crate) async fn hub(bundled: bool) -> Hub {
+    let mut builder = Hub::builder().time_factor(1);
+    for rate in ["IP_PER_SECOND", "IP_BURST", "SOURCE_PER_SECOND", "SOURCE_BURST"] {
+        builder = builder.set(&format!("SWITCHYARD_RATES__{rate}"), "0");
+    }
+    if bundled {
+        builder = builder.with_bundled_plugins();
+    }
+    builder.start().await
+}
+
+/// Where a hub listens.
+pub(crate) fn address(hub: &Hub) -> anyhow::Result<SocketAddr> {
+    hub.url().strip_prefix("http://").context("a plain address")?.parse().context("an address")
+}
+
+/// The process of a hub that runs.
+pub(crate) fn watched(hub: &Hub) -> anyhow::Result<Watched> {
+    hub.process_id().map(Watched::new).context("the hub does not run")
+}
+
+/// A tenant with what is sent to it and where it arrives.
+pub(crate) struct Client {
+    /// The tenant, with the operator's key.
+    pub(crate) tenant: Tenant,
+    key: String,
+    address: SocketAddr,
+}
+
+impl Client {
+    /// Makes a tenant and a key that may publish its events.
+    pub(crate) async fn new(hub: &Hub, tenant: &str) -> anyhow::Result<Self> {
+        let key = json!({"tenant": tenant, "scope": "publisher"});
+        let tenant = hub.tenant(tenant).await;
+        Ok(Self { tenant, key: hub.key(&key).await, address: address(hub)? })
+    }
+
+    /// Makes an endpoint at a path of the sink; answers its id.
+    pub(crate) async fn endpoint(&self, sink: &Sink, path: u16, event_type: &str) -> anyhow::Result<String> {
+        let wanted = json!({"url": sink.url(path), "event_types": [event_type]});
+        Ok(text(&good(self.tenant.post("/endpoints", &wanted).await)?, "id"))
+    }
+
+    /// `pause` or `resume` of an endpoint.
+    pub(crate) async fn endpoint_do(&self, endpoint: &str, action: &str) -> anyhow::Result<()> {
+        good(self.tenant.post(&format!("/endpoints/{endpoint}/{action}"), &json!({})).await).map(|_| ())
+    }
+
+    /// Switches a plugin on; answers the installation.
+    pub(crate) async fn install(&self, plugin: &str, wanted: &Value) -> anyhow::Result<Value> {
+        good(self.tenant.api.put(&self.tenant.path(&format!("/plugins/{plugin}")), wanted).await)
+    }
+
+    /// `count` publications.
+    pub(crate) fn publications(&self, count: u64) -> anyhow::Result<Publications> {
+        self.publications_of(SENT, "", count)
+    }
+
+    /// `count` publications of a type, with more members of the payload.
+    pub(crate) fn publications_of(&self, event_type: &str, data: &str, count: u64) -> anyhow::Result<Publications> {
+        Publications::new(self.address, &self.tenant.id, &self.key, event_type, data, count)
+    }
+}
+
+fn good(reply: Reply) -> anyhow::Result<Value> {
+    ensure!((200..300).contains(&reply.status), "the hub answered {}: {}", reply.status, reply.text);
+    Ok(reply.json())
+}
