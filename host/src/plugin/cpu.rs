@@ -13,6 +13,8 @@ use std::{
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::turn::{SHORT_MS, Turn};
+
 fn thread_ns() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -20,13 +22,24 @@ fn thread_ns() -> u64 {
 }
 
 /// What a call has used. Only one thread polls a call at a time, so the two numbers need no common order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CpuMeter {
     before_ns: AtomicU64,
     slice_start_ns: AtomicU64,
+    turn: Turn,
 }
 
 impl CpuMeter {
+    /// A meter at zero, for a call that takes its turns from `turn` once it is no longer short.
+    pub(super) fn new(turn: Turn) -> Self {
+        Self { before_ns: AtomicU64::new(0), slice_start_ns: AtomicU64::new(0), turn }
+    }
+
+    /// The turn that the call needs to go on, to be asked from within a poll.
+    pub(super) fn turn(&self) -> Option<&Turn> {
+        (self.within_poll_ns() / 1_000_000 >= SHORT_MS).then_some(&self.turn)
+    }
+
     /// Nanoseconds up to now, to be asked from within a poll.
     pub(super) fn within_poll_ns(&self) -> u64 {
         let slice = thread_ns().saturating_sub(self.slice_start_ns.load(Ordering::Relaxed));
@@ -81,6 +94,9 @@ impl<F: Future + Unpin> Future for OffBudget<'_, F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let start = thread_ns();
         let result = Pin::new(&mut self.inner).poll(cx);
+        if result.is_pending() {
+            self.meter.turn.give();
+        }
         self.meter.slice_start_ns.fetch_add(thread_ns().saturating_sub(start), Ordering::Relaxed);
         result
     }

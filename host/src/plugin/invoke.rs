@@ -15,6 +15,7 @@ use super::{
     model::{CallContext, HandledEvent, InboundRequest, Manifest, Output, PollOutput, Received},
     state::State,
     trap,
+    turn::Turns,
 };
 
 /// Bytes that a guest may hand to the host at once: a result, or the arguments of one import. Above the largest
@@ -53,18 +54,26 @@ pub(super) async fn run(
     entry: Entry,
     call: Call,
     clock: SharedClock,
+    turns: Turns,
 ) -> Ended<Returned> {
     let started = clock.monotonic();
     let describing = matches!(entry, Entry::Describe);
     let limits = call.limits;
-    let (state, context) = State::new(call, describing);
+    let (state, context) = State::new(call, describing, turns.of_one_call());
     let meter = Arc::clone(&state.meter);
     let mut store = Store::new(&engine, state);
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(if describing { MANIFEST_BYTES } else { HANDOVER_BYTES });
     store.set_max_component_handles(HANDLES);
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|mut store| store.data_mut().check_cpu().map(|()| UpdateDeadline::Yield(1)));
+    store.epoch_deadline_callback(|mut store| {
+        let state = store.data_mut();
+        state.check_cpu()?;
+        Ok(match state.meter.turn() {
+            None => UpdateDeadline::Yield(1),
+            Some(turn) => UpdateDeadline::YieldCustom(1, turn.next()),
+        })
+    });
 
     // The wall limit drops the work, wherever it waits; the store and with it the caller's host stay ours.
     let work = Metered::new(AssertUnwindSafe(enter(&guest, &mut store, entry, context)).catch_unwind(), meter);

@@ -14,6 +14,7 @@ use super::{
     invoke::{self, Entry, Returned},
     limits::Limits,
     model::{CallContext, HandledEvent, InboundRequest, Manifest, Output, PollOutput, Received},
+    turn::Turns,
     virtual_time::VirtualClock,
 };
 use crate::clock::SharedClock;
@@ -77,6 +78,7 @@ pub struct Sandbox {
     compiler: Arc<Compiler>,
     compiling: Arc<Semaphore>,
     slots: Arc<Semaphore>,
+    turns: Turns,
     clock: SharedClock,
     // Taken only by `drop`, because a runtime must not be dropped where blocking is not allowed.
     runtime: Option<Runtime>,
@@ -126,6 +128,7 @@ impl Sandbox {
             compiler: Arc::new(compiler),
             compiling: Arc::new(Semaphore::new(1)),
             slots: Arc::new(Semaphore::new(permits)),
+            turns: Turns::new(threads),
             clock,
             runtime: Some(runtime),
             _ticker: Ticker::start(&built.engine).map_err(SandboxError::Threads)?,
@@ -224,8 +227,9 @@ impl Sandbox {
         let permit = Arc::clone(&self.slots).acquire_owned().await;
         let (Ok(permit), Some(runtime)) = (permit, &self.runtime) else { return shut_down(call) };
         let (engine, guest, clock) = (self.compiler.engine.clone(), Arc::clone(guest), Arc::clone(&self.clock));
+        let turns = self.turns.clone();
         let task = runtime.spawn(async move {
-            let ended = invoke::run(engine, guest, entry, call, clock).await;
+            let ended = invoke::run(engine, guest, entry, call, clock, turns).await;
             drop(permit);
             ended
         });

@@ -13,6 +13,7 @@ use super::{
     memory::MemoryLimiter,
     model::{CallContext, LogLine},
     stderr::StderrTail,
+    turn::Turn,
     virtual_time,
 };
 
@@ -57,7 +58,7 @@ struct Used {
 
 impl State {
     /// The store's data for `call`, and what the call is about.
-    pub(super) fn new(call: Call, describing: bool) -> (Self, CallContext) {
+    pub(super) fn new(call: Call, describing: bool, turn: Turn) -> (Self, CallContext) {
         let Call { context, limits, seed, clock, host, plugin } = call;
         let stderr = StderrTail::default();
         let mut wasi = WasiCtx::builder();
@@ -70,7 +71,7 @@ impl State {
             table,
             stderr,
             memory: MemoryLimiter::new(limits.memory_bytes),
-            meter: Arc::default(),
+            meter: Arc::new(CpuMeter::new(turn)),
             host,
             limits,
             plugin,
