@@ -43,3 +43,6 @@ mod memory;
 mod state;
 mod stderr;
 mod trap;
+
+pub use cache::CacheContents;
+pub use engine::pagemap_scan_available;

@@ -50,6 +50,36 @@ pub struct TenantRow {
     pub data_key: Vec<u8>,
 }
 
+/// The name of the hub's own data key among the values of [`Registry::meta`]; it seals what belongs to no tenant.
+pub const HUB_DATA_KEY: &str = "hub_data_key";
+
+/// Whose data key it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyHolder {
+    /// The hub's own.
+    Hub,
+    /// A tenant's.
+    Tenant(TenantId),
+}
+
+/// A data key as it is stored: wrapped by a master key that its bytes name.
+#[derive(Clone, Debug)]
+pub struct WrappedKey {
+    /// Whose it is.
+    pub holder: KeyHolder,
+    /// The stored bytes.
+    pub wrapped: Vec<u8>,
+}
+
+/// A data key that goes from one master key to another.
+#[derive(Clone, Debug)]
+pub struct Rewrapped {
+    /// The key as it was read.
+    pub from: WrappedKey,
+    /// The same data key under the other master key.
+    pub to: Vec<u8>,
+}
+
 /// A version of a plugin without its bytes.
 #[derive(Clone, Debug)]
 pub struct PluginVersionRow {
@@ -314,8 +344,19 @@ pub trait Registry: Send + Sync {
     /// Replaces name, time zone, settings, lockdown and command handlers.
     async fn update_tenant(&self, tenant: TenantRow, audit: AuditEntry) -> StoreResult<()>;
 
-    /// Removes a tenant with everything it has; its data key goes, so what remains in backups is unreadable.
+    /// Takes a tenant out of the hub at once: its data key and all that its admin made are destroyed, and its running
+    /// attempts find nothing to settle. What it had received goes afterwards, with [`remove_leaving`](Self::remove_leaving).
     async fn delete_tenant(&self, tenant: &TenantId, audit: AuditEntry) -> StoreResult<()>;
+
+    /// One small step of removing the events and deliveries of deleted tenants. Answers whether there may be more. The
+    /// name of a tenant is free again after its last step.
+    async fn remove_leaving(&self) -> StoreResult<bool>;
+
+    /// Every data key: the hub's own, if it was made, and those of all tenants.
+    async fn wrapped_keys(&self) -> StoreResult<Vec<WrappedKey>>;
+
+    /// Replaces those data keys that are still stored as they were read, and answers how many those were.
+    async fn rewrap(&self, keys: Vec<Rewrapped>, audit: AuditEntry) -> StoreResult<u64>;
 
     /// Adds a version of a plugin with its bytes. The same name, version and bytes again are accepted and change
     /// nothing (`false`); other bytes under a published version are a `Conflict`.

@@ -1,10 +1,10 @@
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 
-use super::{claim, duplicate, lanes, open, order, prune, rescue, settle};
+use super::{claim, duplicate, lanes, order, prune, rescue, schema, settle};
 
 async fn migrated() -> SqliteConnection {
     let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-    open::MIGRATIONS.run(&mut conn).await.unwrap();
+    schema::MIGRATIONS.run(&mut conn).await.unwrap();
     conn
 }
 
