@@ -33,8 +33,8 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .post(
             "/v1/master-keys/rotate",
             doc(TAG, Operate::SCOPE, "Wrap data keys anew with the master key that seals; call it until none remains")
-                .body::<Rotation>()
-                .answers::<RotationState>(200, "How far it is."),
+                .body::<MasterKeyStep>()
+                .answers::<MasterKeyProgress>(200, "How far it is."),
             rotate,
         )
 }
@@ -66,14 +66,14 @@ fn shown(key: KeyUse) -> MasterKey {
 /// One step of a rotation.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Rotation {
+struct MasterKeyStep {
     /// At most so many data keys, 1 to 1000; 200 without it.
     limit: Option<u32>,
 }
 
 /// How far a rotation is.
 #[derive(Serialize, ToSchema)]
-struct RotationState {
+struct MasterKeyProgress {
     /// The master key that seals.
     sealing: String,
     /// Data keys that this call moved to it.
@@ -100,8 +100,8 @@ async fn list(State(api): State<Api>, _may: May<Operate>) -> Answer<Out<Paged<Ma
 async fn rotate(
     State(api): State<Api>,
     may: May<Operate>,
-    Json(rotation): Json<Rotation>,
-) -> Answer<Out<RotationState>> {
+    Json(rotation): Json<MasterKeyStep>,
+) -> Answer<Out<MasterKeyProgress>> {
     let limit = match rotation.limit.unwrap_or(USUAL) {
         limit @ 1..=MOST => limit as usize,
         _ => return Err(Problem::field("limit", format!("must be 1 to {MOST}"))),
@@ -110,5 +110,5 @@ async fn rotate(
     let audit = api.audit(&may.caller, None, "master_key.rotated", sealing.clone());
     let audit = audit.showing(None, Some(&json!({"sealing": sealing, "at_most": limit})));
     let done = master_keys::rotate(&api.hub.store, &api.hub.vault, limit, audit).await?;
-    Ok(Out(RotationState { sealing, rewrapped: done.rewrapped, remaining: done.remaining }))
+    Ok(Out(MasterKeyProgress { sealing, rewrapped: done.rewrapped, remaining: done.remaining }))
 }
