@@ -132,18 +132,7 @@ async fn h80_a_tenant_deleted_under_load_is_gone_at_once_and_others_notice_nothi
     let _ = hub.with_key(&admin).get("/v1/tenants").await.problem(401, "unauthenticated");
     assert_eq!(inbound().await.status, 404);
     assert_eq!(of_acme.await.expect("it ends").1, 404, "publishing ends with what a stranger is told");
-
-    // Its name is free when its last row is gone, and whoever takes it finds nothing of it.
-    until("the name to be free", async || {
-        let reply = hub.post("/v1/tenants", &json!({"id": "acme"})).await;
-        if reply.status == 201 { Ok(()) } else { Err(reply.text) }
-    })
-    .await;
-    for list in ["events", "deliveries", "endpoints", "connections", "plugins", "dead-letters"] {
-        assert!(acme.list(&format!("/{list}")).await.is_empty(), "/{list} shows what another had");
-    }
-    let audit = acme.list("/audit").await;
-    assert_eq!(audit.iter().map(|row| text(row, "action")).collect::<Vec<_>>(), ["tenant.created"]);
+    name_is_free_and_empty(&hub, &acme).await;
     // The operator still sees what ended with it.
     let all = hub.get("/v1/audit").await.expect(200);
     let told = rows(&all).iter().find(|row| row["action"] == "tenant.deleted").expect("it is told");
@@ -157,6 +146,20 @@ async fn h80_a_tenant_deleted_under_load_is_gone_at_once_and_others_notice_nothi
     arrived(&at, "/beta", &accepted).await;
     assert_eq!(at.requests("/acme").len(), begun, "an attempt began after the deletion");
     assert!(!hub.log().contains("cannot be settled"), "a late attempt was not fenced");
+}
+
+/// A name is free when the last row of who had it is gone, and whoever takes it finds nothing of that.
+async fn name_is_free_and_empty(hub: &Hub, tenant: &Tenant) {
+    until("the name to be free", async || {
+        let reply = hub.post("/v1/tenants", &json!({"id": tenant.id})).await;
+        if reply.status == 201 { Ok(()) } else { Err(reply.text) }
+    })
+    .await;
+    for list in ["events", "deliveries", "endpoints", "connections", "plugins", "dead-letters"] {
+        assert!(tenant.list(&format!("/{list}")).await.is_empty(), "/{list} shows what another had");
+    }
+    let audit = tenant.list("/audit").await;
+    assert_eq!(audit.iter().map(|row| text(row, "action")).collect::<Vec<_>>(), ["tenant.created"]);
 }
 
 /// The files as whoever copies them now gets them.

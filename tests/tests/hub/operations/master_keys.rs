@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use switchyard_simulators::subscriber::Handle;
 use switchyard_tests::{
     api::{Api, text, until},
-    hub::Hub,
+    hub::{ADMIN_KEY, Hub},
     world::subscriber,
 };
 
@@ -80,6 +80,45 @@ async fn arrived(at: &Handle, wanted: &BTreeSet<String>) {
     .await;
 }
 
+/// Moves tenants one by one, sixteen at most, and kills the hub when it has moved ten.
+async fn rotate_and_kill(hub: &mut Hub) {
+    let api = hub.with_key(ADMIN_KEY);
+    let rotating = tokio::spawn(async move {
+        let headers = [("content-type", "application/json")];
+        for _ in 0..16 {
+            let body = Bytes::from_static(b"{\"limit\":1}");
+            if api.try_raw("POST", "/v1/master-keys/rotate", &headers, body).await.is_err() {
+                return;
+            }
+        }
+    });
+    until("ten tenants to be moved", async || {
+        let counts = wrapped(hub).await;
+        if counts[0].1 >= 10 { Ok(()) } else { Err(format!("{counts:?}")) }
+    })
+    .await;
+    hub.kill().await;
+    rotating.await.expect("it ends");
+}
+
+async fn restart_with(hub: &mut Hub, keys: &str) {
+    hub.set(KEYS, &keyring(keys));
+    hub.restart().await;
+}
+
+/// Has the command finish what was begun; `left` tenants are still under the old key.
+async fn finish(hub: &Hub, left: u64) {
+    let status = hub.run(&["keys", "status"], &[]).await;
+    assert!(status.out.contains("still needed"), "{}", status.out);
+    let done = hub.run(&["keys", "rotate", "--json"], &[]).await.json();
+    assert_eq!(done, json!({"sealing": "key-b", "rewrapped": left, "remaining": 0}));
+    assert_eq!(hub.run(&["keys", "rotate", "--json"], &[]).await.json()["rewrapped"], 0);
+    assert_eq!(wrapped(hub).await, counted(&[("key-b", 24), ("key-a", 0)]));
+    let status = hub.run(&["keys", "status", "--json"], &[]).await.json();
+    let removable: Vec<_> = rows(&status).iter().map(|key| &key["removable"]).collect();
+    assert_eq!(removable, [&json!(false), &json!(true)], "{status}");
+}
+
 /// Row H79.
 #[tokio::test]
 async fn h79_a_rotation_killed_half_way_goes_on_and_the_old_key_goes_only_when_nothing_needs_it() {
@@ -91,34 +130,14 @@ async fn h79_a_rotation_killed_half_way_goes_on_and_the_old_key_goes_only_when_n
     }
     // The new key comes first: it seals, both open, and nothing has moved.
     assert!(hub.stop().await.success());
-    hub.set(KEYS, &keyring("ba"));
-    hub.restart().await;
+    restart_with(&mut hub, "ba").await;
     assert_eq!(wrapped(&hub).await, counted(&[("key-b", 0), ("key-a", 24)]));
     let stop = Arc::new(AtomicBool::new(false));
-    let load = tokio::spawn(publish(hub.with_key(switchyard_tests::hub::ADMIN_KEY), stop.clone()));
-
-    // Killed between the tenth and the seventeenth tenant.
-    let api = hub.with_key(switchyard_tests::hub::ADMIN_KEY);
-    let rotating = tokio::spawn(async move {
-        for _ in 0..16 {
-            let body = Bytes::from_static(b"{\"limit\":1}");
-            let headers = [("content-type", "application/json")];
-            if api.try_raw("POST", "/v1/master-keys/rotate", &headers, body).await.is_err() {
-                return;
-            }
-        }
-    });
-    until("ten tenants to be moved", async || {
-        let counts = wrapped(&hub).await;
-        if counts[0].1 >= 10 { Ok(()) } else { Err(format!("{counts:?}")) }
-    })
-    .await;
-    hub.kill().await;
-    rotating.await.expect("it ends");
+    let load = tokio::spawn(publish(hub.with_key(ADMIN_KEY), stop.clone()));
+    rotate_and_kill(&mut hub).await;
 
     // A node that has the keys in the old order works with both kinds of rows, and seals with the old one.
-    hub.set(KEYS, &keyring("ab"));
-    hub.restart().await;
+    restart_with(&mut hub, "ab").await;
     let counts = wrapped(&hub).await;
     assert_eq!((counts[0].0.as_str(), counts[0].1 + counts[1].1), ("key-a", 24), "{counts:?}");
     assert!((10..=17).contains(&counts[1].1), "not half-way: {counts:?}");
@@ -132,24 +151,12 @@ async fn h79_a_rotation_killed_half_way_goes_on_and_the_old_key_goes_only_when_n
         assert!(said.contains("SWITCHYARD_MASTER_KEYS") && said.contains("switchyard keys status"), "{said}");
     }
 
-    // The rotation goes on where it was, by the command, under load.
-    hub.set(KEYS, &keyring("ba"));
-    hub.restart().await;
-    let status = hub.run(&["keys", "status"], &[]).await;
-    assert!(status.out.contains("still needed"), "{}", status.out);
-    let done = hub.run(&["keys", "rotate", "--json"], &[]).await.json();
-    assert_eq!((&done["sealing"], &done["remaining"]), (&json!("key-b"), &json!(0)), "{done}");
-    assert_eq!(done["rewrapped"], counts[0].1, "{done}");
-    assert_eq!(hub.run(&["keys", "rotate", "--json"], &[]).await.json()["rewrapped"], 0);
-    assert_eq!(wrapped(&hub).await, counted(&[("key-b", 24), ("key-a", 0)]));
-    let status = hub.run(&["keys", "status", "--json"], &[]).await.json();
-    let removable: Vec<_> = rows(&status).iter().map(|key| &key["removable"]).collect();
-    assert_eq!(removable, [&json!(false), &json!(true)], "{status}");
-
-    // The old key is gone: every secret still signs, and nothing that was accepted on the way is lost.
+    // The rotation goes on where it was, under load. Then the old key goes: every secret still signs, and nothing that
+    // was accepted on the way is lost.
+    restart_with(&mut hub, "ba").await;
+    finish(&hub, counts[0].1).await;
     assert!(hub.stop().await.success());
-    hub.set(KEYS, &keyring("b"));
-    hub.restart().await;
+    restart_with(&mut hub, "b").await;
     all_deliver(&hub, &at, "after").await;
     stop.store(true, Ordering::Relaxed);
     let accepted = load.await.expect("the load ends well");

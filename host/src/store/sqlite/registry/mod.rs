@@ -61,7 +61,8 @@ fn slots(texts: BTreeMap<String, String>) -> StoreResult<BTreeMap<String, Key>> 
         .collect()
 }
 
-async fn require_tenant(conn: &mut SqliteConnection, tenant: &TenantId) -> StoreResult<()> {
+/// Refuses a row of a tenant that is not there, or not any more.
+pub(super) async fn require_tenant(conn: &mut SqliteConnection, tenant: &TenantId) -> StoreResult<()> {
     const EXISTS: &str = "select 1 from tenant where id = ?";
     let row = sqlx::query(EXISTS).bind(tenant.as_str().to_owned()).fetch_optional(conn).await?;
     row.map(drop).ok_or(StoreError::NotFound)
