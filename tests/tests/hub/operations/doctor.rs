@@ -3,7 +3,7 @@ use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, process::Stdio};
 use serde_json::Value;
 use switchyard_tests::{
     hub::{Hub, Said},
-    world::bundled,
+    world::{build_folder, bundled},
 };
 
 use super::{keyring, query};
@@ -30,14 +30,16 @@ const ASK: [&str; 2] = ["doctor", "--json"];
 
 #[tokio::test]
 async fn a_sound_set_up_passes_before_its_first_start_and_beside_the_running_hub() {
-    let mut hub = Hub::builder().with_bundled_plugins().prepare();
-    let fresh = hub.run(&ASK, &[]).await;
+    let mut hub = Hub::builder().prepare();
+    let plugins = build_folder().join("plugins").display().to_string();
+    let fresh = hub.run(&ASK, &[("SWITCHYARD_PLUGIN_DIR", &plugins)]).await;
     assert!(fresh.success, "{}", fresh.out);
     assert_found(&fresh, "database", "ok", "not there yet", "");
     assert_found(&fresh, "master keys", "ok", "none yet", "");
     assert_found(&fresh, "plugins", "ok", "billy", "");
     assert!(!hub.database().exists() && !hub.folder().join("hub.key").exists(), "it made something");
     hub.restart().await;
+    let _ = hub.push(bundled("webhook")).await.expect(201);
     let _ = hub.tenant("acme").await;
     let beside = hub.run(&ASK, &[]).await;
     assert!(beside.success, "{}", beside.out);
