@@ -9,10 +9,10 @@ use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    cli::{GlobalArgs, MigrateArgs, Output, ServeArgs},
+    cli::{GlobalArgs, Output, ServeArgs},
     clock::{SharedClock, SystemClock, TimeFactor},
     config::{Database, Role, Settings},
-    connection::{pace::Paces, vault::Vault},
+    connection::{master_keys, pace::Paces, vault::Vault},
     directory::{Change, Directory},
     event::catalogue::Catalogue,
     hub::Hub,
@@ -30,7 +30,10 @@ use crate::{
     },
     queue::scheduler::{Scheduler, Tuning},
     run::traps::Traps,
-    secret::{api_key, keyring::MasterKeys},
+    secret::{
+        api_key,
+        keyring::{MasterKey, MasterKeys},
+    },
     store::{
         SharedStore,
         registry::{ApiKeyRow, AuditEntry, Scope},
@@ -78,7 +81,7 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
     let options = Options { readers: settings.pool.database_readers, ..Options::default() };
     let store = SqliteStore::open(&database.to_string_lossy(), options, clock.clone()).await?;
     let store: SharedStore = Arc::new(store);
-    let keys = master_keys(&settings, &database, &ids)?;
+    let keys = keyring(&settings, &database, &ids)?;
     check_master_keys(&store, &keys).await?;
     let vault = Arc::new(Vault::new(keys, ids.clone()));
     let made_admin_key = ensure_admin_key(&store, &settings, &ids, &clock).await?;
@@ -128,7 +131,8 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
     Ok(Running { hub, made_admin_key })
 }
 
-fn database_file(settings: &Settings) -> anyhow::Result<PathBuf> {
+/// The file that the settings name.
+pub(crate) fn database_file(settings: &Settings) -> anyhow::Result<PathBuf> {
     match &settings.database_url {
         Database::Sqlite(path) => Ok(path.clone()),
         Database::Postgres(_) => {
@@ -137,11 +141,21 @@ fn database_file(settings: &Settings) -> anyhow::Result<PathBuf> {
     }
 }
 
-fn master_keys(settings: &Settings, database: &std::path::Path, ids: &Ids) -> anyhow::Result<MasterKeys> {
+/// Where the master key lies when none is given.
+pub(crate) fn key_file(database: &std::path::Path) -> PathBuf {
+    database.with_extension("key")
+}
+
+/// Where compiled plugins lie.
+pub(crate) fn plugin_cache(database: &std::path::Path) -> PathBuf {
+    database.with_extension("plugins")
+}
+
+fn keyring(settings: &Settings, database: &std::path::Path, ids: &Ids) -> anyhow::Result<MasterKeys> {
     if let Some(text) = &settings.master_keys {
         return Ok(MasterKeys::parse(text.expose_secret())?);
     }
-    let path = database.with_extension("key");
+    let path = key_file(database);
     let loaded = MasterKeys::load_or_create(&path, ids)?;
     if loaded.created {
         tracing::warn!(
@@ -152,14 +166,20 @@ fn master_keys(settings: &Settings, database: &std::path::Path, ids: &Ids) -> an
     Ok(loaded.keys)
 }
 
-/// Remembers the fingerprint of every master key, and refuses one that sealed something else under the same name.
+/// Refuses master keys that do not fit the data: another key under a known name, or none for what one wraps. Then
+/// remembers the fingerprint of every one, so that it is known from here on.
 async fn check_master_keys(store: &SharedStore, keys: &MasterKeys) -> anyhow::Result<()> {
+    let name = |key: &MasterKey| format!("master_key:{}", key.id());
+    let mut new = Vec::new();
     for key in keys.iter() {
-        let name = format!("master_key:{}", key.id());
-        match store.meta(&name).await? {
+        match store.meta(&name(key)).await? {
             Some(known) => keys.check(key.id(), &String::from_utf8_lossy(&known))?,
-            None => store.set_meta(&name, key.fingerprint().into_bytes()).await?,
+            None => new.push(key),
         }
+    }
+    master_keys::require(keys, &store.wrapped_keys().await?)?;
+    for key in new {
+        store.set_meta(&name(key), key.fingerprint().into_bytes()).await?;
     }
     Ok(())
 }
@@ -228,14 +248,14 @@ async fn make_sandbox(
     let options = SandboxOptions {
         pool_size: settings.pool.sandbox_instances,
         threads: settings.pool.sandbox_threads,
-        cache_dir: Some(database.with_extension("plugins")),
+        cache_dir: Some(plugin_cache(database)),
         cache_key,
     };
     Ok(Sandbox::new(options, clock.clone())?)
 }
 
 /// The configured folder, else `plugins/` beside the executable.
-fn plugin_dir(settings: &Settings) -> anyhow::Result<PathBuf> {
+pub(crate) fn plugin_dir(settings: &Settings) -> anyhow::Result<PathBuf> {
     if let Some(path) = &settings.plugin_dir {
         return Ok(path.clone());
     }
@@ -364,27 +384,6 @@ pub async fn serve(args: &ServeArgs, global: &GlobalArgs) -> anyhow::Result<()> 
     log.flush();
     anyhow::ensure!(ending != crate::lifecycle::Ending::Failed, "a part of the hub ended unexpectedly; see the log");
     Ok(())
-}
-
-/// `switchyard migrate`: brings the database to this version's schema.
-///
-/// # Errors
-/// The database cannot be opened or is newer than this version.
-pub async fn migrate(args: &MigrateArgs, global: &GlobalArgs, output: Output) -> anyhow::Result<()> {
-    let settings = Settings::load(global.config.as_deref())?;
-    let database = database_file(&settings)?;
-    let file = database.to_string_lossy();
-    if args.dry_run {
-        let pending = crate::store::sqlite::pending_migrations(&file).await?;
-        let value = serde_json::json!({"pending": pending});
-        return Ok(output.result(&value, |_| match pending.as_slice() {
-            [] => "the database is up to date".to_owned(),
-            pending => format!("would apply: {}", pending.join(", ")),
-        })?);
-    }
-    let store = SqliteStore::open(&file, Options::default(), SystemClock::shared()).await?;
-    store.close().await;
-    Ok(output.result(&serde_json::json!({"migrated": file}), |_| format!("{file} is up to date"))?)
 }
 
 /// `switchyard openapi`: the document of the interface.

@@ -72,6 +72,9 @@ pub mod demo;
 /// What a component says of itself, without a hub.
 pub mod inspect;
 
+/// What a hub needs, looked at from outside.
+pub mod doctor;
+
 /// The command line.
 pub mod cli;
 

@@ -6,7 +6,7 @@ use clap::Parser as _;
 use switchyard::{
     app,
     cli::{self, Cli, Command, Output, PluginCommand},
-    config, demo, inspect,
+    config, demo, doctor, inspect,
 };
 
 /// Events are made on one thread and freed on another, which glibc's allocator does slowly.
@@ -21,7 +21,10 @@ async fn main() -> ExitCode {
         Command::Serve(args) => app::serve(&args, &global).await,
         Command::Dev(args) => demo::dev(&args, &global).await,
         Command::Demo(args) => demo::demo(&args, output).await,
-        Command::Migrate(args) => app::migrate(&args, &global, output).await,
+        Command::Migrate(args) => cli::migrate(&args, &global, output).await,
+        Command::Backup(args) => cli::back_up(&args, &global, output).await,
+        Command::Restore(args) => cli::restore(&args, &global, output).await,
+        Command::Doctor => doctor::doctor(&global, output).await,
         Command::Config => output.result(&config::DEFAULTS.into(), |_| config::DEFAULTS.to_owned()).map_err(Into::into),
         Command::Openapi => app::print_openapi(output),
         Command::Plugin(PluginCommand::Inspect(args)) => inspect::inspect(&args, output).await,

@@ -44,3 +44,6 @@ mod state;
 mod stderr;
 mod trap;
 mod turn;
+
+pub use cache::CacheContents;
+pub use engine::pagemap_scan_available;

@@ -73,7 +73,9 @@ impl Builder {
         self
     }
 
-    fn prepare(self) -> Hub {
+    /// Makes the hub's folder and does not start it yet.
+    #[must_use]
+    pub fn prepare(self) -> Hub {
         let folder = tempfile::tempdir().expect("a folder");
         let mut environment = self.environment;
         let plugins = if self.bundled { build_folder().join("plugins") } else { folder.path().join("no-plugins") };
@@ -96,6 +98,35 @@ impl Builder {
     /// Starts a hub that must refuse to; answers what it says.
     pub async fn refuses(self) -> String {
         self.prepare().refuses(&[]).await
+    }
+}
+
+/// What a command printed, and whether it went well.
+#[derive(Debug)]
+pub struct Said {
+    /// Whether its exit code was 0.
+    pub success: bool,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Said {
+    /// Standard output as JSON, of a command that must have gone well.
+    #[track_caller]
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        assert!(self.success, "{}{}", self.out, self.err);
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+
+    /// What a command said that must have failed.
+    #[track_caller]
+    #[must_use]
+    pub fn refusal(&self) -> &str {
+        assert!(!self.success, "it went well: {}", self.out);
+        &self.err
     }
 }
 
@@ -171,13 +202,11 @@ impl Hub {
         self.folder.path().join(format!("hub-{number}.log"))
     }
 
-    fn command(&mut self) -> Command {
-        self.starts += 1;
-        let log = File::create(self.log_file(self.starts)).expect("the log can be written");
+    /// The binary with the settings of this hub and nothing else.
+    fn binary(&self) -> Command {
         let listen = self.address.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string());
         let mut command = Command::new(built(&build_folder().join("switchyard")));
         command
-            .args(["serve", "--time-factor", &self.time_factor.to_string()])
             .current_dir(self.folder.path())
             // Nothing of the developer's environment changes a test.
             .env_clear()
@@ -185,10 +214,41 @@ impl Hub {
             .env("SWITCHYARD_DATABASE_URL", format!("sqlite:{}", self.database().display()))
             .envs(&self.environment)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
             .kill_on_drop(true);
         command
+    }
+
+    fn command(&mut self) -> Command {
+        self.starts += 1;
+        let log = File::create(self.log_file(self.starts)).expect("the log can be written");
+        let mut command = self.binary();
+        command.args(["serve", "--time-factor", &self.time_factor.to_string()]).stdout(Stdio::null()).stderr(log);
+        command
+    }
+
+    /// Sets a variable of the environment for the next start.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// A command with the settings of this hub, which may run or not, and its operator key.
+    #[must_use]
+    pub fn prepared(&self, args: &[&str]) -> Command {
+        let mut command = self.binary();
+        command.args(args).env("SWITCHYARD_URL", self.url()).env("SWITCHYARD_KEY", ADMIN_KEY);
+        if self.address.is_none() {
+            command.env_remove("SWITCHYARD_URL");
+        }
+        command
+    }
+
+    /// Runs such a command to its end.
+    pub async fn run(&self, args: &[&str], environment: &[(&str, &str)]) -> Said {
+        let mut command = self.prepared(args);
+        let ended = tokio::time::timeout(READY_WITHIN, command.envs(environment.iter().copied()).output()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("{args:?} did not end in time")).expect("it can be run");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Said { success: ended.status.success(), out: text(&ended.stdout), err: text(&ended.stderr) }
     }
 
     /// Starts the hub again on its files and its port, after `kill` or `stop`.

@@ -21,7 +21,7 @@ use crate::{
     id::Key,
     observe::{metrics::Surface, trace::CorrelationId},
     queue::lane::Lane,
-    store::registry::AuditEntry,
+    store::registry::{AuditEntry, HUB_DATA_KEY},
 };
 
 mod audit;
@@ -42,6 +42,7 @@ mod idempotency;
 mod installation_check;
 mod installations;
 mod keys;
+mod master_keys;
 mod openapi;
 mod paging;
 mod plugins;
@@ -137,6 +138,7 @@ fn all_routes() -> Routes {
         received::routes,
         event_types::routes,
         keys::routes,
+        master_keys::routes,
         audit::routes,
         status::routes,
     ] {
@@ -177,13 +179,12 @@ impl Shared {
 
     /// The key of what belongs to no tenant.
     async fn hub_key(&self) -> Answer<TenantKey> {
-        const NAME: &str = "hub_data_key";
         let make = async || -> Answer<TenantKey> {
-            let wrapped = match self.hub.store.meta(NAME).await? {
+            let wrapped = match self.hub.store.meta(HUB_DATA_KEY).await? {
                 Some(wrapped) => wrapped,
                 None => {
                     let wrapped = self.hub.vault.new_tenant_key(places::HUB)?;
-                    self.hub.store.set_meta(NAME, wrapped.clone()).await?;
+                    self.hub.store.set_meta(HUB_DATA_KEY, wrapped.clone()).await?;
                     wrapped
                 }
             };

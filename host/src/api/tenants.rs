@@ -49,7 +49,12 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .delete(
             one,
-            doc(TAG, Operate::SCOPE, "Remove a tenant with everything it has").answers_as(204, "Removed.", None),
+            doc(
+                TAG,
+                Operate::SCOPE,
+                "Remove a tenant with everything it has and destroy its data key; its name is free when its rows are gone",
+            )
+            .answers_as(204, "Removed.", None),
             delete,
         )
 }
@@ -188,11 +193,22 @@ async fn change(State(api): State<Api>, within: In<Manage>, Json(change): Json<T
 
 async fn delete(State(api): State<Api>, within: In<Operate>) -> Answer<StatusCode> {
     let id = within.id();
-    let audit = api.audit(&within.caller, Some(id), "tenant.deleted", id.to_string());
-    api.hub.store.delete_tenant(id, audit.showing(Some(&audited(&within.tenant.row)), None)).await?;
+    let mut was = audited(&within.tenant.row);
+    was["deliveries"] = json!(by_state(&api, id).await?);
+    // A row of the hub: nobody could read one of a tenant that is gone.
+    let audit = api.audit(&within.caller, None, "tenant.deleted", id.to_string());
+    api.hub.store.delete_tenant(id, audit.showing(Some(&was), None)).await?;
     api.hub.directory.refresh_keys().await?;
     api.tenant_changed(id).await?;
+    let hub = api.hub.clone();
+    api.hub.tasks.spawn(async move { hub.remove_leaving().await });
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// How many deliveries a tenant has that are live or dead: they end with it.
+async fn by_state(api: &Api, tenant: &TenantId) -> Answer<BTreeMap<&'static str, u64>> {
+    let counts = api.hub.store.counts(Some(tenant)).await?;
+    Ok(counts.by_state.into_iter().map(|(state, count)| (state.as_str(), count)).collect())
 }
 
 /// Checks a name for people.

@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 use url::Url;
 
+use super::{backup::BackupArgs, migrate::MigrateArgs};
+
 /// An integration hub in one binary: signed events in, sandboxed plugins, signed webhooks out.
 #[derive(Parser)]
 #[command(name = "switchyard", version, arg_required_else_help = true)]
@@ -48,8 +50,14 @@ pub enum Command {
     Dev(DevArgs),
     /// Play a story with simulators from beginning to end and show every step
     Demo(DemoArgs),
-    /// Bring the database to this version's schema
+    /// Bring the database to this version's schema, or back to an older one
     Migrate(MigrateArgs),
+    /// Write a copy of the database to a file, also while the hub runs
+    Backup(BackupArgs),
+    /// Put a copy where the database belongs; nothing may be there
+    Restore(BackupArgs),
+    /// Look at everything that a hub needs, and say how to mend what is wrong
+    Doctor,
     /// Print the default configuration, every setting explained
     Config,
     /// Print the OpenAPI document
@@ -71,7 +79,7 @@ pub enum RemoteCommand {
     /// Make a provider simulator act, as a customer would
     #[command(subcommand)]
     Simulate(SimulateCommand),
-    /// Make, list and revoke API keys
+    /// Make, list and revoke API keys; replace the master key
     #[command(subcommand)]
     Keys(KeysCommand),
 }
@@ -104,14 +112,6 @@ pub struct DemoArgs {
     /// Where the demo's files lie; a fresh temporary folder when not given
     #[arg(long, value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
-}
-
-/// Arguments of `migrate`.
-#[derive(Args, Clone, Debug)]
-pub struct MigrateArgs {
-    /// Only say what would be done
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 /// What to do with a plugin.
@@ -181,7 +181,7 @@ pub struct SendArgs {
     pub emergency: bool,
 }
 
-/// What to do with API keys.
+/// What to do with keys.
 #[derive(Subcommand)]
 pub enum KeysCommand {
     /// Make a key; it is shown once
@@ -193,6 +193,15 @@ pub enum KeysCommand {
         /// The key's id, key_...
         id: String,
     },
+    /// Give a key a new text, shown once; the old one ends at once
+    Renew {
+        /// The key's id, key_...
+        id: String,
+    },
+    /// Say which master key wraps how many tenants' data keys
+    Status,
+    /// Wrap every data key anew with the first master key; goes on where it was cut short
+    Rotate,
 }
 
 /// Arguments of `keys create`.

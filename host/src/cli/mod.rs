@@ -1,13 +1,22 @@
 //! The command line: its words, and the commands that only talk to a running hub.
 //!
-//! `serve`, `dev`, `demo`, `migrate` and `plugin inspect` work on this machine and are dispatched by `main`. The rest
+//! `serve`, `dev`, `demo`, `migrate`, `backup`, `restore`, `doctor` and `plugin inspect` work on this machine and are dispatched by `main`. The rest
 //! goes through `/v1` like any other client and is run by [`run`].
 
 /// The words.
 pub mod args;
 
+/// Copies of the database.
+mod backup;
+
 /// A small HTTP client for the hub's own interface.
 pub mod client;
+
+/// Master keys of a running hub.
+mod master_keys;
+
+/// The schema's steps.
+mod migrate;
 
 /// What a command prints.
 mod output;
@@ -15,9 +24,10 @@ mod output;
 /// The commands that talk to a hub or a simulator.
 mod remote;
 
-pub use args::{
-    Cli, Command, DemoArgs, DevArgs, GlobalArgs, InspectArgs, MigrateArgs, PluginCommand, RemoteCommand, ServeArgs,
-};
+pub use args::{Cli, Command, DemoArgs, DevArgs, GlobalArgs, InspectArgs, PluginCommand, RemoteCommand, ServeArgs};
+pub use backup::{BackupArgs, back_up, restore};
 pub use client::CliError;
+pub use migrate::{MigrateArgs, migrate};
 pub use output::Output;
+pub(crate) use output::table;
 pub use remote::{push, run};

@@ -48,7 +48,7 @@ pub(super) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 }
 
 /// Rows as columns of equal width.
-pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

@@ -14,6 +14,7 @@ use super::{
         RemoteCommand, SendArgs, SimulateCommand, SimulatorArgs, TwilioCommand,
     },
     client::{CliError, HubClient},
+    master_keys,
     output::{Output, table, text},
 };
 
@@ -118,6 +119,12 @@ async fn keys(command: KeysCommand, global: &GlobalArgs) -> Result<(), CliError>
             hub.delete(&["v1", "keys", &id]).await?;
             output.result(&json!({"id": id, "revoked": true}), |_| format!("revoked {id}"))
         }
+        KeysCommand::Renew { id } => {
+            let made = hub.post(&["v1", "keys", &id, "rotate"], &json!({})).await?;
+            output.result(&made, |made| format!("{}\nThis is the only time it is shown.", text(made, "key")))
+        }
+        KeysCommand::Status => master_keys::status(&hub, output).await,
+        KeysCommand::Rotate => master_keys::rotate(&hub, output).await,
     }
 }
 

@@ -3,6 +3,9 @@
 /// Secrets at rest: a data key per tenant, wrapped by a master key.
 pub mod vault;
 
+/// Which master key wraps what, and moving everything to a new one.
+pub mod master_keys;
+
 /// What a connection's `secret` holds, per kind, and how it is put on a request.
 pub mod credential;
 

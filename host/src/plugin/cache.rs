@@ -29,6 +29,17 @@ pub(super) struct Cache {
     key: Zeroizing<[u8; 32]>,
 }
 
+/// What a directory of native code holds.
+#[derive(Debug, Default)]
+pub struct CacheContents {
+    /// Files whose seal verifies.
+    pub sealed: usize,
+    /// Files of this version whose seal does not: they are made again.
+    pub refused: Vec<String>,
+    /// Files of other versions and settings: they are removed at the next start.
+    pub other: usize,
+}
+
 impl Cache {
     /// Opens or makes `dir`, for its owner only, and removes what other versions left there.
     pub(super) fn open(dir: PathBuf, key: [u8; 32], engine: &Engine) -> io::Result<Self> {
@@ -45,9 +56,31 @@ impl Cache {
             }
             Err(error) => return Err(error),
         }
-        let cache = Self { dir, compatibility: compatibility(engine), key: Zeroizing::new(key) };
+        let cache = Self::at(dir, key, engine);
         cache.remove_stale();
         Ok(cache)
+    }
+
+    fn at(dir: PathBuf, key: [u8; 32], engine: &Engine) -> Self {
+        Self { dir, compatibility: compatibility(engine), key: Zeroizing::new(key) }
+    }
+
+    /// Reads every file of `dir` and changes nothing.
+    pub(super) fn examine(dir: PathBuf, key: [u8; 32], engine: &Engine) -> io::Result<CacheContents> {
+        let cache = Self::at(dir, key, engine);
+        let mut found = CacheContents::default();
+        for entry in fs::read_dir(&cache.dir)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if !name.starts_with(&cache.compatibility) {
+                found.other += 1;
+            } else if cache.read(&path).is_ok_and(|code| code.is_some()) {
+                found.sealed += 1;
+            } else {
+                found.refused.push(name);
+            }
+        }
+        Ok(found)
     }
 
     /// The component whose wasm has this SHA-256, if a file for it verifies.

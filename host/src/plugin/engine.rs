@@ -33,10 +33,16 @@ pub(super) struct BuiltEngine {
     pub(super) slots: u32,
 }
 
+/// Whether the kernel can say which pages of a call's memory were written, so that only those are cleared after it.
+#[must_use]
+pub fn pagemap_scan_available() -> bool {
+    PoolingAllocationConfig::is_pagemap_scan_available()
+}
+
 /// Builds the engine with a pool of `pool_size` slots, of fewer where the address space is too small, or without a
 /// pool. Which it became is logged.
 pub(super) fn build(pool_size: u32) -> wasmtime::Result<BuiltEngine> {
-    let scan = PoolingAllocationConfig::is_pagemap_scan_available();
+    let scan = pagemap_scan_available();
     let mut slots = pool_size.max(SMALLEST_POOL);
     loop {
         match Engine::new(&config(Some(pool(slots, scan)))) {

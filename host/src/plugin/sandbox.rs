@@ -6,7 +6,7 @@ use tokio::{runtime::Runtime, sync::Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    cache::Cache,
+    cache::{Cache, CacheContents},
     call::{Call, CallEnd, Ended, PluginLabel},
     engine::{self, Ticker},
     guest::{CompileError, Compiler, Guest, WASM_BYTES},
@@ -133,6 +133,14 @@ impl Sandbox {
             runtime: Some(runtime),
             _ticker: Ticker::start(&built.engine).map_err(SandboxError::Threads)?,
         })
+    }
+
+    /// Looks at a directory of native code and changes nothing.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn examine_cache(&self, dir: PathBuf, key: [u8; 32]) -> std::io::Result<CacheContents> {
+        Cache::examine(dir, key, &self.compiler.engine)
     }
 
     /// Compiles wasm, or loads what was compiled before. One file at a time: a compilation takes all cores.

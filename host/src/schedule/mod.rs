@@ -164,6 +164,21 @@ impl Hub {
         }
     }
 
+    /// Removes what deleted tenants have left, step by step, so that others' writes come between. What a stop leaves, the
+    /// next start's first sweep takes.
+    pub async fn remove_leaving(self: Arc<Self>) {
+        while !self.tasks.is_closed() {
+            match self.store.remove_leaving().await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "a deleted tenant's rows could not be removed; the next sweep goes on");
+                    return;
+                }
+            }
+        }
+    }
+
     /// Expires and prunes, a bounded part at a time, until `stop`.
     pub async fn run_sweeps(self: Arc<Self>, stop: CancellationToken) {
         loop {

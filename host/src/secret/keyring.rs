@@ -153,6 +153,14 @@ impl MasterKeys {
         Ok(Self { first, older: keys.collect() })
     }
 
+    /// Reads the key file.
+    ///
+    /// # Errors
+    /// It is not there, others may read it, or it holds no keys.
+    pub fn load(path: &Path) -> Result<Self, KeyringError> {
+        Self::parse(&read_private(path)?)
+    }
+
     /// Reads the key file, or makes it (mode 0600) with one new key. A file that others may read is refused. Two processes
     /// that start at once end with the same key: the file appears whole or not at all.
     pub fn load_or_create(path: &Path, ids: &Ids) -> Result<LoadedKeys, KeyringError> {

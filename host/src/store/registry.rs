@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::StoreResult;
 use crate::{clock::Timestamp, event::TenantId, id::Key, queue::reason::Failure};
 
+/// Data keys, wrapped as they are stored.
+mod data_key;
+
+pub use data_key::{HUB_DATA_KEY, KeyHolder, Rewrapped, WrappedKey};
+
 /// Who changes what. `before` and `after` are JSON without secrets and personal values.
 #[derive(Clone, Debug)]
 pub struct AuditEntry {
@@ -314,8 +319,19 @@ pub trait Registry: Send + Sync {
     /// Replaces name, time zone, settings, lockdown and command handlers.
     async fn update_tenant(&self, tenant: TenantRow, audit: AuditEntry) -> StoreResult<()>;
 
-    /// Removes a tenant with everything it has; its data key goes, so what remains in backups is unreadable.
+    /// Takes a tenant out of the hub at once: its data key and all that its admin made are destroyed, and its running
+    /// attempts find nothing to settle. What it had received goes afterwards, with [`remove_leaving`](Self::remove_leaving).
     async fn delete_tenant(&self, tenant: &TenantId, audit: AuditEntry) -> StoreResult<()>;
+
+    /// One small step of removing the events and deliveries of deleted tenants. Answers whether there may be more. The
+    /// name of a tenant is free again after its last step.
+    async fn remove_leaving(&self) -> StoreResult<bool>;
+
+    /// Every data key: the hub's own, if it was made, and those of all tenants.
+    async fn wrapped_keys(&self) -> StoreResult<Vec<WrappedKey>>;
+
+    /// Replaces those data keys that are still stored as they were read, and answers how many those were.
+    async fn rewrap(&self, keys: Vec<Rewrapped>, audit: AuditEntry) -> StoreResult<u64>;
 
     /// Adds a version of a plugin with its bytes. The same name, version and bytes again are accepted and change
     /// nothing (`false`); other bytes under a published version are a `Conflict`.

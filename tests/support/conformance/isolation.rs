@@ -6,7 +6,10 @@ use switchyard::{
     queue::state::State,
     store::{
         StoreError, StoreResult,
-        ledger::{EventOutcome, Expected, Intent, IntentOutcome, JournalChange, KvRow, KvWrite, Outcome, Settled},
+        ledger::{
+            EventOutcome, Expected, Intent, IntentOutcome, JournalChange, KvRow, KvWrite, Outcome, ParkedRequest,
+            Settled,
+        },
         records::{DeliveryFilter, EventFilter, Page, Replay, Selection},
         registry::ConnectionRow,
     },
@@ -161,6 +164,7 @@ pub async fn a_removed_tenant_leaves_nothing_and_others_stay(hub: &Fixture) {
     event.id = "stays".into();
     assert_eq!(hub.accept(hub.queued(event, &hub.endpoint())).await, EventOutcome::Stored);
     hub.store.delete_tenant(&hub.acme, hub.audit(&hub.acme, "tenant.removed")).await.expect("removed");
+    while hub.store.remove_leaving().await.expect("a step") {}
     let (store, gone) = (&hub.store, &hub.acme);
     assert!(is_missing(store.delete_tenant(gone, hub.audit(gone, "tenant.removed")).await));
     let rows = store.registry(None).await.expect("rows");
@@ -185,10 +189,34 @@ pub async fn a_removed_tenant_leaves_nothing_and_others_stay(hub: &Fixture) {
     assert!(is_missing(store.accept(accept).await));
 }
 
+/// Attempts and requests that were under way when it went leave nothing behind that nobody would ever remove.
+pub async fn what_was_under_way_in_a_removed_tenant_writes_nothing(hub: &Fixture) {
+    let claimed = hub.claim(hub.deliver(&hub.endpoint()).await).await;
+    let waiting = hub.deliver(&hub.endpoint()).await;
+    let request = super::intake::request(hub, &hub.acme, "src_1", 10);
+    let parked = ParkedRequest { request, plugin: "billy".into(), failure: failure(), tries: 1 };
+    hub.store.delete_tenant(&hub.acme, hub.audit(&hub.acme, "tenant.removed")).await.expect("removed");
+    // What runs has ended already, what waits ends with the first step, and both can be told from other deaths.
+    let ended = hub.row(claimed.delivery).await;
+    assert_eq!((ended.state, ended.failure.expect("a failure").code.as_str()), (State::Dead, "tenant_deleted"));
+    let late = hub.store.settle(hub.settle_of(&claimed, Outcome::Delivered)).await.expect("committed");
+    assert!(matches!(late, Settled::LostLease));
+    assert!(hub.store.remove_leaving().await.expect("a step"));
+    assert_eq!(hub.row(waiting).await.state, State::Dead);
+    while hub.store.remove_leaving().await.expect("a step") {}
+    assert!(is_missing(hub.store.park(parked).await));
+    hub.store.reject(vec![rejection(hub, &hub.acme, "src_1")]).await.expect("nothing to keep");
+    hub.make_tenant(&hub.acme).await;
+    assert!(hub.store.parked_installations().await.expect("a list").is_empty());
+    assert!(hub.store.rejections(&hub.acme, ALL).await.expect("a list").is_empty());
+    assert_eq!(hub.store.counts(Some(&hub.acme)).await.expect("counts").rejected, 0);
+}
+
 /// And its new owner starts with nothing.
 pub async fn a_removed_tenants_name_is_free_again(hub: &Fixture) {
     furnish(hub).await;
     hub.store.delete_tenant(&hub.acme, hub.audit(&hub.acme, "tenant.removed")).await.expect("removed");
+    while hub.store.remove_leaving().await.expect("a step") {}
     hub.make_tenant(&hub.acme).await;
     assert!(hub.store.events(&hub.acme, EventFilter::default(), ALL).await.expect("a list").is_empty());
     let mut new = hub.queued(hub.event(&hub.acme), &hub.endpoint());

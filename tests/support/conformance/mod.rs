@@ -161,6 +161,7 @@ macro_rules! store_cases {
             isolation::no_change_reaches_another_tenants_rows,
             isolation::a_settle_in_another_tenants_name_lost_its_lease,
             isolation::a_removed_tenant_leaves_nothing_and_others_stay,
+            isolation::what_was_under_way_in_a_removed_tenant_writes_nothing,
             isolation::a_removed_tenants_name_is_free_again,
             reopen::everything_is_there_after_a_restart,
             reopen::a_running_delivery_is_still_running_after_a_restart,

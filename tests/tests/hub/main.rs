@@ -16,6 +16,9 @@ mod durability;
 /// Secrets stay where they belong.
 mod secrets;
 
+/// What operators do while it works.
+mod operations;
+
 /// The interface is what its description says.
 mod openapi;
 

@@ -5,6 +5,7 @@ use sqlx::SqliteConnection;
 use super::{
     accept::bytes,
     direct::{Each, WriteConnection},
+    registry::require_tenant,
     row::{Fields, inconsistent},
     sql::{Rows, one_row},
 };
@@ -81,6 +82,8 @@ pub(super) async fn park(conn: &mut SqliteConnection, parked: ParkedRequest) -> 
           from parked where tenant = ?1 and source_id = ?2 window newest as (order by key desc)) \
         where place > ?3 or (held > ?4 and place > 1))";
     let request = parked.request;
+    // It was judged while its tenant was deleted: nobody would ever find it.
+    require_tenant(conn, &request.tenant).await?;
     let size = request.body.len() + request.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
     let (tenant, source) = (request.tenant.as_str().to_owned(), request.source_id.clone());
     let query = sqlx::query(PARK)
@@ -176,6 +179,16 @@ pub(super) async fn reject(conn: &mut SqliteConnection, rejections: Vec<Rejectio
         (select key from rejection where tenant = ?1 and source_id = ?2 order by key desc limit 1 offset ?3)";
     const COUNT: &str = "insert into rejection_count (tenant, source_id, total) values (?, ?, ?) \
         on conflict do update set total = total + excluded.total";
+    let mut kept = Vec::with_capacity(rejections.len());
+    for rejection in rejections {
+        match require_tenant(conn, &rejection.tenant).await {
+            Ok(()) => kept.push(rejection),
+            // Its tenant was deleted meanwhile.
+            Err(StoreError::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let rejections = kept;
     KEEP.write(conn, &rejections, |query, rejection| {
         query
             .bind(rejection.tenant.as_str().to_owned())

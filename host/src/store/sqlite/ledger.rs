@@ -19,6 +19,7 @@ use crate::{
             Accept, Accepted, ClaimRequest, Claimed, Intent, IntentOutcome, KvRow, LaneHead, Parked, ParkedRequest,
             PollDue, ReadyDelivery, Rejection, Rescued, Settle, Settled,
         },
+        registry::Registry as _,
     },
 };
 
@@ -83,7 +84,7 @@ impl Ledger for SqliteStore {
     }
 
     async fn prune(&self, before: Timestamp, dedupe_before: Timestamp, limit: u32) -> StoreResult<u64> {
-        while self.writer.alone(|conn| Box::pin(prune::leaving(conn))).await? {}
+        while self.remove_leaving().await? {}
         let mut walks = self.walks.lock().await;
         let from = walks.events;
         let (gone, next) = self.writer.alone(move |conn| Box::pin(prune::events(conn, before, from, limit))).await?;

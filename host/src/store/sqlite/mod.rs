@@ -61,6 +61,18 @@ mod rescue;
 /// What goes.
 mod prune;
 
+/// What must not stay behind.
+mod shred;
+
+/// The schema, step by step.
+mod schema;
+
+/// A look at the file without the right to write it.
+mod examine;
+
+/// Copies of the whole file.
+mod backup;
+
 /// The ledger's interface.
 mod ledger;
 
@@ -83,10 +95,14 @@ mod error;
 #[cfg(test)]
 mod plans;
 
-pub use open::{Options, pending_migrations};
+pub use backup::{back_up, restore};
+pub use examine::{Examined, examine};
+pub use open::Options;
+pub use schema::{SchemaStep, Undone, migrate_down, migrate_up, schema_steps};
 
 /// A store on one SQLite file that no other process may open.
 pub struct SqliteStore {
+    path: std::path::PathBuf,
     writer: writer::Writer,
     readers: SqlitePool,
     latest: Arc<AtomicI64>,

@@ -9,8 +9,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, Connection as _, SqliteConnection,
-    migrate::Migrator,
+    ConnectOptions, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -19,6 +18,7 @@ use super::{
     direct::WriteConnection,
     registry::api_key,
     row::Fields,
+    schema,
     writer::{Memory, WatchedFile, Writer},
 };
 use crate::{
@@ -31,9 +31,6 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
 /// Enough for each statement of the writer in each of its sizes.
 const CACHED_STATEMENTS: usize = 512;
-
-/// The schema, one step after the other.
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
 /// How the file is used.
 #[derive(Clone, Debug)]
@@ -59,11 +56,8 @@ impl Default for Options {
 /// See [`SqliteStore::open`].
 pub(super) async fn open(url: &str, options: Options, clock: SharedClock) -> StoreResult<SqliteStore> {
     let path = path_of(url)?;
-    let lock = make_and_lock(&path)?;
-    let mut conn = connect(&path, &options).await?;
-    refuse_old_sqlite(&mut conn).await?;
-    refuse_damaged(&mut conn, &path, &options).await?;
-    migrate(&mut conn).await?;
+    let (lock, mut conn) = alone(&path, &options).await?;
+    schema::up(&mut conn, None).await?;
     let stored = stored_clock(&mut conn).await?;
     let latest = Arc::new(AtomicI64::new(stored));
     let identity = WatchedFile::identity_of(&path).map_err(|error| away(&path, &error))?;
@@ -77,12 +71,22 @@ pub(super) async fn open(url: &str, options: Options, clock: SharedClock) -> Sto
         .await?;
     let memory = Memory { tenants: std::collections::HashSet::new(), latest: latest.clone(), stored, clock };
     let conn = WriteConnection::new(conn).await?;
-    let writer = Writer::start(conn, WatchedFile { path, identity, lock }, memory)?;
-    Ok(SqliteStore { writer, readers, latest, walks: tokio::sync::Mutex::default() })
+    let writer = Writer::start(conn, WatchedFile { path: path.clone(), identity, lock }, memory)?;
+    Ok(SqliteStore { path, writer, readers, latest, walks: tokio::sync::Mutex::default() })
+}
+
+/// Makes the file if it is not there, keeps all others out of it, and looks whether it can be trusted.
+pub(super) async fn alone(path: &Path, options: &Options) -> StoreResult<(File, SqliteConnection)> {
+    let lock = lock(path)?;
+    private(path).map_err(|error| away(path, &error))?;
+    let mut conn = connect(path, options).await?;
+    refuse_old_sqlite(&mut conn).await?;
+    refuse_damaged(&mut conn, path, options).await?;
+    Ok((lock, conn))
 }
 
 /// `sqlite:./data/hub.db`, `sqlite:///var/lib/hub.db` or a bare path.
-fn path_of(url: &str) -> StoreResult<PathBuf> {
+pub(super) fn path_of(url: &str) -> StoreResult<PathBuf> {
     let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).unwrap_or(url);
     let path = path.split_once('?').map_or(path, |(path, _)| path);
     if path.is_empty() || path.starts_with(':') {
@@ -93,36 +97,40 @@ fn path_of(url: &str) -> StoreResult<PathBuf> {
     Ok(PathBuf::from(path))
 }
 
-fn away(path: &Path, error: &std::io::Error) -> StoreError {
+pub(super) fn away(path: &Path, error: &std::io::Error) -> StoreError {
     StoreError::Unavailable(format!("{}: {error}", path.display()))
 }
 
-/// Makes folder and file, readable by this user alone, and locks the file beside it.
-fn make_and_lock(path: &Path) -> StoreResult<File> {
+/// Opens a file, or makes it readable by this user alone.
+fn private(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// A name beside the database: `hub.db` and `.lock`.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// Makes the folder, and locks the file beside the database.
+pub(super) fn lock(path: &Path) -> StoreResult<File> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|error| away(folder, &error))?;
     }
-    let private =
-        |path: &Path| OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let lock_path = PathBuf::from(name);
+    let lock_path = beside(path, ".lock");
     let lock = private(&lock_path).map_err(|error| away(&lock_path, &error))?;
     match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(StoreError::Refused(format!(
-                "another switchyard has {} open; stop it first, or give this one its own SWITCHYARD_DATABASE_URL",
-                path.display()
-            )));
-        }
-        Err(TryLockError::Error(error)) => return Err(away(&lock_path, &error)),
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Refused(format!(
+            "another switchyard has {} open; stop it first, or give this one its own SWITCHYARD_DATABASE_URL",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(away(&lock_path, &error)),
     }
-    private(path).map_err(|error| away(path, &error))?;
-    Ok(lock)
 }
 
-fn base(path: &Path) -> SqliteConnectOptions {
+pub(super) fn base(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(Duration::from_secs(5))
@@ -150,7 +158,7 @@ async fn connect(path: &Path, options: &Options) -> StoreResult<SqliteConnection
     })
 }
 
-fn damaged(path: &Path, why: &str) -> StoreError {
+pub(super) fn damaged(path: &Path, why: &str) -> StoreError {
     StoreError::Refused(format!(
         "{} is damaged ({why}); keep it aside, restore the latest backup, and start again",
         path.display()
@@ -177,58 +185,23 @@ async fn refuse_damaged(conn: &mut SqliteConnection, path: &Path, options: &Opti
         tracing::info!(file.bytes = size, "the database is too large to be checked page by page at start");
         return Ok(());
     }
+    match check(conn).await? {
+        None => Ok(()),
+        Some(why) => Err(damaged(path, &why)),
+    }
+}
+
+/// Looks at every page; answers the first thing that is wrong.
+pub(super) async fn check(conn: &mut SqliteConnection) -> StoreResult<Option<String>> {
     let row = sqlx::query("pragma quick_check(1)").fetch_one(conn).await.map_err(StoreError::from);
     match row.and_then(|row| Fields::of(&row).text()) {
-        Ok(text) if text == "ok" => Ok(()),
-        Ok(text) => Err(damaged(path, &text)),
-        Err(StoreError::Inconsistent(why)) => Err(damaged(path, &why)),
+        Ok(text) if text == "ok" => Ok(None),
+        Ok(text) | Err(StoreError::Inconsistent(text)) => Ok(Some(text)),
         Err(other) => Err(other),
     }
 }
 
-/// Runs the migrations that are missing. A file with one that this version does not know is left alone.
-async fn migrate(conn: &mut SqliteConnection) -> StoreResult<()> {
-    const KNOWS: &str = "select 1 from sqlite_schema where name = '_sqlx_migrations'";
-    const LATEST: &str = "select coalesce(max(version), 0) from _sqlx_migrations";
-    if sqlx::query(KNOWS).fetch_optional(&mut *conn).await?.is_some() {
-        let found = Fields::of(&sqlx::query(LATEST).fetch_one(&mut *conn).await?).int()?;
-        let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-        if found > known {
-            return Err(StoreError::Refused(format!(
-                "the database has schema {found}, this version of switchyard knows {known}; start the newer version, or \
-                 restore the backup from before its update"
-            )));
-        }
-    }
-    MIGRATIONS
-        // The direct call, since the general one is not `Send` for every lifetime.
-        .run_direct(None, conn, false)
-        .await
-        .map_err(|error| StoreError::Refused(format!("the schema could not be brought up to date: {error}")))
-}
-
-/// The migrations that opening the file would run, by number and name. A file that is not there would get all of them;
-/// it is not made by asking.
-///
-/// # Errors
-/// The file cannot be read.
-pub async fn pending_migrations(url: &str) -> StoreResult<Vec<String>> {
-    const APPLIED: &str = "select version from _sqlx_migrations";
-    let path = path_of(url)?;
-    let applied = if path.exists() {
-        let mut conn = SqliteConnection::connect_with(&base(&path).read_only(true)).await?;
-        // Without the table nothing was applied.
-        let rows = sqlx::query(APPLIED).fetch_all(&mut conn).await.unwrap_or_default();
-        rows.iter().map(|row| Fields::of(row).int()).collect::<StoreResult<Vec<i64>>>()?
-    } else {
-        Vec::new()
-    };
-    let missing = MIGRATIONS.iter().filter(|migration| migration.migration_type.is_up_migration());
-    let missing = missing.filter(|migration| !applied.contains(&migration.version));
-    Ok(missing.map(|migration| format!("{:04} {}", migration.version, migration.description)).collect())
-}
-
-async fn stored_clock(conn: &mut SqliteConnection) -> StoreResult<i64> {
+pub(super) async fn stored_clock(conn: &mut SqliteConnection) -> StoreResult<i64> {
     let bytes = api_key::meta(conn, "clock").await?;
     Ok(bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes))
 }

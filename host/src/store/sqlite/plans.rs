@@ -1,10 +1,10 @@
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 
-use super::{claim, duplicate, lanes, open, order, prune, rescue, settle};
+use super::{claim, duplicate, lanes, order, prune, rescue, schema, settle};
 
 async fn migrated() -> SqliteConnection {
     let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-    open::MIGRATIONS.run(&mut conn).await.unwrap();
+    schema::MIGRATIONS.run(&mut conn).await.unwrap();
     conn
 }
 
@@ -42,6 +42,7 @@ async fn no_statement_of_the_path_of_an_event_walks_a_table() {
         rescue::LATE.to_owned(),
         rescue::HELD.to_owned(),
         prune::OLDEST.to_owned(),
+        prune::END_LEAVING.to_owned(),
     ];
     for statement in statements {
         for step in plan(&mut conn, &statement).await {
@@ -50,4 +51,13 @@ async fn no_statement_of_the_path_of_an_event_walks_a_table() {
             assert!(!walk, "{step} in {statement}");
         }
     }
+}
+
+/// However many dead deliveries a removed tenant has: its live ones are found by one seek.
+#[tokio::test]
+async fn ending_a_removed_tenants_deliveries_seeks_by_state_and_tenant() {
+    let mut conn = migrated().await;
+    let plan = plan(&mut conn, prune::END_LEAVING).await;
+    let seek = |step: &String| step.contains("INDEX delivery_open (state=? AND tenant=?)");
+    assert_eq!(plan.iter().filter(|step| seek(step)).count(), 1, "{plan:?}");
 }

@@ -3,7 +3,7 @@
 use sqlx::SqliteConnection;
 
 use super::{accept::bytes, registry::api_key::ANSWER_LIFE_MS, row::Fields, sql::Rows};
-use crate::{clock::Timestamp, id::Key, store::StoreResult};
+use crate::{clock::Timestamp, id::Key, queue::state::State, store::StoreResult};
 
 /// How many events of a removed tenant go in one transaction.
 const LEAVING_EVENTS: i64 = 500;
@@ -133,8 +133,14 @@ pub(super) async fn small_things(conn: &mut SqliteConnection, before: Timestamp,
     Ok(())
 }
 
-/// One small step of removing the tenants that are leaving; answers whether there is more to do.
-pub(super) async fn leaving(conn: &mut SqliteConnection) -> StoreResult<bool> {
+/// The first condition is the index's own, the second finds the place in it without a look at what is dead already.
+pub(super) const END_LEAVING: &str = "update delivery set state = 4, reason = 'config', code = 'tenant_deleted', \
+    message = 'the tenant was deleted', fingerprint = 'tenant_deleted', behind = 0, updated_at = ?2 \
+    where key in (select key from delivery where state in (0, 1, 2, 4) and state = ?3 and tenant = ?1 limit ?4)";
+
+/// One small step of removing the tenants that are leaving; answers whether there is more to do. First every live
+/// delivery ends, so that nothing of the tenant is found to start, then all rows go.
+pub(super) async fn leaving(conn: &mut SqliteConnection, now: Timestamp) -> StoreResult<bool> {
     const NEXT: &str = "select tenant from tenant_removal limit 1";
     const EVENTS: &str = "select seq, key, tenant, correlation_id from event where tenant = ? limit ?";
     const GONE: &str = "delete from tenant_removal where tenant = ?";
@@ -151,6 +157,12 @@ pub(super) async fn leaving(conn: &mut SqliteConnection) -> StoreResult<bool> {
     ];
     let Some(row) = sqlx::query(NEXT).fetch_optional(&mut *conn).await? else { return Ok(false) };
     let tenant = Fields::of(&row).text()?;
+    for state in [State::Queued, State::Running, State::Waiting] {
+        let query = sqlx::query(END_LEAVING).bind(tenant.clone()).bind(now.0).bind(state.code()).bind(LEAVING_EVENTS);
+        if query.execute(&mut *conn).await?.rows_affected() > 0 {
+            return Ok(true);
+        }
+    }
     let rows = sqlx::query(EVENTS).bind(tenant.clone()).bind(LEAVING_EVENTS).fetch_all(&mut *conn).await?;
     if !rows.is_empty() {
         let going: Vec<Going> = rows.iter().map(|row| read_going(&mut Fields::of(row))).collect::<StoreResult<_>>()?;

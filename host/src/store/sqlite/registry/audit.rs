@@ -32,8 +32,10 @@ pub(in super::super) async fn list(
     limit: u32,
     before: Option<u64>,
 ) -> StoreResult<Vec<AuditRow>> {
+    // A tenant that took the name of a deleted one does not see what was done to that.
     const LIST: &str = "select number, at, tenant, actor, action, target, before, after from audit \
-        where tenant is ?1 and number < ?2 order by number desc limit ?3";
+        where tenant is ?1 and number < ?2 and number > coalesce((select max(number) from audit \
+        where tenant is null and action = 'tenant.deleted' and target = ?1), 0) order by number desc limit ?3";
     let before = before.map_or(i64::MAX, |number| i64::try_from(number).unwrap_or(i64::MAX));
     let query = sqlx::query(LIST).bind(tenant.map(|tenant| tenant.as_str().to_owned())).bind(before).bind(limit);
     let rows = query.fetch_all(conn).await?;

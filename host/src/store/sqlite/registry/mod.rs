@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use sqlx::{Connection, SqliteConnection};
 
-use super::{SqliteStore, prune, row::inconsistent};
+use super::{SqliteStore, prune, row::inconsistent, shred};
 use crate::{
     clock::Timestamp,
     event::TenantId,
@@ -15,7 +15,7 @@ use crate::{
         StoreError, StoreResult,
         registry::{
             ApiKeyRow, AuditEntry, ConnectionRow, EndpointRow, InstallationRow, PluginVersionRow, Registry,
-            RegistryRows, StoredAnswer, TenantRow,
+            RegistryRows, Rewrapped, StoredAnswer, TenantRow, WrappedKey,
         },
     },
 };
@@ -27,6 +27,10 @@ pub(super) mod api_key;
 pub(super) mod audit;
 
 mod connection;
+
+/// Wrapped data keys.
+pub(super) mod data_key;
+
 mod endpoint;
 
 /// Installations, which a settle may change too.
@@ -57,7 +61,8 @@ fn slots(texts: BTreeMap<String, String>) -> StoreResult<BTreeMap<String, Key>> 
         .collect()
 }
 
-async fn require_tenant(conn: &mut SqliteConnection, tenant: &TenantId) -> StoreResult<()> {
+/// Refuses a row of a tenant that is not there, or not any more.
+pub(super) async fn require_tenant(conn: &mut SqliteConnection, tenant: &TenantId) -> StoreResult<()> {
     const EXISTS: &str = "select 1 from tenant where id = ?";
     let row = sqlx::query(EXISTS).bind(tenant.as_str().to_owned()).fetch_optional(conn).await?;
     row.map(drop).ok_or(StoreError::NotFound)
@@ -105,8 +110,23 @@ impl Registry for SqliteStore {
     async fn delete_tenant(&self, tenant: &TenantId, audit: AuditEntry) -> StoreResult<()> {
         let id = tenant.clone();
         self.writer.alone(|conn| Box::pin(async move { tenant::delete(conn, &id, audit).await })).await?;
-        while self.writer.alone(|conn| Box::pin(prune::leaving(conn))).await? {}
+        shred::empty_log(&self.path).await;
         Ok(())
+    }
+
+    async fn remove_leaving(&self) -> StoreResult<bool> {
+        let now = self.latest();
+        self.writer.alone(move |conn| Box::pin(prune::leaving(conn, now))).await
+    }
+
+    async fn wrapped_keys(&self) -> StoreResult<Vec<WrappedKey>> {
+        data_key::list(&mut *self.reader().await?).await
+    }
+
+    async fn rewrap(&self, keys: Vec<Rewrapped>, audit: AuditEntry) -> StoreResult<u64> {
+        let replaced = self.writer.alone(|conn| Box::pin(data_key::rewrap(conn, keys, audit))).await?;
+        shred::empty_log(&self.path).await;
+        Ok(replaced)
     }
 
     async fn add_plugin(&self, version: PluginVersionRow, wasm: Vec<u8>, audit: AuditEntry) -> StoreResult<bool> {

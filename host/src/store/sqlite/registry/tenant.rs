@@ -5,6 +5,7 @@ use sqlx::SqliteConnection;
 use super::{
     super::{
         row::Fields,
+        shred,
         sql::{Bound, one_row},
     },
     audit, json,
@@ -47,7 +48,10 @@ pub(in super::super) async fn update(
 ) -> StoreResult<()> {
     const UPDATE: &str = "update tenant set name = ?2, time_zone = ?3, settings = ?4, lockdown = ?5, \
         lockdown_since = ?6, command_handlers = ?7 where id = ?1";
+    // The row may move, and its wrapped key must not stay where it was.
+    shred::begin(conn).await?;
     one_row(conn, bind(sqlx::query(UPDATE).bind(tenant.id.as_str().to_owned()), &tenant)?).await?;
+    shred::end(conn).await?;
     audit::write(conn, entry).await
 }
 
@@ -68,15 +72,22 @@ pub(in super::super) async fn delete(
     tenant: &TenantId,
     entry: AuditEntry,
 ) -> StoreResult<()> {
+    // The keys of the tenant go with its row, and with them the way to what they were answered.
+    const ANSWERS: &str = "delete from answer where caller in (select key from api_key where tenant = ?)";
     const DELETE: &str = "delete from tenant where id = ?";
     const LEAVING: &str = "insert into tenant_removal (tenant) values (?)";
-    // What still waits must not start: only the steps below would find it otherwise.
-    const CANCEL: &str = "update delivery set state = 5, behind = 0 \
-        where state in (0, 1, 2, 4) and state != 4 and tenant = ?";
+    // What runs writes no intent and no settle any more. What waits is not started, since its tenant is unknown; it
+    // may be much and ends in steps.
+    const END: &str = "update delivery set state = 4, reason = 'config', code = 'tenant_deleted', \
+        message = 'the tenant was deleted', fingerprint = 'tenant_deleted', behind = 0, updated_at = ?2 \
+        where state = 1 and tenant = ?1";
     let id = || tenant.as_str().to_owned();
+    shred::begin(conn).await?;
+    sqlx::query(ANSWERS).bind(id()).execute(&mut *conn).await?;
     one_row(conn, sqlx::query(DELETE).bind(id())).await?;
+    shred::end(conn).await?;
     sqlx::query(LEAVING).bind(id()).execute(&mut *conn).await?;
-    sqlx::query(CANCEL).bind(id()).execute(&mut *conn).await?;
+    sqlx::query(END).bind(id()).bind(entry.at.0).execute(&mut *conn).await?;
     audit::write(conn, entry).await
 }
 
