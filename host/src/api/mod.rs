@@ -45,10 +45,12 @@ mod keys;
 mod openapi;
 mod paging;
 mod plugins;
+mod preview;
 mod problem;
 mod publish;
 mod received;
 mod routes;
+mod shadows;
 mod status;
 mod tenants;
 mod traces;
@@ -124,6 +126,7 @@ fn all_routes() -> Routes {
         tenants::routes,
         plugins::routes,
         installations::routes,
+        shadows::routes,
         connections::routes,
         connection_actions::routes,
         endpoints::routes,
@@ -133,6 +136,7 @@ fn all_routes() -> Routes {
         deliveries::routes,
         delivery_detail::routes,
         dead_letters::routes,
+        preview::routes,
         traces::routes,
         received::routes,
         event_types::routes,

@@ -7,13 +7,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::{
     calls::{RunCalls, RunStop},
-    journal::{Entry, EntryOutcome, JournalMismatch, Recorded, Step, http_print, idempotency_key, millis},
-    secrets,
+    journal::{Entry, EntryOutcome, JournalMismatch, Recorded, Step, idempotency_key, millis},
+    preview::Reached,
+    prints, secrets,
 };
 use crate::{
     clock::Timestamp,
     connection::{
-        breaker::Wait,
+        breaker::{Signal, Wait},
         call::{self, CallError, JournalOutcome, Judged, Sending},
         guard,
         template::{self, UsedSecrets},
@@ -44,9 +45,7 @@ struct Ready {
 
 impl RunCalls {
     pub(super) async fn send_to_provider(&mut self, request: HttpRequest) -> Answer<HttpResponse, HttpError> {
-        let name =
-            format!("{} {} {}", request.method, request.connection, request.path.split('?').next().unwrap_or_default());
-        let print = http_print(&request);
+        let (name, print) = prints::http(&request);
         let manifest = &self.version.clone().manifest;
         let spec = manifest.connections.iter().find(|spec| spec.name == request.connection);
         let convention = request
@@ -66,6 +65,9 @@ impl RunCalls {
             Step::Served(_) => Err(self.foreign(self.journal.last_met(), &name)),
             Step::Unanswered { index, sent_at_ms } => Ok(self.never_answered(index, sent_at_ms)),
             Step::Repeat { index, key, sent_at_ms } => {
+                if self.dry {
+                    return Err(Stop::new(RunStop::Reached(Reached::of(&request, true))));
+                }
                 let sent_at = Timestamp(i64::try_from(sent_at_ms).unwrap_or(0));
                 let sending = self.sending(method, &request, &convention, true, sent_at);
                 match self.make_ready(&request, spec, &convention, Some(&key)) {
@@ -77,6 +79,12 @@ impl RunCalls {
                 let key = write.then(|| idempotency_key(self.claimed.delivery, index, self.claimed.epoch));
                 let sending = self.sending(method, &request, &convention, false, self.hub.clock.now());
                 match self.make_ready(&request, spec, &convention, key.as_deref()) {
+                    Ok(ready) if self.dry && !request.method.is_read() => {
+                        // It took its turn at the connection and makes no call.
+                        let (now, fraction) = (self.hub.clock.monotonic(), self.hub.ids.fraction());
+                        self.hub.paces.record(ready.connection, now, Signal::Nothing, fraction);
+                        Err(Stop::new(RunStop::Reached(Reached::of(&request, false))))
+                    }
                     Ok(ready) => {
                         self.push_entry(
                             name,
@@ -191,6 +199,10 @@ impl RunCalls {
                     response.headers.into_iter().map(|(name, value)| Header { name: name.to_string(), value });
                 let answer =
                     HttpResponse { status: response.status, headers: headers.collect(), body: response.body.to_vec() };
+                if answer.status < 400 && self.login.as_ref().is_some_and(|(refused, _)| *refused == ready.connection) {
+                    // The credential works after all; the refusal was about one resource.
+                    self.login = None;
+                }
                 (Some(answer.status), Ok(answer))
             }
             Err(error) => {

@@ -38,6 +38,7 @@ pub(super) struct NewRow {
     pub(super) fingerprint: Option<String>,
     pub(super) ordering_key: Option<String>,
     pub(super) at: Timestamp,
+    pub(super) due_at: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
 }
 
@@ -61,6 +62,7 @@ impl NewRow {
             fingerprint,
             ordering_key: delivery.ordering_key.clone(),
             at,
+            due_at: at,
             expires_at: event.expires_at,
         }
     }
@@ -287,7 +289,7 @@ pub(super) async fn insert_rows(conn: &mut SqliteConnection, rows: &[&NewRow]) -
                 .bind(row.shard)
                 .bind(row.lane.0.to_vec())
                 .bind(row.state().code())
-                .bind(row.at.0)
+                .bind(row.due_at.0)
                 .bind(attempts)
                 .bind(attempts)
                 .bind(i64::from(*behind))

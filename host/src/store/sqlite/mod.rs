@@ -67,6 +67,9 @@ mod registry;
 /// The records' interface and queries.
 mod records;
 
+/// Shadow runs.
+mod shadow;
+
 /// Statements over many rows.
 mod sql;
 
