@@ -172,7 +172,7 @@ async fn a_preview_of_an_endpoint_sends_nothing_and_says_what_is_known() {
     let (hub, at) = (Hub::start().await, subscriber().await);
     let tenant = hub.tenant("acme").await;
     let endpoint = tenant.endpoint(&at, "/hook", &["a.b"], json!({"retry_schedule": [0]})).await;
-    at.set_script("/hook", Script::always(Step::Status { code: 500 }));
+    at.set_script("/hook", Script::always(Step::Status { status: 500, retry_after: None, body: String::new() }));
     let _ = tenant.publish(&json!({"type": "a.b", "data": {}})).await;
     let _ = tenant.delivery_in(&endpoint, "dead").await;
     let of_target = json!({"target": endpoint});
