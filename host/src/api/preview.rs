@@ -1,6 +1,10 @@
 //! Preview of a replay: what would come of it, without doing it. Only GET and HEAD leave the hub.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Json as Out, extract::State};
 use futures_util::StreamExt as _;
@@ -35,6 +39,8 @@ use crate::{
 const TAG: &str = "dead letters";
 const SAMPLES: u32 = 20;
 const MOST_SAMPLES: u32 = 100;
+/// The tenant's last deliveries, in which successes are looked for.
+const RECENT: u32 = 200;
 /// All of a preview; what was not looked at by then is `unproven`.
 const TIME: Duration = Duration::from_secs(20);
 
@@ -173,10 +179,11 @@ async fn preview(State(api): State<Api>, within: In<Manage>, Json(asked): Json<P
     let audit = api.audit(&within.caller, Some(within.id()), "deliveries.previewed", "dead-letters");
     // Before the first GET: a provider may be called with the tenant's credentials.
     api.hub.store.audit(audit.showing(None, Some(&after))).await?;
+    let successes = successes(&api, &within.tenant).await?;
     let started = api.hub.clock.monotonic();
     let one = async |row: DeliveryRow| {
         let left = TIME.saturating_sub(api.hub.clock.monotonic().saturating_sub(started));
-        match tokio::time::timeout(left, preview_one(&api, &within.tenant, &row, discard)).await {
+        match tokio::time::timeout(left, preview_one(&api, &within.tenant, &row, &successes, discard)).await {
             Ok(answer) => answer,
             Err(_) => Ok(Preview::unproven(&row, "the preview ran out of time before this one")),
         }
@@ -191,6 +198,18 @@ async fn preview(State(api): State<Api>, within: In<Manage>, Json(asked): Json<P
         *summary.entry(preview.answer).or_insert(0) += 1;
     }
     Ok(Out(Previews { sampled: data.len(), summary, data, more }))
+}
+
+/// When each target last took something, as far as the tenant's last deliveries say.
+async fn successes(api: &Api, tenant: &TenantView) -> Answer<HashMap<Target, Timestamp>> {
+    let page = Page { limit: RECENT, after: None };
+    let rows = api.hub.store.deliveries(&tenant.row.id, DeliveryFilter::default(), page).await?;
+    let mut successes = HashMap::new();
+    for row in rows.into_iter().filter(|row| row.state == Stored::Delivered) {
+        let last = successes.entry(row.target).or_insert(row.updated_at);
+        *last = (*last).max(row.updated_at);
+    }
+    Ok(successes)
 }
 
 /// The dead letters that are looked at, the newest first, and whether there are more.
@@ -226,7 +245,13 @@ async fn chosen(
     Ok((rows, more))
 }
 
-async fn preview_one(api: &Api, tenant: &Arc<TenantView>, row: &DeliveryRow, discard: bool) -> Answer<Preview> {
+async fn preview_one(
+    api: &Api,
+    tenant: &Arc<TenantView>,
+    row: &DeliveryRow,
+    successes: &HashMap<Target, Timestamp>,
+    discard: bool,
+) -> Answer<Preview> {
     let event = api.hub.store.event(&tenant.row.id, &row.event_id).await?;
     let target = match &row.target {
         Target::Unrouted => {
@@ -245,7 +270,7 @@ async fn preview_one(api: &Api, tenant: &Arc<TenantView>, row: &DeliveryRow, dis
     }
     Ok(match &target {
         Target::Endpoint(key) => match tenant.endpoints.get(key) {
-            Some(endpoint) => endpoint_preview(api, row, endpoint),
+            Some(endpoint) => endpoint_preview(api, row, endpoint, successes.get(&target).copied()),
             None => gone(row, "endpoint_deleted", "the endpoint was deleted"),
         },
         Target::Plugin(_) => plugin_preview(api, tenant, row, &target, event, discard).await,
@@ -258,19 +283,19 @@ fn gone(row: &DeliveryRow, code: &str, text: &str) -> Preview {
 }
 
 /// Nothing is sent to an endpoint: what is known of it is all there is.
-fn endpoint_preview(api: &Api, row: &DeliveryRow, endpoint: &EndpointView) -> Preview {
+fn endpoint_preview(api: &Api, row: &DeliveryRow, endpoint: &EndpointView, success: Option<Timestamp>) -> Preview {
     if let Err(error) = api.hub.client.policy().check_url(&endpoint.row.url) {
         let text = format!("the endpoint's URL is refused: {error}");
         return Preview::of(row, &row.target, "blocked").because(Failure::new(ReasonClass::Config, error.code(), text));
     }
-    let last_ok = endpoint.row.last_success;
+    let last_ok = success.max(endpoint.row.last_success);
     match (last_ok, endpoint.row.failing_since) {
-        (Some(_), None) => Preview { last_ok, ..Preview::of(row, &row.target, "last_ok") },
-        (_, Some(since)) => {
+        (_, Some(since)) if last_ok.is_none_or(|at| at < since) => {
             let message = format!("every attempt since {since} has failed");
             Preview { last_ok, ..Preview::unproven(row, &message) }
         }
-        (None, None) => Preview::unproven(row, "nothing was delivered there yet"),
+        (Some(_), _) => Preview { last_ok, ..Preview::of(row, &row.target, "last_ok") },
+        (None, _) => Preview::unproven(row, "nothing is known of it"),
     }
 }
 

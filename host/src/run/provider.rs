@@ -14,7 +14,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     connection::{
-        breaker::{Signal, Wait},
+        breaker::Wait,
         call::{self, CallError, JournalOutcome, Judged, Sending},
         guard,
         template::{self, UsedSecrets},
@@ -32,6 +32,9 @@ use crate::{
 
 /// Time for a call that names none.
 const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a preview waits for its turn at a connection, at one call.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The largest body of a request.
 const REQUEST_BYTES: usize = 4 << 20;
@@ -70,7 +73,7 @@ impl RunCalls {
                 }
                 let sent_at = Timestamp(i64::try_from(sent_at_ms).unwrap_or(0));
                 let sending = self.sending(method, &request, &convention, true, sent_at);
-                match self.make_ready(&request, spec, &convention, Some(&key)) {
+                match self.may_send(&request, spec, &convention, Some(&key)).await {
                     Ok(ready) => self.send_and_answer(index, ready, sending).await,
                     Err(error) => Ok(Err(self.repeat_turned_away(index, error))),
                 }
@@ -78,11 +81,8 @@ impl RunCalls {
             Step::Live { index } => {
                 let key = write.then(|| idempotency_key(self.claimed.delivery, index, self.claimed.epoch));
                 let sending = self.sending(method, &request, &convention, false, self.hub.clock.now());
-                match self.make_ready(&request, spec, &convention, key.as_deref()) {
-                    Ok(ready) if self.dry && !request.method.is_read() => {
-                        // It took its turn at the connection and makes no call.
-                        let (now, fraction) = (self.hub.clock.monotonic(), self.hub.ids.fraction());
-                        self.hub.paces.record(ready.connection, now, Signal::Nothing, fraction);
+                match self.may_send(&request, spec, &convention, key.as_deref()).await {
+                    Ok(_) if self.ends_before(&request) => {
                         Err(Stop::new(RunStop::Reached(Reached::of(&request, false))))
                     }
                     Ok(ready) => {
@@ -218,6 +218,38 @@ impl RunCalls {
         Ok(answer)
     }
 
+    /// Whether a preview ends before this request: all but GET and HEAD, whatever the plugin says of it.
+    const fn ends_before(&self, request: &HttpRequest) -> bool {
+        self.dry && !request.method.is_read()
+    }
+
+    /// Makes the request ready and takes its turn at the connection.
+    async fn may_send(
+        &self,
+        request: &HttpRequest,
+        spec: Option<&ConnectionSpec>,
+        convention: &Idempotency,
+        key: Option<&str>,
+    ) -> Result<Ready, HttpError> {
+        let ready = self.make_ready(request, spec, convention, key)?;
+        if self.ends_before(request) {
+            return Ok(ready);
+        }
+        let mut patience = if self.dry { PATIENCE } else { Duration::ZERO };
+        loop {
+            match self.hub.paces.try_pass(ready.connection, self.hub.clock.monotonic()) {
+                Ok(()) => return Ok(ready),
+                // A pace of our own says nothing of what a replay would do.
+                Err(Wait::Rate(wait)) if wait <= patience => {
+                    patience -= wait;
+                    tokio::time::sleep(wait).await;
+                }
+                Err(Wait::Rate(wait)) => return Err(HttpError::RateLimited(ms(wait))),
+                Err(Wait::Down(wait)) => return Err(HttpError::Unreachable(Some(ms(wait)))),
+            }
+        }
+    }
+
     /// Checks the request against manifest, grants and limits and puts the credential on it.
     fn make_ready(
         &self,
@@ -261,10 +293,6 @@ impl RunCalls {
         credential.apply(&mut headers, &body).map_err(|error| denied(error.to_string()))?;
         add_trace(&mut headers, &self.claimed.event.correlation_id, &self.claimed.event.traceparent);
         let target = self.target(connection, spec, &path)?;
-        self.hub.paces.try_pass(connection.row.key, self.hub.clock.monotonic()).map_err(|wait| match wait {
-            Wait::Rate(wait) => HttpError::RateLimited(ms(wait)),
-            Wait::Down(wait) => HttpError::Unreachable(Some(ms(wait))),
-        })?;
         let outgoing = Outgoing {
             method: Method::from_bytes(request.method.as_str().as_bytes())
                 .map_err(|error| denied(error.to_string()))?,

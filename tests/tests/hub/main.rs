@@ -13,6 +13,9 @@ mod delivery;
 /// Installing, upgrading and removing plugins that want to be told.
 mod lifecycle;
 
+/// Credentials that are refused.
+mod login;
+
 /// Another version beside the one that does the work.
 mod shadow;
 

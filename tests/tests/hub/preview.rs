@@ -85,7 +85,7 @@ async fn a_preview_says_where_a_replay_would_lead_and_billy_is_only_read() {
     let _ = tenant.install("billy", &settings(8)).await;
 
     // Nothing is recorded of the reads that fail now.
-    billy.faults().arm("contacts.list", refused(), 9);
+    billy.faults().arm("contacts.fetch", refused(), 9);
     let fails = preview(&tenant, discarding).await;
     assert_eq!((&fails["answer"], fails["reason"].is_string()), (&json!("fails"), true), "{fails}");
     billy.faults().clear();
