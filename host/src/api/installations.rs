@@ -154,7 +154,7 @@ impl From<crate::directory::view::Hold> for Hold {
 
 fn shown(api: &Api, tenant: &TenantView, view: &InstallationView) -> Installation {
     let row = &view.row;
-    let hold = view.hold(tenant).map(Hold::from);
+    let hold = view.hold(tenant).or_else(|| view.setting_up()).map(Hold::from);
     let refused = || {
         let upgrade = row.upgrade.as_ref().filter(|_| view.is_upgrading())?;
         Some(format!("the upgrade to {} was refused: {}", upgrade.to, upgrade.refused.as_ref()?))

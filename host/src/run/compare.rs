@@ -41,14 +41,12 @@ pub(super) struct Differences {
 }
 
 impl Differences {
-    fn note(&mut self, mut place: String) {
+    fn note(&mut self, place: String) {
         if self.places.len() >= MOST {
             self.more = true;
-            return;
+        } else {
+            self.places.push(cut(place));
         }
-        let edge = (0..=PLACE_BYTES.min(place.len())).rev().find(|at| place.is_char_boundary(*at)).unwrap_or(0);
-        place.truncate(edge);
-        self.places.push(place);
     }
 
     fn unless<T: PartialEq>(&mut self, live: &T, shadow: &T, place: impl FnOnce() -> String) {
@@ -56,6 +54,13 @@ impl Differences {
             self.note(place());
         }
     }
+}
+
+/// At most [`PLACE_BYTES`] of a text, ending at a character's edge.
+fn cut(mut text: String) -> String {
+    let edge = (0..=PLACE_BYTES.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text.truncate(edge);
+    text
 }
 
 /// The judgement over a shadow run, and its detail for the page. `refused` is why the host would not have accepted what
@@ -84,7 +89,7 @@ pub(super) fn judge(
     };
     match (end, live) {
         (CallEnd::Stopped(stop), _) if stop.0.is::<Diverged>() => {
-            let call = stop.0.downcast_ref::<Diverged>().map(|diverged| diverged.0.clone());
+            let call = stop.0.downcast_ref::<Diverged>().map(|diverged| cut(diverged.0.clone()));
             (ShadowOutcome::Diverged, json!({"call": call}))
         }
         (CallEnd::Error(shadow), LiveEnd::Refused(live)) => {
@@ -119,7 +124,7 @@ fn ended(differences: Differences, not_made: Vec<String>) -> (ShadowOutcome, Val
     if differences.places.is_empty() && not_made.is_empty() {
         return (ShadowOutcome::Same, json!({}));
     }
-    let not_made: Vec<_> = not_made.into_iter().take(MOST).collect();
+    let not_made: Vec<_> = not_made.into_iter().take(MOST).map(cut).collect();
     let detail = json!({"differences": differences.places, "more": differences.more, "not_made": not_made});
     (ShadowOutcome::Differs, detail)
 }
