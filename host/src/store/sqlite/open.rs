@@ -16,6 +16,7 @@ use sqlx::{
 
 use super::{
     SqliteStore,
+    direct::WriteConnection,
     registry::api_key,
     row::Fields,
     writer::{Memory, WatchedFile, Writer},
@@ -75,7 +76,8 @@ pub(super) async fn open(url: &str, options: Options, clock: SharedClock) -> Sto
         .connect_with(base(&path).read_only(true).row_buffer_size(512))
         .await?;
     let memory = Memory { tenants: std::collections::HashSet::new(), latest: latest.clone(), stored, clock };
-    let writer = Writer::start(conn, WatchedFile { path, identity, lock }, memory);
+    let conn = WriteConnection::new(conn).await?;
+    let writer = Writer::start(conn, WatchedFile { path, identity, lock }, memory)?;
     Ok(SqliteStore { writer, readers, latest, walks: tokio::sync::Mutex::default() })
 }
 
@@ -131,6 +133,7 @@ fn base(path: &Path) -> SqliteConnectOptions {
 
 async fn connect(path: &Path, options: &Options) -> StoreResult<SqliteConnection> {
     let mut writing = base(path)
+        .serialized(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("wal_autocheckpoint", options.checkpoint_pages.to_string())

@@ -6,6 +6,7 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::super::{
     accept::bytes,
+    direct::WriteConnection,
     order,
     registry::audit,
     row::Fields,
@@ -133,7 +134,7 @@ fn touched(chosen: &[Chosen]) -> Touched {
 }
 
 /// Re-queues deliveries as the same rows.
-pub(super) async fn replay(conn: &mut SqliteConnection, replay: Replay, entry: AuditEntry) -> StoreResult<Touched> {
+pub(super) async fn replay(conn: &mut WriteConnection, replay: Replay, entry: AuditEntry) -> StoreResult<Touched> {
     static REQUEUE: Rows = Rows::new(
         "with won (key, epoch, was, due_at, behind, now) as (values ",
         "(?, ?, ?, ?, ?, ?)",
@@ -147,7 +148,7 @@ pub(super) async fn replay(conn: &mut SqliteConnection, replay: Replay, entry: A
         choose(conn, &replay.tenant, &replay.selection, delivered_before, Some(ROUTED), replay.limit).await?;
     chosen.retain(|one| one.lane.target != Target::Unrouted);
     let places = chosen.iter().filter_map(|one| one.ordering_key.clone().map(|key| (one.lane.key(), key))).collect();
-    let mut occupied = order::occupied(conn, places).await?;
+    let mut occupied = order::occupied(conn, places)?;
     let mut requeued = Vec::with_capacity(chosen.len());
     for (nth, one) in (0_u64..).zip(&chosen) {
         move_by(one.state, Cause::Replay)?;
@@ -174,7 +175,7 @@ pub(super) async fn replay(conn: &mut SqliteConnection, replay: Replay, entry: A
 }
 
 /// Cancels what is chosen, and lets the next of its order go.
-pub(super) async fn end(conn: &mut SqliteConnection, chosen: &[Chosen], now: Timestamp) -> StoreResult<()> {
+pub(super) async fn end(conn: &mut WriteConnection, chosen: &[Chosen], now: Timestamp) -> StoreResult<()> {
     static CANCEL: Rows = Rows::new(
         "with won (key, epoch, was, now) as (values ",
         "(?, ?, ?, ?)",
@@ -194,13 +195,13 @@ pub(super) async fn end(conn: &mut SqliteConnection, chosen: &[Chosen], now: Tim
         .filter(|one| one.state.is_live())
         .filter_map(|one| one.ordering_key.clone().map(|key| (one.lane.key(), key)))
         .collect();
-    order::release(conn, &left).await?;
+    order::release(conn, &left)?;
     Ok(())
 }
 
 /// Discards dead letters.
 pub(super) async fn discard(
-    conn: &mut SqliteConnection,
+    conn: &mut WriteConnection,
     tenant: TenantId,
     selection: Selection,
     limit: u32,
@@ -237,7 +238,7 @@ pub(super) async fn retry_now(
 
 /// Cancels a live delivery.
 pub(super) async fn cancel(
-    conn: &mut SqliteConnection,
+    conn: &mut WriteConnection,
     tenant: TenantId,
     delivery: Key,
     entry: AuditEntry,

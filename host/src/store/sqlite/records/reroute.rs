@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 use super::{
     super::{
         accept::{self, NewRow, bytes},
+        direct::WriteConnection,
         registry::audit,
         row::{Fields, event_columns},
         sql::one_row,
@@ -27,7 +28,7 @@ use crate::{
 
 /// Adds deliveries to events for targets that have none.
 pub(super) async fn add_deliveries(
-    conn: &mut SqliteConnection,
+    conn: &mut WriteConnection,
     tenant: TenantId,
     routes: Vec<EventRoutes>,
     entry: AuditEntry,
@@ -41,7 +42,7 @@ pub(super) async fn add_deliveries(
 }
 
 async fn add_to_event(
-    conn: &mut SqliteConnection,
+    conn: &mut WriteConnection,
     tenant: &TenantId,
     routes: &EventRoutes,
     entry: &AuditEntry,
@@ -49,7 +50,7 @@ async fn add_to_event(
     const TARGETS: &str = "select target from delivery where event = ?";
     let mut event = event(conn, tenant, routes.event).await?;
     event.expires_at = event.expires_at.filter(|at| *at > entry.at);
-    let rows = sqlx::query(TARGETS).bind(bytes(routes.event)).fetch_all(&mut *conn).await?;
+    let rows = sqlx::query(TARGETS).bind(bytes(routes.event)).fetch_all(&mut **conn).await?;
     let mut taken: HashSet<Target> = rows.iter().map(|row| Fields::of(row).parsed()).collect::<StoreResult<_>>()?;
     let handled = match unrouted(conn, tenant, routes.event).await? {
         Some(dead) => Some(end_unrouted(conn, routes, &dead, entry).await?),
@@ -61,7 +62,7 @@ async fn add_to_event(
         row.due_at = routes.due_at;
     }
     let rows: Vec<&NewRow> = rows.iter().collect();
-    accept::insert_rows(conn, &rows).await?;
+    accept::insert_rows(conn, &rows)?;
     Ok(Rerouted { targets: new.iter().map(|delivery| delivery.target.clone()).collect(), handled })
 }
 
@@ -75,7 +76,7 @@ async fn unrouted(conn: &mut SqliteConnection, tenant: &TenantId, event: Key) ->
 
 /// Cancels it, or gives it the reason of today. Answers whether it was cancelled.
 async fn end_unrouted(
-    conn: &mut SqliteConnection,
+    conn: &mut WriteConnection,
     routes: &EventRoutes,
     dead: &act::Chosen,
     entry: &AuditEntry,
