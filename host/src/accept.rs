@@ -22,9 +22,11 @@ use crate::{
     store::{
         StoreError,
         ledger::{Accept, Claimed, DedupeKey, EventOutcome, NewDelivery, NewEvent, Start},
-        registry::AuditEntry,
     },
 };
+
+/// Stored events, routed again.
+mod reroute;
 
 /// An event that came from an event that came from an event: beyond this it is a loop.
 const MAX_HOPS: u8 = 16;
@@ -218,22 +220,7 @@ impl Hub {
         let lane =
             Arc::new(Lane { tenant: event.tenant.clone(), target: route.target.clone(), urgency: event.urgency });
         let lane_key = lane.key();
-        let looped = || {
-            Failure::new(
-                ReasonClass::Config,
-                "loop",
-                format!(
-                    "the event is {MAX_HOPS} runs away from its first cause: two plugins or rules answer each other"
-                ),
-            )
-        };
-        let dead = route.dead.or_else(|| (event.hop > MAX_HOPS).then(looped)).or_else(|| {
-            match policy::judge(tenant, event, kind, &route.target) {
-                Verdict::Refuse(failure) => Some(failure),
-                Verdict::Allow | Verdict::Hold(_) => None,
-            }
-        });
-        let (start, slot) = match dead {
+        let (start, slot) = match dead_at_once(tenant, event, kind, &route) {
             Some(failure) => (Start::Dead(failure), None),
             // With an ordering key the store decides whether another delivery stands before it.
             None if route.ordering_key.is_some() => (Start::Queued, None),
@@ -282,35 +269,6 @@ impl Hub {
         let hub = self.clone();
         let accepting = self.tasks.spawn(async move { hub.store_prepared(prepared).await });
         accepting.await.map_err(|_| StoreError::Unavailable("the hub is shutting down".to_owned()))?
-    }
-
-    /// Routes a stored event anew and adds deliveries for targets that have none. Answers the new targets.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn reroute(
-        self: &Arc<Self>,
-        tenant: &Arc<TenantView>,
-        event: &Arc<Event>,
-        audit: AuditEntry,
-    ) -> Result<Vec<Target>, StoreError> {
-        let data = serde_json::from_str(&event.data).unwrap_or(Value::Null);
-        let catalogue = self.catalogue.load();
-        let kind = catalogue.get(event.event_type.as_str()).map_or(EventKind::Event, |definition| definition.kind);
-        let deliveries = routes(tenant, event, kind, &data)
-            .into_iter()
-            .map(|route| NewDelivery {
-                key: self.ids.next(),
-                target: route.target,
-                start: route.dead.map_or(Start::Queued, Start::Dead),
-                ordering_key: route.ordering_key,
-            })
-            .collect();
-        let added = self.store.add_deliveries(&tenant.row.id, event.key, deliveries, audit).await?;
-        let lane =
-            |target: &Target| Lane { tenant: tenant.row.id.clone(), target: target.clone(), urgency: event.urgency };
-        self.wake(&added.iter().map(lane).collect::<Vec<_>>());
-        Ok(added)
     }
 
     async fn store_prepared(self: Arc<Self>, prepared: Prepared) -> Result<Published, PublishError> {
@@ -379,6 +337,22 @@ impl Hub {
         };
         Ok((event, dedupe, data))
     }
+}
+
+/// Why a delivery is dead before its first attempt: no handler, a loop, or a rule that forbids it.
+fn dead_at_once(tenant: &TenantView, event: &Event, kind: EventKind, route: &Route) -> Option<Failure> {
+    let looped = || {
+        Failure::new(
+            ReasonClass::Config,
+            "loop",
+            format!("the event is {MAX_HOPS} runs away from its first cause: two plugins or rules answer each other"),
+        )
+    };
+    let refused = || match policy::judge(tenant, event, kind, &route.target) {
+        Verdict::Refuse(failure) => Some(failure),
+        Verdict::Allow | Verdict::Hold(_) => None,
+    };
+    route.dead.clone().or_else(|| (event.hop > MAX_HOPS).then(looped)).or_else(refused)
 }
 
 /// A day for messages and calls, none for the rest.

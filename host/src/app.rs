@@ -29,7 +29,7 @@ use crate::{
         sandbox::{Sandbox, SandboxOptions},
     },
     queue::scheduler::{Scheduler, Tuning},
-    run::traps::Traps,
+    run::{shadow::ShadowQueue, traps::Traps},
     secret::{
         api_key,
         keyring::{MasterKey, MasterKeys},
@@ -108,6 +108,8 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
         scheduler: std::sync::Mutex::new(Scheduler::new(tuning)),
         paces: Paces::default(),
         traps: Traps::default(),
+        shadows: ShadowQueue::default(),
+        previews: tokio::sync::Semaphore::new(crate::run::preview::AT_ONCE),
         tick_moved: Notify::new(),
         polls_moved: Notify::new(),
         parked_moved: Notify::new(),
@@ -306,6 +308,7 @@ fn spawn(hub: &Arc<Hub>, listener: TcpListener, lifecycle: &Lifecycle) {
         lifecycle.spawn("sweeps", hub.clone().run_sweeps(lifecycle.soft()));
     }
     lifecycle.spawn("changes", follow_changes(hub.clone(), lifecycle.soft()));
+    lifecycle.spawn("shadows", hub.clone().run_shadows(lifecycle.soft()));
     lifecycle.spawn("drain", drain(hub.clone(), lifecycle.soft()));
     lifecycle.spawn("metrics", crate::observe::metrics::keep(lifecycle.soft()));
 }
@@ -319,12 +322,16 @@ async fn follow_changes(hub: Arc<Hub>, stop: CancellationToken) {
             change = changes.recv() => change,
         };
         match change {
-            Ok(Change::Tenant(tenant)) => hub.reconsider(&tenant),
+            Ok(Change::Tenant(tenant)) => {
+                hub.reconsider(&tenant);
+                hub.try_upgrades(&tenant).await;
+            }
             Ok(Change::Plugins) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
                 hub.rebuild_catalogue();
                 for tenant in hub.directory.view().tenants.keys() {
                     hub.reconsider(tenant);
                 }
+                hub.call_all_upgrades().await;
             }
             Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
         }

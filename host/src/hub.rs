@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     outbound::client::HttpClient,
     plugin::{registry::Plugins, sandbox::Sandbox},
     queue::scheduler::Scheduler,
-    run::traps::Traps,
+    run::{shadow::ShadowQueue, traps::Traps},
     store::SharedStore,
 };
 
@@ -50,6 +50,10 @@ pub struct Hub {
     pub paces: Paces,
     /// How often versions trapped in a row.
     pub traps: Traps,
+    /// Shadow runs that wait.
+    pub shadows: ShadowQueue,
+    /// Previews of runs under way.
+    pub previews: Semaphore,
     /// The configuration.
     pub settings: Arc<Settings>,
     /// Where providers reach the hub, without a slash at the end.

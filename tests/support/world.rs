@@ -3,7 +3,7 @@ use std::{
     sync::Arc,
 };
 
-use switchyard_simulators::{clock::SystemClock, subscriber, twilio};
+use switchyard_simulators::{billy, clock::SystemClock, subscriber, twilio};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +59,46 @@ pub async fn subscriber() -> subscriber::Handle {
 pub async fn twilio(token: &str) -> twilio::Handle {
     let options = twilio::Options::new(ACCOUNT_SID, token, Arc::new(SystemClock));
     twilio::Twilio::start(listener().await, options, CancellationToken::new()).expect("a Twilio")
+}
+
+/// The token of the Billy of the tests.
+pub const BILLY_TOKEN: &str = "billys-token-for-black-box-tests";
+
+/// A Billy; it lives as long as the test's runtime.
+pub async fn billy() -> billy::Handle {
+    let options = billy::Options::new(BILLY_TOKEN, Arc::new(SystemClock));
+    billy::Billy::start(listener().await, options, CancellationToken::new()).expect("a Billy")
+}
+
+/// The connection to that Billy, under `base_url`.
+#[must_use]
+pub fn billy_connection(base_url: &str) -> serde_json::Value {
+    serde_json::json!({"provider": "billy", "name": "billy", "kind": "header", "base_url": base_url,
+        "secret": {"name": "X-Access-Token", "value": BILLY_TOKEN}})
+}
+
+/// How often Billy was asked for an operation; of all those that write, without a name.
+#[must_use]
+pub fn asked(billy: &billy::Handle, operation: Option<&str>) -> u64 {
+    const READS: [&str; 2] = [".list", ".fetch"];
+    let wanted = |name: &str| match operation {
+        Some(operation) => name == operation,
+        None => !READS.iter().any(|read| name.ends_with(read)),
+    };
+    billy.counts().iter().filter(|(name, _)| wanted(name)).map(|(_, count)| count.received).sum()
+}
+
+/// The guest `lifecycle` as another version of itself; the first digit says how it works.
+#[must_use]
+pub fn lifecycle_guest(version: &str) -> Vec<u8> {
+    const MADE: &[u8] = b"guest-version=1.0.0";
+    let mut wasm = guest("lifecycle");
+    let places: Vec<_> = (0..wasm.len() - MADE.len()).filter(|at| wasm[*at..].starts_with(MADE)).collect();
+    assert!(!places.is_empty() && version.len() == 5, "the version stands in the file, and has five bytes");
+    for at in places {
+        wasm[at + MADE.len() - version.len()..at + MADE.len()].copy_from_slice(version.as_bytes());
+    }
+    wasm
 }
 
 /// The secret of the generic webhook sender of the tests.

@@ -14,7 +14,7 @@ use switchyard::{
 };
 use switchyard_tests::conformance::{
     Backend, Fixture, accept, claim, intake, isolation, kv, lanes, order, polls, records, registry, reopen, settle,
-    upkeep,
+    shadow, upkeep,
 };
 use tempfile::TempDir;
 use tokio::sync::Mutex;

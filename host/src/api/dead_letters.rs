@@ -13,13 +13,13 @@ use super::{
     paging,
     problem::{Answer, Problem},
     routes::{Routes, doc},
-    unrouted::refuse_without_handler,
+    unrouted::route_anew,
 };
 use crate::{
     clock::Timestamp,
     id::Key,
     queue::reason::ReasonClass,
-    run::journal::EntryOutcome,
+    run::preview::is_effect,
     store::records::{DeadGroup, Replay, Selection},
 };
 
@@ -117,7 +117,7 @@ struct ReplayIn {
 /// What becomes of the journals.
 #[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-enum JournalChoice {
+pub(super) enum JournalChoice {
     Discard,
 }
 
@@ -128,8 +128,11 @@ pub(super) struct Replayed {
     replayed: usize,
     /// Their ids, at most 1,000 of them.
     deliveries: Vec<String>,
-    /// How many of them were commands without a handler, which were routed anew.
+    /// How many of them were commands without a handler that have one now: their events were routed anew, and these
+    /// dead letters are cancelled.
     rerouted: usize,
+    /// How many stay dead because nobody handles their command; their reason is that of today.
+    still_unrouted: usize,
     /// Recorded writes that are made again because the journal was discarded.
     may_double: Vec<String>,
     /// Whether there are more; ask again.
@@ -176,7 +179,7 @@ async fn list(State(api): State<Api>, within: In<Read>, Params(params): Params<G
 }
 
 /// At most one way to choose; none means all dead letters.
-fn selection(
+pub(super) fn selection(
     fingerprint: Option<String>,
     deliveries: Option<Vec<String>>,
     target: Option<String>,
@@ -235,10 +238,10 @@ pub(super) async fn replay_selection(
     spacing_ms: u64,
     what: &str,
 ) -> Answer<Replayed> {
-    refuse_without_handler(api, &within.tenant, &selection).await?;
     let may_double = if discard_journal { doubling(api, within, &selection).await? } else { Vec::new() };
     let limit = if spacing_ms == 0 { STEP } else { MAX_PACED };
-    let mut result = Replayed { replayed: 0, deliveries: Vec::new(), rerouted: 0, may_double, more: false };
+    let mut result =
+        Replayed { replayed: 0, deliveries: Vec::new(), rerouted: 0, still_unrouted: 0, may_double, more: false };
     // One time for all steps: what this replay delivers again is younger and is not taken twice.
     let now = api.hub.clock.now();
     let steps = if spacing_ms == 0 { MAX_TOUCHED / STEP as usize } else { 1 };
@@ -257,22 +260,28 @@ pub(super) async fn replay_selection(
             now,
         };
         let touched = api.hub.store.replay(replay, audit).await?;
-        for event in &touched.unrouted {
-            let audit = api.audit(&within.caller, Some(within.id()), "event.replayed", event.id.to_string());
-            api.hub.reroute(&within.tenant, event, audit).await?;
-        }
         api.hub.wake(&touched.lanes);
-        let (count, rerouted) = (touched.deliveries.len(), touched.unrouted.len());
-        result.replayed += count;
-        result.rerouted += rerouted;
-        let room = MAX_NAMED.saturating_sub(result.deliveries.len());
-        result.deliveries.extend(touched.deliveries.iter().take(room).map(|key| key.with_prefix("dlv")));
+        let count = touched.deliveries.len();
+        result.took(&touched.deliveries);
         result.more = count >= limit as usize;
         if !result.more || matches!(selection, Selection::Deliveries(_)) {
             break;
         }
     }
+    let routed = route_anew(api, within, &selection, spacing_ms).await?;
+    result.took(&routed.handled.iter().map(|row| row.key).collect::<Vec<_>>());
+    result.rerouted = routed.handled.len();
+    result.still_unrouted = routed.still_unrouted;
+    result.more |= routed.more;
     Ok(result)
+}
+
+impl Replayed {
+    fn took(&mut self, deliveries: &[Key]) {
+        self.replayed += deliveries.len();
+        let room = MAX_NAMED.saturating_sub(self.deliveries.len());
+        self.deliveries.extend(deliveries.iter().take(room).map(|key| key.with_prefix("dlv")));
+    }
 }
 
 /// The recorded writes of named deliveries, which a replay without the journal makes again.
@@ -281,9 +290,7 @@ async fn doubling(api: &Api, within: &In<Manage>, selection: &Selection) -> Answ
     let mut writes = Vec::new();
     for key in keys.iter().take(MAX_JOURNALS) {
         let Some(record) = record(api, &within.tenant, *key).await? else { continue };
-        let effects = record.entries.into_iter().filter(|entry| {
-            matches!(entry.outcome, EntryOutcome::Confirmed | EntryOutcome::Intent | EntryOutcome::Unknown)
-        });
+        let effects = record.entries.into_iter().filter(is_effect);
         writes.extend(effects.map(|entry| format!("{}: {}", key.with_prefix("dlv"), entry.call)));
     }
     Ok(writes)

@@ -14,6 +14,7 @@ use super::{
     deliveries::{Delivery, key, shown},
     problem::{Answer, internal},
     routes::{Routes, doc},
+    shadows,
 };
 use crate::{
     clock::Timestamp,
@@ -45,6 +46,8 @@ struct DeliveryDetail {
     attempts: Vec<Attempt>,
     /// What a run has recorded; null without a recorded write.
     journal: Option<JournalSummary>,
+    /// How the shadow version compared on this delivery; null where none ran.
+    shadow: Option<shadows::Run>,
 }
 
 /// One attempt.
@@ -125,6 +128,7 @@ async fn read(
         delivery: shown(&within.tenant, &row),
         attempts: attempts.into_iter().map(shown_attempt).collect(),
         journal: journal(&api, &within.tenant, key).await?,
+        shadow: api.hub.store.shadow_run(within.id(), key).await?.map(shadows::shown),
     }))
 }
 

@@ -185,7 +185,7 @@ async fn replay(
 ) -> Answer<impl IntoResponse> {
     let event = api.hub.store.event(within.id(), &id).await?;
     let audit = api.audit(&within.caller, Some(within.id()), "event.replayed", id);
-    let targets = api.hub.reroute(&within.tenant, &event, audit).await?;
-    let targets = targets.iter().map(ToString::to_string).collect();
+    let rerouted = api.hub.reroute(&within.tenant, &[event], 0, audit).await?;
+    let targets = rerouted.iter().flat_map(|rerouted| &rerouted.targets).map(ToString::to_string).collect();
     Ok((StatusCode::ACCEPTED, Out(Rerouted { targets })))
 }

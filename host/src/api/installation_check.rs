@@ -38,12 +38,10 @@ pub(super) struct Setting<'a> {
 impl Setting<'_> {
     /// The row to store and the version that will be in force.
     pub(super) fn checked(&self, wanted: InstallationIn) -> Answer<(InstallationRow, Arc<PluginVersion>)> {
-        if wanted.shadow_version.is_some() {
-            return Err(Problem::not_offered("shadow_version", "shadow runs are not offered yet; leave it null"));
-        }
         let version = self.version(wanted.version.as_deref())?;
         let manifest = &version.manifest;
         check_config(manifest, &wanted.config)?;
+        self.check_shadow(&version, wanted.shadow_version.as_deref(), &wanted.config)?;
         check_grants(manifest, &wanted.grants)?;
         let sources = self.sources(wanted.sources, version.exports.ingest)?;
         let connections = self.connections(manifest, &wanted.connections, &sources)?;
@@ -69,6 +67,9 @@ impl Setting<'_> {
             blocked: None,
             broken: None,
             updated_at: self.now,
+            shadow_version: wanted.shadow_version,
+            in_force: self.in_force(&version),
+            upgrade: None,
             sources,
             schedules: schedules.collect(),
         };
@@ -84,6 +85,29 @@ impl Setting<'_> {
             let known: Vec<_> = versions.iter().take(10).map(|version| version.row.version.as_str()).collect();
             Problem::field("version", format!("{} has no version {pinned}; it has {}", self.plugin, known.join(", ")))
         })
+    }
+
+    /// The version for which it is set up: that of before, until its `upgrade` to another one succeeded.
+    fn in_force(&self, version: &PluginVersion) -> Option<String> {
+        let before = self.before.filter(|before| matches!(before.state, InstallState::Ready | InstallState::Removing));
+        before.map_or_else(|| Some(version.row.version.clone()), |before| before.in_force.clone())
+    }
+
+    /// A shadow is another version that could do the work with the same config.
+    fn check_shadow(&self, version: &PluginVersion, shadow: Option<&str>, config: &Map<String, Value>) -> Answer<()> {
+        let Some(shadow) = shadow else { return Ok(()) };
+        let refused = |message: String| Err(Problem::field("shadow_version", message));
+        if shadow == version.row.version {
+            return refused(format!("{shadow} is the version that does the work; pin another one in `version`"));
+        }
+        let Some(found) = self.view.version(self.plugin, shadow) else {
+            return refused(format!("{} has no version {shadow}", self.plugin));
+        };
+        if !found.exports.handler && !found.exports.poller {
+            return refused(format!("{shadow} neither handles events nor polls, so there is nothing to compare"));
+        }
+        check_config(&found.manifest, config)
+            .or_else(|problem| refused(format!("the config does not fit {shadow}: {}", problem.detail())))
     }
 
     /// Known names keep their id, so that URLs given to providers stay.

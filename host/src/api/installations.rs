@@ -73,7 +73,7 @@ pub(super) struct InstallationIn {
     pub(super) mode: Mode,
     /// The pinned version; null follows the newest.
     pub(super) version: Option<String>,
-    /// A version that runs beside for comparison; not offered yet.
+    /// A version that runs on the same events after the one in force, for comparison: it sends nothing and keeps nothing.
     pub(super) shadow_version: Option<String>,
     /// As the plugin's config schema says.
     #[serde(default)]
@@ -102,7 +102,7 @@ pub(super) struct Installation {
     mode: Mode,
     /// The pinned version.
     version: Option<String>,
-    /// The version in force.
+    /// The version in force. One with a `lifecycle` takes over once its `upgrade` succeeded.
     running_version: Option<String>,
     shadow_version: Option<String>,
     #[schema(value_type = Object)]
@@ -154,14 +154,19 @@ impl From<crate::directory::view::Hold> for Hold {
 
 fn shown(api: &Api, tenant: &TenantView, view: &InstallationView) -> Installation {
     let row = &view.row;
-    let hold = view.hold(tenant).map(Hold::from);
-    let reason = row.state_reason.clone().or_else(|| hold.as_ref().map(|hold| hold.message.clone()));
+    let hold = view.hold(tenant).or_else(|| view.setting_up()).map(Hold::from);
+    let refused = || {
+        let upgrade = row.upgrade.as_ref().filter(|_| view.is_upgrading())?;
+        Some(format!("the upgrade to {} was refused: {}", upgrade.to, upgrade.refused.as_ref()?))
+    };
+    let held = || hold.as_ref().map(|hold| hold.message.clone());
+    let reason = row.state_reason.clone().or_else(refused).or_else(held);
     Installation {
         name: row.plugin.clone(),
         mode: row.mode,
         version: row.version.clone(),
         running_version: view.version.as_ref().map(|version| version.row.version.clone()),
-        shadow_version: None,
+        shadow_version: row.shadow_version.clone(),
         config: serde_json::from_str(&row.config).unwrap_or_default(),
         connections: row.connections.iter().map(|(slot, key)| (slot.clone(), key.with_prefix("con"))).collect(),
         sources: api
@@ -187,6 +192,7 @@ fn audited(row: &InstallationRow) -> Value {
     json!({
         "mode": row.mode,
         "version": row.version,
+        "shadow_version": row.shadow_version,
         "config_fields": config.keys().collect::<Vec<_>>(),
         "connections": row.connections.iter().map(|(slot, key)| (slot.clone(), key.with_prefix("con"))).collect::<BTreeMap<_, _>>(),
         "sources": row.sources.iter().map(|source| &source.name).collect::<Vec<_>>(),
@@ -195,7 +201,7 @@ fn audited(row: &InstallationRow) -> Value {
     })
 }
 
-fn found<'a>(tenant: &'a TenantView, name: &str) -> Answer<&'a InstallationView> {
+pub(super) fn found<'a>(tenant: &'a TenantView, name: &str) -> Answer<&'a InstallationView> {
     tenant.installations.get(name).map(|view| &**view).ok_or_else(|| Problem::not_found("installation"))
 }
 
@@ -235,20 +241,18 @@ async fn put(
         before: before.map(|view| &view.row),
     };
     let (mut row, version) = setting.checked(wanted)?;
-    let lifecycle = lifecycle_call(before, &version);
-    if let Some((event_type, _)) = &lifecycle
-        && *event_type == private::INSTALL
-    {
+    let install = installs(before, &version);
+    let installing = before.is_some_and(|before| before.row.state == InstallState::Installing);
+    if install || (installing && version.exports.lifecycle) {
         row.state = InstallState::Installing;
-        row.state_reason = None;
     }
     let action = if before.is_some() { "installation.changed" } else { "installation.created" };
     let audit = api.audit(&within.caller, Some(within.id()), action, name.as_str());
     let audit = audit.showing(before.map(|view| audited(&view.row)).as_ref(), Some(&audited(&row)));
     api.hub.store.put_installation(row, audit).await?;
     api.tenant_changed(within.id()).await?;
-    if let Some((event_type, data)) = lifecycle {
-        api.hub.call_lifecycle(within.id(), &name, event_type, &data).await?;
+    if install {
+        api.hub.call_lifecycle(within.id(), &name, private::INSTALL, &json!({})).await?;
     }
     api.wake_targets(within.id(), [Target::Plugin(name.as_str().into())]);
     let tenant = api.hub.directory.tenant(within.id()).ok_or_else(|| Problem::not_found("tenant"))?;
@@ -257,16 +261,16 @@ async fn put(
     Ok((status, Out(shown(&api, &tenant, view))))
 }
 
-/// The lifecycle call that a change asks for: `install` for a new or failed installation, `upgrade` for another version.
-fn lifecycle_call(before: Option<&InstallationView>, version: &PluginVersion) -> Option<(&'static str, Value)> {
-    if !version.exports.lifecycle {
-        return None;
-    }
-    let Some(before) = before.filter(|before| before.row.state != InstallState::Failed) else {
-        return Some((private::INSTALL, json!({})));
+/// Whether a change asks for `install`: of a new or failed installation, or of one that is being installed on another
+/// version. The `upgrade` of one that works follows by itself.
+fn installs(before: Option<&InstallationView>, version: &PluginVersion) -> bool {
+    let Some(before) = before else { return version.exports.lifecycle };
+    let again = match before.row.state {
+        InstallState::Failed => true,
+        InstallState::Installing => before.row.in_force.as_ref() != Some(&version.row.version),
+        InstallState::Ready | InstallState::Removing => false,
     };
-    let from = &before.version.as_ref()?.row.version;
-    (*from != version.row.version).then(|| (private::UPGRADE, json!({"from_version": from})))
+    version.exports.lifecycle && again
 }
 
 async fn delete(

@@ -46,10 +46,12 @@ mod master_keys;
 mod openapi;
 mod paging;
 mod plugins;
+mod preview;
 mod problem;
 mod publish;
 mod received;
 mod routes;
+mod shadows;
 mod status;
 mod tenants;
 mod traces;
@@ -125,6 +127,7 @@ fn all_routes() -> Routes {
         tenants::routes,
         plugins::routes,
         installations::routes,
+        shadows::routes,
         connections::routes,
         connection_actions::routes,
         endpoints::routes,
@@ -134,6 +137,7 @@ fn all_routes() -> Routes {
         deliveries::routes,
         delivery_detail::routes,
         dead_letters::routes,
+        preview::routes,
         traces::routes,
         received::routes,
         event_types::routes,

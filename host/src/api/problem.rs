@@ -195,6 +195,11 @@ impl Problem {
         problem
     }
 
+    /// What happened this time.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The same with a field named.
     pub(super) fn with_error(mut self, field: impl Into<String>, message: impl Into<String>) -> Self {
         self.errors.push(FieldError { field: field.into(), message: message.into() });

@@ -170,17 +170,33 @@ pub(super) fn sources(tenant: &TenantView) -> Vec<(String, SourceView)> {
 
 fn installation(row: InstallationRow, plugins: &PluginVersions) -> InstallationView {
     let versions = plugins.get(&row.plugin);
-    let version = versions.and_then(|versions| match &row.version {
+    let wanted = versions.and_then(|versions| match &row.version {
         Some(pinned) => versions.iter().find(|version| version.row.version == *pinned),
         None => newest(versions),
     });
-    let version = version.cloned();
+    // A version with a lifecycle takes over once its upgrade succeeded, if the one before it is still there.
+    let before = versions
+        .zip(row.in_force.as_ref())
+        .and_then(|(versions, in_force)| versions.iter().find(|version| version.row.version == *in_force));
+    let version = match wanted {
+        Some(wanted) if wanted.exports.lifecycle => before.or(Some(wanted)),
+        other => other,
+    };
+    installation_on(row, version.cloned(), wanted.cloned())
+}
+
+/// An installation with this version in force.
+pub(super) fn installation_on(
+    row: InstallationRow,
+    version: Option<Arc<PluginVersion>>,
+    wanted: Option<Arc<PluginVersion>>,
+) -> InstallationView {
     let grants = version.as_ref().map_or_else(Grants::default, |version| grants(version, &row));
     let handles = version.as_ref().map_or_else(Vec::new, |version| {
         let events = version.manifest.handles.iter().filter(|entry| entry.kind == EventKind::Event);
         events.filter_map(|entry| entry.name.parse::<TypePattern>().ok()).collect()
     });
-    InstallationView { row, version, grants, handles }
+    InstallationView { row, version, wanted, grants, handles }
 }
 
 /// What both sides allow. Grants that cannot be read, which the interface refuses, allow nothing.

@@ -79,8 +79,11 @@ pub struct TenantView {
 pub struct InstallationView {
     /// The row.
     pub row: InstallationRow,
-    /// The pinned version, else the newest; none if the plugin has no such version (any more).
+    /// The version in force; none if the plugin has no such version (any more). It is the wanted one, but for the time of
+    /// an upgrade and after a refused one.
     pub version: Option<Arc<PluginVersion>>,
+    /// The pinned version, else the newest.
+    pub wanted: Option<Arc<PluginVersion>>,
     /// What manifest and admin together allow.
     pub grants: Grants,
     /// Parsed patterns of what the version handles, without commands.
@@ -133,6 +136,41 @@ impl EndpointView {
 }
 
 impl InstallationView {
+    /// Whether another version than the one in force is wanted and has its `upgrade` before it or under way or refused.
+    #[must_use]
+    pub fn is_upgrading(&self) -> bool {
+        match (&self.version, &self.wanted) {
+            (Some(version), Some(wanted)) => version.row.version != wanted.row.version,
+            _ => false,
+        }
+    }
+
+    /// Why its events wait although its lifecycle calls run: it is being set up, upgraded or torn down. After a refused
+    /// upgrade the version before it goes on.
+    #[must_use]
+    pub fn setting_up(&self) -> Option<Hold> {
+        let row = &self.row;
+        let (code, what) = match row.state {
+            InstallState::Installing => ("installing", "being installed"),
+            InstallState::Removing => ("removing", "being removed"),
+            InstallState::Ready if self.is_upgrading() && !self.was_refused() => ("upgrading", "being upgraded"),
+            InstallState::Ready | InstallState::Failed => return None,
+        };
+        let failure = Failure::new(ReasonClass::Config, code, format!("{} is {what}", row.plugin));
+        Some(Hold { failure, since: row.updated_at })
+    }
+
+    fn was_refused(&self) -> bool {
+        let wanted = self.wanted.as_ref().map(|wanted| &wanted.row.version);
+        self.row.upgrade.as_ref().is_some_and(|upgrade| upgrade.refused.is_some() && Some(&upgrade.to) == wanted)
+    }
+
+    /// The same installation on another version.
+    #[must_use]
+    pub fn on(&self, version: &Arc<PluginVersion>) -> Self {
+        super::load::installation_on(self.row.clone(), Some(version.clone()), self.wanted.clone())
+    }
+
     /// The hold of its mode, its state, its version or a connection that it requires. A fresh hold counts from `now`.
     #[must_use]
     pub fn hold(&self, tenant: &TenantView) -> Option<Hold> {

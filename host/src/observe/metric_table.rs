@@ -108,6 +108,8 @@ table! {
     RUN_CPU_SECONDS = seconds("switchyard_run_cpu_seconds", &["call"], "CPU time of a plugin call");
     /// Wall time of runs.
     RUN_WALL_SECONDS = seconds("switchyard_run_wall_seconds", &["call"], "Wall time of a plugin call");
+    /// Shadow runs.
+    SHADOWS = counter("switchyard_shadow_runs_total", &["outcome"], "Shadow runs, by how they compared, or dropped");
     /// Calls to providers.
     PROVIDER_CALLS = counter("switchyard_provider_calls_total", &["outcome"], "Calls to providers by status class");
     /// Time of calls to providers.

@@ -248,6 +248,11 @@ pub fn run_ended(call: &'static str, end: &'static str, cpu: Duration, wall: Dur
     histogram(&table::RUN_WALL_SECONDS, &[call]).record(wall);
 }
 
+/// Counts a shadow run: how it compared, or `dropped`.
+pub fn shadow_ended(outcome: &'static str) {
+    counter(&table::SHADOWS, &[outcome]).increment(1);
+}
+
 /// Records a call to a provider; `outcome` is a status class or a failure code.
 pub fn provider_called(outcome: &'static str, took: Duration) {
     counter(&table::PROVIDER_CALLS, &[outcome]).increment(1);

@@ -16,6 +16,7 @@ use crate::{
     directory::view::TenantView,
     event::{Event, Target, Urgency},
     hub::Hub,
+    run::shadow::ShadowJob,
     store::{
         StoreError,
         ledger::{
@@ -50,6 +51,8 @@ pub struct AttemptEnd {
     pub health: Health,
     /// Until when the target asked for silence.
     pub silent_until: Option<Timestamp>,
+    /// Another version that runs on the same event once this end is stored.
+    pub shadow: Option<Box<ShadowJob>>,
 }
 
 impl AttemptEnd {
@@ -67,6 +70,7 @@ impl AttemptEnd {
             effects: Vec::new(),
             health: Health::Neutral,
             silent_until: None,
+            shadow: None,
         }
     }
 }
@@ -135,7 +139,8 @@ impl Hub {
             end.emitted.extend(told);
         }
         count_attempt(&claimed.lane.target, &end.outcome);
-        let AttemptEnd { outcome, attempt, journal, kv, plugin, poll, emitted, effects, health, silent_until } = end;
+        let AttemptEnd { outcome, attempt, journal, kv, plugin, poll, emitted, effects, health, silent_until, shadow } =
+            end;
         let events = emitted.iter().map(Prepared::to_new_event).collect();
         let mut settle = Settle {
             tenant: claimed.lane.tenant.clone(),
@@ -169,6 +174,9 @@ impl Hub {
                 }
                 let due_at = if released_next { Some(self.clock.now()) } else { due_again(&settle) };
                 slot.finish(health, silent_until, due_at);
+                if let Some(job) = shadow {
+                    self.shadows.push(job);
+                }
             }
             Some(Settled::LostSwap) => {
                 drop(emitted);

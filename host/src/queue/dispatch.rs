@@ -62,7 +62,12 @@ pub fn hold(tenant: &TenantView, target: &Target, urgency: Urgency) -> Option<Ho
     let lockdown = || policy::lockdown(tenant, target).filter(|_| urgency == Urgency::Normal);
     match target {
         Target::Endpoint(key) => tenant.endpoints.get(key)?.hold().or_else(lockdown),
-        Target::Plugin(name) => tenant.installations.get(&**name)?.hold(tenant).or_else(lockdown),
+        Target::Plugin(name) => {
+            let installation = tenant.installations.get(&**name)?;
+            // Lifecycle calls go by the emergency lane, so that they pass what waits for them.
+            let setting_up = || installation.setting_up().filter(|_| urgency == Urgency::Normal);
+            installation.hold(tenant).or_else(setting_up).or_else(lockdown)
+        }
         Target::Unrouted => None,
     }
 }
@@ -133,8 +138,13 @@ impl Hub {
                 .map(|(key, lane)| (key, lane.clone()))
                 .collect()
         };
+        let gone = self.directory.tenant(tenant).is_none();
         for (key, lane) in lanes {
-            self.reconsider_lane(key, &lane);
+            if gone {
+                self.feed(Input::Forget { key });
+            } else {
+                self.reconsider_lane(key, &lane);
+            }
         }
     }
 

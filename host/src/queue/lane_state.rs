@@ -222,6 +222,14 @@ impl LaneState {
         }
     }
 
+    /// Nothing waits any more and no limit has to be remembered; nothing is read for it again.
+    pub(super) fn forget(&mut self) {
+        self.ready.clear();
+        (self.backlog, self.arrived_while_reading) = (false, false);
+        (self.next_due, self.silent_until, self.forget_at) = (None, None, None);
+        self.limits = LaneLimits { held: true, rate_per_s: None, ..self.limits };
+    }
+
     /// When the lane should be looked at without any other input.
     pub(super) fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
         let start = if self.has_ready() && !self.limits.held {

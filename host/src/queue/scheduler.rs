@@ -92,6 +92,11 @@ pub enum Input {
         /// Its limits now.
         limits: LaneLimits,
     },
+    /// The lane's tenant is gone: nothing waits in it any more. What runs gives its slots back as ever.
+    Forget {
+        /// The lane.
+        key: LaneKey,
+    },
     /// Time passed.
     Tick,
     /// Nothing starts any more.
@@ -195,6 +200,12 @@ impl Scheduler {
             Input::Limits { key, limits } => {
                 if let Some(state) = self.lanes.get_mut(&key) {
                     state.limits = limits;
+                }
+                self.advance(key, now, &mut commands);
+            }
+            Input::Forget { key } => {
+                if let Some(state) = self.lanes.get_mut(&key) {
+                    state.forget();
                 }
                 self.advance(key, now, &mut commands);
             }

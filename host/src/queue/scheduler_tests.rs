@@ -273,3 +273,19 @@ fn a_silence_that_the_target_asked_for_is_kept() {
     assert_eq!(scheduler.next_tick(), Some(until));
     assert_eq!(started(&scheduler.step(Input::Tick, until)), [(lane.key(), key(2))]);
 }
+
+#[test]
+fn a_lane_whose_tenant_is_gone_is_forgotten() {
+    let mut scheduler = Scheduler::new(tuning());
+    let (gone, other) = (lane("gone", Urgency::Normal), lane("other", Urgency::Normal));
+    let running = fill(&mut scheduler, &gone, limits(1), vec![ready(1), ready(2)], START)[0];
+    let held = LaneLimits { held: true, ..limits(1) };
+    let later = Input::Queued { lane: other.clone(), key: other.key(), limits: held, due_at: START };
+    assert_eq!(scheduler.step(later, START), []);
+    assert_eq!(scheduler.step(Input::Forget { key: gone.key() }, START), []);
+    assert_eq!(scheduler.lanes_in_memory(), 2, "its attempt still holds a slot");
+    assert_eq!(finish(&mut scheduler, running, Health::Bad, START), [], "what waited is gone");
+    scheduler.step(Input::Forget { key: gone.key() }, START);
+    scheduler.step(Input::Forget { key: other.key() }, START);
+    assert_eq!((scheduler.lanes_in_memory(), scheduler.next_tick()), (0, None));
+}

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{
-    journal::{Entry, EntryOutcome, Journal, JournalMismatch, Recorded, Step, call_print, millis},
+    journal::{Entry, EntryOutcome, Journal, JournalMismatch, Recorded, Step, millis},
+    preview::Reached,
+    prints,
     run::journal_place,
     secrets,
 };
@@ -47,6 +49,9 @@ pub enum RunStop {
     /// The delivery runs elsewhere or was cancelled.
     #[error("the delivery was taken away")]
     LostLease,
+    /// A preview came to a call that it must not make.
+    #[error("a preview ends before {0}")]
+    Reached(Reached),
     /// The database failed.
     #[error(transparent)]
     Store(StoreError),
@@ -74,6 +79,8 @@ pub struct RunCalls {
     held_bytes: Option<u64>,
     log: Vec<(LogLine, bool)>,
     pub(super) login: Option<(Key, String)>,
+    /// A preview: nothing is committed or counted, and it ends before the first write.
+    pub(super) dry: bool,
 }
 
 impl RunCalls {
@@ -100,7 +107,15 @@ impl RunCalls {
             held_bytes: None,
             log: Vec::new(),
             login: None,
+            dry: false,
         }
+    }
+
+    /// The same calls for a preview, which leaves no trace.
+    #[must_use]
+    pub const fn dry(mut self) -> Self {
+        self.dry = true;
+        self
     }
 
     /// The staged kv operations, for the commit that they go with.
@@ -268,7 +283,7 @@ impl HostCalls for RunCalls {
     }
 
     async fn kv_get(&mut self, key: String) -> Answer<Option<KvEntry>, KvError> {
-        let (call, print) = (format!("kv.get {key}"), call_print("kv.get", &[key.as_bytes()]));
+        let (call, print) = prints::kv_get(&key);
         served!(self, call, print, Recorded::KvGet);
         let answer = Ok(entry(self.read(&key).await?));
         self.note(call, print, Recorded::KvGet(answer.clone()));
@@ -276,8 +291,7 @@ impl HostCalls for RunCalls {
     }
 
     async fn kv_get_many(&mut self, keys: Vec<String>) -> Answer<Vec<Option<KvEntry>>, KvError> {
-        let parts: Vec<&[u8]> = keys.iter().map(String::as_bytes).collect();
-        let (call, print) = (format!("kv.get-many of {} keys", keys.len()), call_print("kv.get-many", &parts));
+        let (call, print) = prints::kv_get_many(&keys);
         served!(self, call, print, Recorded::KvGetMany);
         let mut entries = Vec::with_capacity(keys.len());
         for key in &keys {
@@ -289,10 +303,7 @@ impl HostCalls for RunCalls {
     }
 
     async fn kv_set(&mut self, key: String, value: Vec<u8>, options: KvOptions) -> Answer<(), KvError> {
-        let ttl = options.ttl_ms.unwrap_or(0).to_be_bytes();
-        let person = options.person.as_deref().unwrap_or_default();
-        let print = call_print("kv.set", &[key.as_bytes(), &value, &ttl, person.as_bytes()]);
-        let call = format!("kv.set {key}");
+        let (call, print) = prints::kv_set(&key, &value, &options);
         served!(self, call, print, Recorded::KvDone);
         let answer = self.stage(&key, Some(value), Expected::Any, options).await?.map(|_| ());
         self.note(call, print, Recorded::KvDone(answer.clone()));
@@ -300,7 +311,7 @@ impl HostCalls for RunCalls {
     }
 
     async fn kv_delete(&mut self, key: String) -> Answer<(), KvError> {
-        let (call, print) = (format!("kv.delete {key}"), call_print("kv.delete", &[key.as_bytes()]));
+        let (call, print) = prints::kv_delete(&key);
         served!(self, call, print, Recorded::KvDone);
         let answer = self.stage(&key, None, Expected::Any, KvOptions::default()).await?.map(|_| ());
         self.note(call, print, Recorded::KvDone(answer.clone()));
@@ -314,10 +325,7 @@ impl HostCalls for RunCalls {
         value: Vec<u8>,
         options: KvOptions,
     ) -> Answer<SwapResult, KvError> {
-        let (wanted, ttl) = (expected.unwrap_or(0).to_be_bytes(), options.ttl_ms.unwrap_or(0).to_be_bytes());
-        let person = options.person.as_deref().unwrap_or_default();
-        let print = call_print("kv.swap", &[key.as_bytes(), &wanted, &value, &ttl, person.as_bytes()]);
-        let call = format!("kv.swap {key}");
+        let (call, print) = prints::kv_swap(&key, expected, &value, &options);
         served!(self, call, print, Recorded::KvSwap);
         let there = entry(self.read(&key).await?);
         let answer = if there.as_ref().map(|entry| entry.version) == expected {
@@ -332,8 +340,7 @@ impl HostCalls for RunCalls {
 
     async fn kv_list_keys(&mut self, prefix: String, cursor: Option<String>, limit: u32) -> Answer<KvPage, KvError> {
         let after = cursor.as_deref().unwrap_or_default();
-        let print = call_print("kv.list-keys", &[prefix.as_bytes(), after.as_bytes(), &limit.to_be_bytes()]);
-        let call = format!("kv.list-keys {prefix}");
+        let (call, print) = prints::kv_list_keys(&prefix, after, limit);
         served!(self, call, print, Recorded::KvKeys);
         let (tenant, plugin, now) = (&self.tenant.row.id, &self.installation.row.plugin, self.hub.clock.now());
         let wanted = limit.saturating_add(u32::try_from(self.staged.len()).unwrap_or(u32::MAX)).saturating_add(1);
@@ -365,11 +372,7 @@ impl HostCalls for RunCalls {
         data: Vec<u8>,
         tag: Vec<u8>,
     ) -> Answer<bool, CryptoError> {
-        let name = format!("{algorithm:?}");
-        let (call, print) = (
-            format!("crypto.verify-mac {secret}"),
-            call_print("crypto.verify-mac", &[secret.as_bytes(), name.as_bytes(), &data, &tag]),
-        );
+        let (call, print) = prints::verify_mac(&secret, algorithm, &data, &tag);
         served!(self, call, print, Recorded::Verified);
         let now = self.hub.clock.now();
         let answer = secrets::verify_mac(&self.tenant, &self.installation, None, &secret, algorithm, &data, &tag, now);
@@ -378,10 +381,7 @@ impl HostCalls for RunCalls {
     }
 
     async fn verify_token(&mut self, secret: String, token: String) -> Answer<bool, CryptoError> {
-        let (call, print) = (
-            format!("crypto.verify-token {secret}"),
-            call_print("crypto.verify-token", &[secret.as_bytes(), token.as_bytes()]),
-        );
+        let (call, print) = prints::verify_token(&secret, &token);
         served!(self, call, print, Recorded::Verified);
         let answer =
             secrets::verify_token(&self.tenant, &self.installation, None, &secret, &token, self.hub.clock.now());
@@ -390,10 +390,7 @@ impl HostCalls for RunCalls {
     }
 
     async fn verify_jwt(&mut self, secret: String, token: String, audience: String) -> Answer<String, CryptoError> {
-        let (call, print) = (
-            format!("crypto.verify-jwt {secret}"),
-            call_print("crypto.verify-jwt", &[secret.as_bytes(), token.as_bytes(), audience.as_bytes()]),
-        );
+        let (call, print) = prints::verify_jwt(&secret, &token, &audience);
         served!(self, call, print, Recorded::Claims);
         let answer = Err(secrets::jwt_not_offered());
         self.note(call, print, Recorded::Claims(answer.clone()));
@@ -406,7 +403,7 @@ impl HostCalls for RunCalls {
     }
 
     fn metric(&mut self, sample: MetricSample) {
-        if !self.journal.is_replaying() {
+        if !self.dry && !self.journal.is_replaying() {
             crate::observe::plugin_metrics::note(&self.tenant.row.id, &self.version, &sample);
         }
     }

@@ -32,6 +32,20 @@ pub struct Origin<'a> {
     pub version: &'a PluginVersion,
 }
 
+impl<'a> Origin<'a> {
+    fn of_run(hub: &Hub, version: &'a PluginVersion, claimed: &Claimed) -> Self {
+        Self {
+            correlation_id: claimed.event.correlation_id.clone(),
+            traceparent: claimed.event.traceparent.clone(),
+            cause: Some(claimed.delivery),
+            request: None,
+            hop: claimed.event.hop + 1,
+            time: hub.clock.now(),
+            version,
+        }
+    }
+}
+
 /// Prepares what a run emitted.
 ///
 /// # Errors
@@ -44,16 +58,24 @@ pub fn prepare(
     claimed: &Claimed,
     emitted: Vec<EmittedEvent>,
 ) -> Result<Vec<Prepared>, Failure> {
-    let origin = Origin {
-        correlation_id: claimed.event.correlation_id.clone(),
-        traceparent: claimed.event.traceparent.clone(),
-        cause: Some(claimed.delivery),
-        request: None,
-        hop: claimed.event.hop + 1,
-        time: hub.clock.now(),
-        version,
-    };
+    let origin = Origin::of_run(hub, version, claimed);
     emitted.into_iter().map(|event| prepare_one(hub, tenant, installation, &origin, event)).collect()
+}
+
+/// Whether what a run emitted could be accepted. Nothing is routed.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn check(
+    hub: &Arc<Hub>,
+    tenant: &Arc<TenantView>,
+    installation: &InstallationView,
+    version: &PluginVersion,
+    claimed: &Claimed,
+    emitted: &[EmittedEvent],
+) -> Result<(), Failure> {
+    let origin = Origin::of_run(hub, version, claimed);
+    emitted.iter().try_for_each(|event| build(hub, tenant, installation, &origin, event.clone()).map(drop))
 }
 
 /// Prepares one emitted event.
@@ -67,6 +89,18 @@ pub fn prepare_one(
     origin: &Origin<'_>,
     emitted: EmittedEvent,
 ) -> Result<Prepared, Failure> {
+    let (event, data, dedupe) = build(hub, tenant, installation, origin, emitted)?;
+    Ok(hub.prepare(tenant, event, &data, dedupe, None))
+}
+
+/// The event with its parsed data and its dedupe key.
+fn build(
+    hub: &Arc<Hub>,
+    tenant: &TenantView,
+    installation: &InstallationView,
+    origin: &Origin<'_>,
+    emitted: EmittedEvent,
+) -> Result<(Event, serde_json::Value, Option<DedupeKey>), Failure> {
     let bug = |code: &str, text: String| Failure::new(ReasonClass::PluginBug, code, text);
     let name = &origin.version.row.name;
     let event_type: EventType = emitted
@@ -120,5 +154,5 @@ pub fn prepare_one(
         extensions: emitted.extensions,
         data: emitted.data.into(),
     };
-    Ok(hub.prepare(tenant, event, &data, dedupe, None))
+    Ok((event, data, dedupe))
 }

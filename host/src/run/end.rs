@@ -7,7 +7,8 @@ use serde_json::json;
 use super::{
     calls::{RunCalls, RunStop},
     emit,
-    run::{Left, private},
+    run::{Left, data_field, private},
+    shadow::{self, ShadowJob},
 };
 use crate::{
     clock::Timestamp,
@@ -98,6 +99,7 @@ impl Hub {
         };
         let trapped = matches!(result, Err(CallEnd::Trap { .. } | CallEnd::Limit { .. } | CallEnd::Malformed { .. }));
         let traps = self.traps.note(&tenant.row.id, &version.row.name, &version.row.version, trapped);
+        let live = shadow::live_end(installation, version, claimed, &result);
         let mut end = match result {
             Ok(left) => match emit::prepare(self, tenant, installation, version, claimed, left.events) {
                 Ok(emitted) => self.succeeded(version, claimed, left.poll, emitted, &mut calls),
@@ -130,6 +132,15 @@ impl Hub {
         }
         end.plugin = Some(installation.row.plugin.clone());
         end.journal = self.journal_change(tenant, claimed, &calls);
+        end.shadow = live.and_then(|live| {
+            let refused = match &end.outcome {
+                Outcome::Delivered => None,
+                Outcome::Dead(failure) => Some(&*failure.code),
+                // It runs again, and the shadow follows the run that ends the delivery.
+                Outcome::Waiting { .. } | Outcome::Released { .. } => return None,
+            };
+            ShadowJob::following(installation, version, claimed, calls.journal.record(), live, refused)
+        });
         end
     }
 
@@ -169,6 +180,10 @@ impl Hub {
             let due_at = if output.has_more { Some(now) } else { [regular, sooner].into_iter().flatten().min() };
             end.poll = Some(PollSettled { schedule, cursor: Some(output.cursor), due_at, succeeded_at: Some(now) });
         }
+        if let Some((connection, text)) = calls.needs_login() {
+            // The plugin went on without it; its next calls would be refused as well.
+            end.effects.push(Effect::ConnectionNeedsLogin(connection, text));
+        }
         end
     }
 
@@ -194,6 +209,10 @@ impl Hub {
         };
         match claimed.event.event_type.as_str() {
             private::INSTALL => end.effects.push(Effect::InstallationState(plugin, result)),
+            private::UPGRADE => {
+                let to = data_field(claimed, "to_version").unwrap_or_default();
+                end.effects.push(Effect::InstallationUpgraded(plugin, to, result));
+            }
             // After its retry table the removal goes on without it.
             private::UNINSTALL => end.effects.push(Effect::InstallationRemoved(plugin)),
             _ => {}
@@ -219,7 +238,7 @@ impl Hub {
                 Some(RunStop::LostSwap | RunStop::LostLease) => {
                     AttemptEnd::plain(Outcome::Released { failure: None }, None)
                 }
-                Some(RunStop::Store(_)) | None => {
+                Some(RunStop::Store(_) | RunStop::Reached(_)) | None => {
                     let failure = Failure::new(ReasonClass::ProviderDown, "database", sentence);
                     AttemptEnd::plain(self.try_again(claimed, installation, failure, None), None)
                 }

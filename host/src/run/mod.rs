@@ -3,6 +3,9 @@
 /// The recorded host calls of a delivery.
 pub mod journal;
 
+/// What identifies a host call.
+mod prints;
+
 /// What a run's imports reach.
 pub mod calls;
 
@@ -24,3 +27,18 @@ pub mod run;
 
 /// How a run ended, and what that does.
 pub mod end;
+
+/// What a replay would do, without doing it.
+pub mod preview;
+
+/// Another version on the same event, for comparison.
+pub mod shadow;
+
+/// What a shadow run's imports reach: the record of the live run, and nothing else.
+mod shadow_calls;
+
+/// Where two runs differ.
+mod compare;
+
+/// Upgrades of installations that follow a plugin's versions.
+pub mod upgrade;

@@ -7,8 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::{
     calls::{RunCalls, RunStop},
-    journal::{Entry, EntryOutcome, JournalMismatch, Recorded, Step, http_print, idempotency_key, millis},
-    secrets,
+    journal::{Entry, EntryOutcome, JournalMismatch, Recorded, Step, idempotency_key, millis},
+    preview::Reached,
+    prints, secrets,
 };
 use crate::{
     clock::Timestamp,
@@ -32,6 +33,9 @@ use crate::{
 /// Time for a call that names none.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long a preview waits for its turn at a connection, at one call.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The largest body of a request.
 const REQUEST_BYTES: usize = 4 << 20;
 
@@ -44,9 +48,7 @@ struct Ready {
 
 impl RunCalls {
     pub(super) async fn send_to_provider(&mut self, request: HttpRequest) -> Answer<HttpResponse, HttpError> {
-        let name =
-            format!("{} {} {}", request.method, request.connection, request.path.split('?').next().unwrap_or_default());
-        let print = http_print(&request);
+        let (name, print) = prints::http(&request);
         let manifest = &self.version.clone().manifest;
         let spec = manifest.connections.iter().find(|spec| spec.name == request.connection);
         let convention = request
@@ -66,9 +68,12 @@ impl RunCalls {
             Step::Served(_) => Err(self.foreign(self.journal.last_met(), &name)),
             Step::Unanswered { index, sent_at_ms } => Ok(self.never_answered(index, sent_at_ms)),
             Step::Repeat { index, key, sent_at_ms } => {
+                if self.dry {
+                    return Err(Stop::new(RunStop::Reached(Reached::of(&request, true))));
+                }
                 let sent_at = Timestamp(i64::try_from(sent_at_ms).unwrap_or(0));
                 let sending = self.sending(method, &request, &convention, true, sent_at);
-                match self.make_ready(&request, spec, &convention, Some(&key)) {
+                match self.may_send(&request, spec, &convention, Some(&key)).await {
                     Ok(ready) => self.send_and_answer(index, ready, sending).await,
                     Err(error) => Ok(Err(self.repeat_turned_away(index, error))),
                 }
@@ -76,7 +81,10 @@ impl RunCalls {
             Step::Live { index } => {
                 let key = write.then(|| idempotency_key(self.claimed.delivery, index, self.claimed.epoch));
                 let sending = self.sending(method, &request, &convention, false, self.hub.clock.now());
-                match self.make_ready(&request, spec, &convention, key.as_deref()) {
+                match self.may_send(&request, spec, &convention, key.as_deref()).await {
+                    Ok(_) if self.ends_before(&request) => {
+                        Err(Stop::new(RunStop::Reached(Reached::of(&request, false))))
+                    }
                     Ok(ready) => {
                         self.push_entry(
                             name,
@@ -191,6 +199,10 @@ impl RunCalls {
                     response.headers.into_iter().map(|(name, value)| Header { name: name.to_string(), value });
                 let answer =
                     HttpResponse { status: response.status, headers: headers.collect(), body: response.body.to_vec() };
+                if answer.status < 400 && self.login.as_ref().is_some_and(|(refused, _)| *refused == ready.connection) {
+                    // The credential works after all; the refusal was about one resource.
+                    self.login = None;
+                }
                 (Some(answer.status), Ok(answer))
             }
             Err(error) => {
@@ -204,6 +216,38 @@ impl RunCalls {
         self.clock.advance_to(at_ms);
         self.journal.answer(index, entry_outcome(outcome), status, Recorded::Http(answer.clone()), at_ms);
         Ok(answer)
+    }
+
+    /// Whether a preview ends before this request: all but GET and HEAD, whatever the plugin says of it.
+    const fn ends_before(&self, request: &HttpRequest) -> bool {
+        self.dry && !request.method.is_read()
+    }
+
+    /// Makes the request ready and takes its turn at the connection.
+    async fn may_send(
+        &self,
+        request: &HttpRequest,
+        spec: Option<&ConnectionSpec>,
+        convention: &Idempotency,
+        key: Option<&str>,
+    ) -> Result<Ready, HttpError> {
+        let ready = self.make_ready(request, spec, convention, key)?;
+        if self.ends_before(request) {
+            return Ok(ready);
+        }
+        let mut patience = if self.dry { PATIENCE } else { Duration::ZERO };
+        loop {
+            match self.hub.paces.try_pass(ready.connection, self.hub.clock.monotonic()) {
+                Ok(()) => return Ok(ready),
+                // A pace of our own says nothing of what a replay would do.
+                Err(Wait::Rate(wait)) if wait <= patience => {
+                    patience -= wait;
+                    tokio::time::sleep(wait).await;
+                }
+                Err(Wait::Rate(wait)) => return Err(HttpError::RateLimited(ms(wait))),
+                Err(Wait::Down(wait)) => return Err(HttpError::Unreachable(Some(ms(wait)))),
+            }
+        }
     }
 
     /// Checks the request against manifest, grants and limits and puts the credential on it.
@@ -249,10 +293,6 @@ impl RunCalls {
         credential.apply(&mut headers, &body).map_err(|error| denied(error.to_string()))?;
         add_trace(&mut headers, &self.claimed.event.correlation_id, &self.claimed.event.traceparent);
         let target = self.target(connection, spec, &path)?;
-        self.hub.paces.try_pass(connection.row.key, self.hub.clock.monotonic()).map_err(|wait| match wait {
-            Wait::Rate(wait) => HttpError::RateLimited(ms(wait)),
-            Wait::Down(wait) => HttpError::Unreachable(Some(ms(wait))),
-        })?;
         let outgoing = Outgoing {
             method: Method::from_bytes(request.method.as_str().as_bytes())
                 .map_err(|error| denied(error.to_string()))?,

@@ -31,8 +31,14 @@ pub mod private {
     pub const INSTALL: &str = "_lifecycle.install";
     /// The plugin is to be removed.
     pub const UNINSTALL: &str = "_lifecycle.uninstall";
-    /// Another version takes over; data `{"from_version"}`.
+    /// Another version takes over; data `{"from_version", "to_version"}`.
     pub const UPGRADE: &str = "_lifecycle.upgrade";
+
+    /// Whether it is a call of `lifecycle`.
+    #[must_use]
+    pub fn is_lifecycle(event_type: &str) -> bool {
+        matches!(event_type, INSTALL | UNINSTALL | UPGRADE)
+    }
 }
 
 /// What a successful call leaves, whatever its kind.
@@ -50,6 +56,7 @@ impl Hub {
         claimed: &Claimed,
     ) -> AttemptEnd {
         let (started_at, started) = (self.clock.now(), self.clock.monotonic());
+        let installation = &self.running_for(installation, claimed);
         let opened = match self.open_journal(tenant, installation, claimed).await {
             Ok(opened) => opened,
             Err(failure) => return self.failed_to_open(claimed, installation, failure, started_at),
@@ -62,27 +69,7 @@ impl Hub {
                 return self.failed_to_open(claimed, installation, failure, started_at);
             }
         };
-        let record = journal.record();
-        let clock = VirtualClock::starting_at(record.started_at_ms);
-        let seed = record.seed;
-        let context = self.context(tenant, installation, claimed, record);
-        let calls = RunCalls::new(
-            self.clone(),
-            tenant.clone(),
-            installation.clone(),
-            version.clone(),
-            claimed.clone(),
-            journal,
-            clock.clone(),
-        );
-        let call = Call {
-            context,
-            limits: Limits::resolve(&version.manifest.limits),
-            seed,
-            clock,
-            host: Box::new(calls),
-            plugin: PluginLabel { name: version.row.name.clone(), version: version.row.version.clone() },
-        };
+        let call = self.call_for(tenant, installation, &version, claimed, journal, |calls| calls);
         let ended = self.call_guest(&guest, call, claimed).await;
         ended.count(export_of(claimed.event.event_type.as_str()));
         let mut end = self.judge_run(tenant, installation, &version, claimed, ended, started_at);
@@ -92,12 +79,48 @@ impl Hub {
         end
     }
 
-    async fn call_guest(&self, guest: &Arc<crate::plugin::guest::Guest>, call: Call, claimed: &Claimed) -> Ended<Left> {
+    /// The call of one run, whose imports are answered from `journal` and then for real.
+    pub(super) fn call_for(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        installation: &Arc<InstallationView>,
+        version: &Arc<PluginVersion>,
+        claimed: &Claimed,
+        journal: Journal,
+        arrange: impl FnOnce(RunCalls) -> RunCalls,
+    ) -> Call {
+        let record = journal.record();
+        let clock = VirtualClock::starting_at(record.started_at_ms);
+        let seed = record.seed;
+        let context = context(tenant, installation, claimed, record);
+        let calls = RunCalls::new(
+            self.clone(),
+            tenant.clone(),
+            installation.clone(),
+            version.clone(),
+            claimed.clone(),
+            journal,
+            clock.clone(),
+        );
+        Call {
+            context,
+            limits: Limits::resolve(&version.manifest.limits),
+            seed,
+            clock,
+            host: Box::new(arrange(calls)),
+            plugin: PluginLabel { name: version.row.name.clone(), version: version.row.version.clone() },
+        }
+    }
+
+    /// Calls the export that the event is for.
+    pub(super) async fn call_guest(
+        &self,
+        guest: &Arc<crate::plugin::guest::Guest>,
+        call: Call,
+        claimed: &Claimed,
+    ) -> Ended<Left> {
         let event = &claimed.event;
-        let field = |name: &str| {
-            let data: serde_json::Value = serde_json::from_str(&event.data).unwrap_or_default();
-            data.get(name).and_then(serde_json::Value::as_str).map(str::to_owned)
-        };
+        let field = |name: &str| data_field(claimed, name);
         let plain = |output: crate::plugin::model::Output| Left { events: output.events, poll: None };
         match event.event_type.as_str() {
             private::POLL_DUE => {
@@ -119,7 +142,7 @@ impl Hub {
     }
 
     /// Opens the stored record or begins one, and finds the version that it runs on.
-    async fn open_journal(
+    pub(super) async fn open_journal(
         &self,
         tenant: &TenantView,
         installation: &InstallationView,
@@ -160,7 +183,12 @@ impl Hub {
         Ok((journal, version))
     }
 
-    async fn stored_journal(&self, tenant: &TenantView, claimed: &Claimed) -> Result<Option<Journal>, Failure> {
+    /// The stored record of a delivery, if it has a confirmed or unresolved write.
+    pub(super) async fn stored_journal(
+        &self,
+        tenant: &TenantView,
+        claimed: &Claimed,
+    ) -> Result<Option<Journal>, Failure> {
         let broken = |text: String| Failure::new(ReasonClass::PluginBug, "journal_unreadable", text);
         let sealed = match self.store.journal(&tenant.row.id, claimed.delivery).await {
             Ok(Some(sealed)) => sealed,
@@ -176,25 +204,6 @@ impl Hub {
         Ok(Journal::reopen(record))
     }
 
-    fn context(
-        &self,
-        tenant: &TenantView,
-        installation: &InstallationView,
-        claimed: &Claimed,
-        record: &Record,
-    ) -> CallContext {
-        CallContext {
-            tenant_id: tenant.row.id.to_string(),
-            installation_id: format!("{}/{}", tenant.row.id, installation.row.plugin),
-            correlation_id: claimed.event.correlation_id.to_string(),
-            traceparent: record.traceparent.clone(),
-            reference: claimed.delivery.to_string(),
-            time_ms: record.started_at_ms,
-            sources: record.sources.clone(),
-            config: record.config.clone(),
-        }
-    }
-
     /// The public addresses of an installation.
     #[must_use]
     pub fn sources(&self, installation: &InstallationView) -> Vec<SourceRef> {
@@ -202,6 +211,31 @@ impl Hub {
         let sources = installation.row.sources.iter();
         sources.map(|row| SourceRef { id: row.id.clone(), name: row.name.clone(), url: url(&row.id) }).collect()
     }
+}
+
+/// What a call is about, from the delivery and its record.
+pub(super) fn context(
+    tenant: &TenantView,
+    installation: &InstallationView,
+    claimed: &Claimed,
+    record: &Record,
+) -> CallContext {
+    CallContext {
+        tenant_id: tenant.row.id.to_string(),
+        installation_id: format!("{}/{}", tenant.row.id, installation.row.plugin),
+        correlation_id: claimed.event.correlation_id.to_string(),
+        traceparent: record.traceparent.clone(),
+        reference: claimed.delivery.to_string(),
+        time_ms: record.started_at_ms,
+        sources: record.sources.clone(),
+        config: record.config.clone(),
+    }
+}
+
+/// A text of a private event's data.
+pub(super) fn data_field(claimed: &Claimed, name: &str) -> Option<String> {
+    let data: serde_json::Value = serde_json::from_str(&claimed.event.data).unwrap_or_default();
+    data.get(name).and_then(serde_json::Value::as_str).map(str::to_owned)
 }
 
 /// The place of a delivery's journal in the vault's associated data.

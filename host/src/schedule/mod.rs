@@ -120,7 +120,8 @@ impl Hub {
             cause: None,
             request: None,
             hop: 0,
-            urgency: Urgency::Normal,
+            // The emergency lane passes the events that wait until the installation is set up.
+            urgency: if private::is_lifecycle(event_type) { Urgency::Emergency } else { Urgency::Normal },
             expires_at: None,
             private_to: Some(plugin.to_owned()),
             extensions: None,
@@ -210,6 +211,7 @@ impl Hub {
             }
             self.wake_known(lanes.into_iter().map(|(_, lane)| lane));
         }
+        self.call_all_upgrades().await;
         let retention = &self.settings.retention;
         let before =
             |age: Duration| Timestamp(now.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));

@@ -339,6 +339,8 @@ pub enum Effect {
     VersionBroken(String, String),
     /// The installation's state after a lifecycle call: ready, or failed with the reason.
     InstallationState(String, Result<(), String>),
+    /// How `lifecycle.upgrade` to this version ended: it is in force from now on, or the reason why the one before stays.
+    InstallationUpgraded(String, String, Result<(), String>),
     /// The installation is removed (after `uninstall`).
     InstallationRemoved(String),
 }

@@ -16,6 +16,9 @@ pub mod registry;
 /// What people look at: events, deliveries, dead letters, traces.
 pub mod records;
 
+/// What is kept of shadow runs.
+pub mod shadow;
+
 /// The store on one SQLite file.
 pub mod sqlite;
 
@@ -149,9 +152,9 @@ pub trait Ledger: Send + Sync {
 }
 
 /// A database with everything the hub keeps in it.
-pub trait Store: Ledger + registry::Registry + records::Records {}
+pub trait Store: Ledger + registry::Registry + records::Records + shadow::Shadows {}
 
-impl<T: Ledger + registry::Registry + records::Records> Store for T {}
+impl<T: Ledger + registry::Registry + records::Records + shadow::Shadows> Store for T {}
 
 /// A store that everything in a hub shares.
 pub type SharedStore = std::sync::Arc<dyn Store>;

@@ -177,8 +177,27 @@ pub struct Touched {
     pub deliveries: Vec<Key>,
     /// Their lanes, each once.
     pub lanes: Vec<Lane>,
-    /// Of a replay: `unrouted` dead letters among them, whose events are to be routed anew. They are cancelled.
-    pub unrouted: Vec<Arc<Event>>,
+}
+
+/// Deliveries to add to an event, as it is routed now.
+#[derive(Clone, Debug)]
+pub struct EventRoutes {
+    /// The event's key.
+    pub event: Key,
+    /// One a target; an `unrouted` one is dead and says why.
+    pub deliveries: Vec<super::ledger::NewDelivery>,
+    /// When the new deliveries are due.
+    pub due_at: Timestamp,
+}
+
+/// What was added to an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rerouted {
+    /// Targets that had no delivery.
+    pub targets: Vec<Target>,
+    /// Of an event with an `unrouted` dead letter: whether that was cancelled, since the event has a handler now. Else it
+    /// stays dead, with the reason of today.
+    pub handled: Option<bool>,
 }
 
 /// Counts for the status page.
@@ -267,7 +286,8 @@ pub trait Records: Send + Sync {
     ) -> StoreResult<Vec<AuditRow>>;
 
     /// Re-queues dead (and, if asked, delivered) deliveries as the same rows: state queued, tries 0, journal kept or
-    /// dropped, epoch kept. In an ordered lane a row goes behind a live one with its key.
+    /// dropped, epoch kept. In an ordered lane a row goes behind a live one with its key. Those that are `unrouted` are
+    /// left alone: their events are to be routed anew, by [`Records::add_deliveries`].
     async fn replay(&self, replay: Replay, audit: AuditEntry) -> StoreResult<Touched>;
 
     /// Discards dead letters: cancelled, with the reason in the audit row.
@@ -285,14 +305,15 @@ pub trait Records: Send + Sync {
     /// Cancels a live delivery. A running attempt ends unrecorded: its settle finds another state.
     async fn cancel(&self, tenant: &TenantId, delivery: Key, audit: AuditEntry) -> StoreResult<Lane>;
 
-    /// Adds deliveries to an event for targets that have none (replay of an event). Answers those that are new.
+    /// Adds deliveries to events for targets that have none (replay of events). An event's `unrouted` dead letter is
+    /// cancelled in the same transaction if none of its new deliveries is `unrouted`, else it gets their reason. Answers
+    /// what was done for each event, in the order given.
     async fn add_deliveries(
         &self,
         tenant: &TenantId,
-        event: Key,
-        deliveries: Vec<super::ledger::NewDelivery>,
+        routes: Vec<EventRoutes>,
         audit: AuditEntry,
-    ) -> StoreResult<Vec<Target>>;
+    ) -> StoreResult<Vec<Rerouted>>;
 
     /// Counts of a tenant, or of all.
     async fn counts(&self, tenant: Option<&TenantId>) -> StoreResult<StateCounts>;

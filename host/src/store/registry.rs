@@ -125,10 +125,34 @@ pub struct InstallationRow {
     pub broken: Option<(String, Timestamp)>,
     /// When it was last changed; a change takes it out of `blocked`.
     pub updated_at: Timestamp,
+    /// The version that runs beside for comparison.
+    pub shadow_version: Option<String>,
+    /// The version for which it was set up last: it stays in force until `lifecycle.upgrade` of another one succeeded.
+    pub in_force: Option<String>,
+    /// The `lifecycle.upgrade` that was called last. A change of the installation forgets it, so that it is called again.
+    pub upgrade: Option<Upgrade>,
     /// Its sources.
     pub sources: Vec<SourceRow>,
     /// Its schedules, one for each that its manifest has.
     pub schedules: Vec<ScheduleRow>,
+}
+
+/// A call of `lifecycle.upgrade`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    /// To which version.
+    pub to: String,
+    /// Why it was refused; none while it is under way.
+    pub refused: Option<String>,
+}
+
+/// What becomes of an installation's version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpgradeChange {
+    /// It is set up for this version.
+    InForce(String),
+    /// `lifecycle.upgrade` of this version was called.
+    Called(String),
 }
 
 /// A public inbound URL.
@@ -349,6 +373,16 @@ pub trait Registry: Send + Sync {
     /// Makes or replaces an installation with its sources (by name: known names keep their id) and schedules (known
     /// names keep cursor and due time; a new one is due at once). Takes it out of `blocked` and `broken`.
     async fn put_installation(&self, installation: InstallationRow, audit: AuditEntry) -> StoreResult<InstallationRow>;
+
+    /// Notes for which version an installation is set up, or is being set up, if `from` is still in force. Answers whether
+    /// it was.
+    async fn set_upgrade(
+        &self,
+        tenant: &TenantId,
+        plugin: &str,
+        from: Option<String>,
+        change: UpgradeChange,
+    ) -> StoreResult<bool>;
 
     /// Removes an installation; its live deliveries are cancelled, its kv, cursors, sources and parked requests go.
     async fn delete_installation(&self, tenant: &TenantId, plugin: &str, audit: AuditEntry) -> StoreResult<()>;

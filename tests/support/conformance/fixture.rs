@@ -132,6 +132,9 @@ impl Fixture {
             blocked: None,
             broken: None,
             updated_at: self.now(),
+            shadow_version: None,
+            in_force: None,
+            upgrade: None,
             sources: Vec::new(),
             schedules: Vec::new(),
         }

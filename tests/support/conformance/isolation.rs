@@ -10,7 +10,7 @@ use switchyard::{
             EventOutcome, Expected, Intent, IntentOutcome, JournalChange, KvRow, KvWrite, Outcome, ParkedRequest,
             Settled,
         },
-        records::{DeliveryFilter, EventFilter, Page, Replay, Selection},
+        records::{DeliveryFilter, EventFilter, EventRoutes, Page, Replay, Selection},
         registry::ConnectionRow,
     },
 };
@@ -131,7 +131,8 @@ pub async fn no_change_reaches_another_tenants_rows(hub: &Fixture) {
     assert!(store.replay(all, audit()).await.expect("nothing").deliveries.is_empty());
     assert!(is_missing(store.discard(globex, Selection::Deliveries(vec![acme.dead]), 9, audit()).await));
     assert!(store.discard(globex, Selection::AllDead, 9, audit()).await.expect("nothing").deliveries.is_empty());
-    assert!(is_missing(store.add_deliveries(globex, acme.event, Vec::new(), audit()).await));
+    let routes = vec![EventRoutes { event: acme.event, deliveries: Vec::new(), due_at: hub.now() }];
+    assert!(is_missing(store.add_deliveries(globex, routes, audit()).await));
     assert_eq!((hub.row(acme.dead).await.state, hub.row(acme.waiting).await.state), (State::Dead, State::Queued));
     let rows = store.registry(Some(&hub.acme)).await.expect("rows");
     assert_eq!((rows.installations.len(), rows.connections.len(), rows.endpoints.len()), (1, 1, 1));

@@ -35,6 +35,9 @@ pub mod intake;
 /// Tenants, plugins, installations, connections, endpoints, keys.
 pub mod registry;
 
+/// Shadow runs and upgrades.
+pub mod shadow;
+
 /// Lists, replay, discard, retry, cancel.
 pub mod records;
 
@@ -151,12 +154,19 @@ macro_rules! store_cases {
             records::a_journal_stored_after_a_replay_pins_the_version_again,
             records::a_replay_takes_delivered_ones_only_when_asked,
             records::a_replay_is_spread_and_bounded,
-            records::a_replayed_unrouted_command_is_cancelled_and_answered,
+            records::a_replay_leaves_unrouted_commands_alone,
+            records::an_unrouted_command_is_cancelled_when_it_has_a_handler,
+            records::an_unrouted_command_without_a_handler_stays_dead,
             records::a_discarded_dead_letter_is_cancelled,
             records::a_waiting_delivery_can_be_made_due,
             records::a_cancelled_run_finds_its_lease_lost,
             records::deliveries_are_added_only_for_new_targets,
             records::counts_tell_what_is_not_over,
+            shadow::a_shadow_run_is_kept_counted_and_replaced,
+            shadow::a_shadow_run_of_a_delivery_that_is_gone_is_not_kept,
+            shadow::an_installation_keeps_its_newest_thousand_shadow_runs_and_counts_all,
+            shadow::a_removed_installation_takes_its_shadow_runs_along,
+            shadow::a_version_is_in_force_once_its_upgrade_succeeded,
             isolation::no_read_shows_another_tenants_rows,
             isolation::no_change_reaches_another_tenants_rows,
             isolation::a_settle_in_another_tenants_name_lost_its_lease,

@@ -5,11 +5,14 @@ use std::time::Duration;
 use switchyard::{
     event::Target,
     id::Key,
-    queue::state::State,
+    queue::{
+        reason::{Failure, ReasonClass},
+        state::State,
+    },
     store::{
         StoreError,
         ledger::{JournalChange, NewDelivery, Outcome, Settled, Start},
-        records::{DeliveryFilter, EventFilter, Page, Replay, Selection, Touched},
+        records::{DeliveryFilter, EventFilter, EventRoutes, Page, Replay, Rerouted, Selection, Touched},
     },
 };
 
@@ -122,7 +125,7 @@ pub async fn a_replay_queues_the_same_row_again(hub: &Fixture) {
     settle.journal = JournalChange::Put(vec![1]);
     hub.store.settle(settle).await.expect("committed");
     let touched = replay(hub, replay_of(hub, vec![key])).await;
-    assert_eq!((touched.deliveries, touched.lanes.len(), touched.unrouted.len()), (vec![key], 1, 0));
+    assert_eq!((touched.deliveries, touched.lanes.len()), (vec![key], 1));
     let row = hub.row(key).await;
     assert_eq!((row.state, row.epoch, row.tries), (State::Queued, 1, 0));
     let claimed = hub.claim(key).await;
@@ -188,14 +191,53 @@ pub async fn a_replay_is_spread_and_bounded(hub: &Fixture) {
     assert_eq!(replay(hub, grouped).await.deliveries, keys[3..]);
 }
 
-/// So that it can be routed anew.
-pub async fn a_replayed_unrouted_command_is_cancelled_and_answered(hub: &Fixture) {
+/// A command that nobody handled: its dead letter and its event.
+async fn unrouted(hub: &Fixture) -> (Key, Key) {
     let new = hub.starting(hub.event(&hub.acme), &Target::Unrouted, Start::Dead(failure()));
-    let (key, event) = (new.deliveries[0].key, new.event.key);
+    let keys = (new.deliveries[0].key, new.event.key);
     hub.accept(new).await;
-    let touched = replay(hub, replay_of(hub, vec![key])).await;
-    assert_eq!(touched.unrouted.iter().map(|event| event.key).collect::<Vec<_>>(), [event]);
-    assert_eq!(hub.row(key).await.state, State::Cancelled);
+    keys
+}
+
+/// Routes an event anew to one target.
+async fn reroute(hub: &Fixture, event: Key, target: Target, start: Start) -> (Key, Rerouted) {
+    let delivery = NewDelivery { key: hub.ids.next(), target, start, ordering_key: None };
+    let due_at = hub.now().after(Duration::from_secs(2));
+    let routes = EventRoutes { event, deliveries: vec![delivery.clone()], due_at };
+    let audit = hub.audit(&hub.acme, "events.routed_anew");
+    let rerouted = hub.store.add_deliveries(&hub.acme, vec![routes], audit).await.expect("routed");
+    (delivery.key, rerouted.into_iter().next().expect("one event, one answer"))
+}
+
+/// It would run into the same wall; its event is to be routed anew.
+pub async fn a_replay_leaves_unrouted_commands_alone(hub: &Fixture) {
+    let (key, _) = unrouted(hub).await;
+    let named = replay(hub, replay_of(hub, vec![key])).await;
+    let all = replay(hub, Replay { selection: Selection::AllDead, ..replay_of(hub, Vec::new()) }).await;
+    assert!(named.deliveries.is_empty() && all.deliveries.is_empty());
+    assert_eq!(hub.row(key).await.state, State::Dead);
+}
+
+/// In one transaction with its new delivery.
+pub async fn an_unrouted_command_is_cancelled_when_it_has_a_handler(hub: &Fixture) {
+    let (key, event) = unrouted(hub).await;
+    let (new, rerouted) = reroute(hub, event, plugin("billy"), Start::Queued).await;
+    assert_eq!(rerouted, Rerouted { targets: vec![plugin("billy")], handled: Some(true) });
+    assert_eq!((hub.row(key).await.state, hub.row(new).await.state), (State::Cancelled, State::Queued));
+    assert_eq!(hub.row(new).await.due_at, hub.now().after(Duration::from_secs(2)));
+    let (_, again) = reroute(hub, event, plugin("billy"), Start::Queued).await;
+    assert_eq!(again, Rerouted { targets: Vec::new(), handled: None });
+}
+
+/// And says why as of today.
+pub async fn an_unrouted_command_without_a_handler_stays_dead(hub: &Fixture) {
+    let (key, event) = unrouted(hub).await;
+    let today = Failure::new(ReasonClass::Config, "several_handlers", "choose one");
+    let (_, rerouted) = reroute(hub, event, Target::Unrouted, Start::Dead(today.clone())).await;
+    assert_eq!(rerouted, Rerouted { targets: Vec::new(), handled: Some(false) });
+    let row = hub.row(key).await;
+    assert_eq!((row.state, row.fingerprint), (State::Dead, Some(today.fingerprint("unrouted"))));
+    assert_eq!(row.failure, Some(today));
 }
 
 /// And cannot come back.
@@ -251,12 +293,13 @@ pub async fn deliveries_are_added_only_for_new_targets(hub: &Fixture) {
     };
     let deliveries = vec![delivery(&old), delivery(&new)];
     let audit = || hub.audit(&hub.acme, "event.replayed");
-    let added = hub.store.add_deliveries(&hub.acme, event, deliveries.clone(), audit()).await.expect("added");
-    assert_eq!(added, [new]);
+    let routes = || vec![EventRoutes { event, deliveries: deliveries.clone(), due_at: hub.now() }];
+    let added = hub.store.add_deliveries(&hub.acme, routes(), audit()).await.expect("added");
+    assert_eq!(added, [Rerouted { targets: vec![new], handled: None }]);
     assert_eq!(hub.row(deliveries[1].key).await.state, State::Queued);
     assert_eq!(found(hub, DeliveryFilter { event: Some(event), ..DeliveryFilter::default() }).await.len(), 2);
-    let nothing = hub.store.add_deliveries(&hub.acme, event, deliveries, audit()).await.expect("nothing to add");
-    assert!(nothing.is_empty());
+    let nothing = hub.store.add_deliveries(&hub.acme, routes(), audit()).await.expect("nothing to add");
+    assert_eq!(nothing, [Rerouted::default()]);
 }
 
 /// Of a tenant and of the hub.

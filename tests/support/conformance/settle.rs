@@ -183,7 +183,9 @@ pub async fn effects_change_the_rows_of_their_targets(hub: &Fixture) {
     let endpoint = hub.endpoint_row(&hub.acme);
     let key = endpoint.key;
     hub.store.create_endpoint(endpoint, hub.audit(&hub.acme, "endpoint.created")).await.expect("made");
-    hub.install_billy(&hub.acme).await;
+    let mut billy = hub.install_billy(&hub.acme).await;
+    billy.state = InstallState::Installing;
+    hub.store.put_installation(billy, hub.audit(&hub.acme, "plugin.installed")).await.expect("being installed");
     let claimed = hub.claim(hub.deliver(&plugin("billy")).await).await;
     let mut settle = hub.settle_of(&claimed, Outcome::Delivered);
     let bug = Failure::new(ReasonClass::PluginBug, "trap", "It traps.");

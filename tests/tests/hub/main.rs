@@ -10,6 +10,18 @@ mod bad_input;
 /// From an accepted event to a signed request at a subscriber.
 mod delivery;
 
+/// Installing, upgrading and removing plugins that want to be told.
+mod lifecycle;
+
+/// Credentials that are refused.
+mod login;
+
+/// Another version beside the one that does the work.
+mod shadow;
+
+/// What a replay would do, and commands that find their handler late.
+mod preview;
+
 /// What was accepted outlives the process.
 mod durability;
 

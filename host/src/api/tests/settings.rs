@@ -124,7 +124,7 @@ async fn what_is_no_plugin_is_refused_and_unknown_ones_are_not_found() {
     let install = api.call("PUT", "/v1/tenants/acme/plugins/billy", json!({})).await;
     assert_problem(&install, 404, "not_found");
     let shadow = api.call("PUT", "/v1/tenants/acme/plugins/billy", json!({"shadow_version": "1.0.0"})).await;
-    assert_problem(&shadow, 400, "not_offered");
+    assert_problem(&shadow, 404, "not_found");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,6 +41,7 @@ pub(super) struct NewRow {
     pub(super) fingerprint: Option<String>,
     pub(super) ordering_key: Option<String>,
     pub(super) at: Timestamp,
+    pub(super) due_at: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
 }
 
@@ -64,6 +65,7 @@ impl NewRow {
             fingerprint,
             ordering_key: delivery.ordering_key.clone(),
             at,
+            due_at: at,
             expires_at: event.expires_at,
         }
     }
@@ -277,7 +279,7 @@ pub(super) fn insert_rows(conn: &mut WriteConnection, rows: &[&NewRow]) -> Store
             .bind(row.shard)
             .bind(&row.lane.0[..])
             .bind(row.state().code())
-            .bind(row.at.0)
+            .bind(row.due_at.0)
             .bind(attempts)
             .bind(attempts)
             .bind(i64::from(*behind))

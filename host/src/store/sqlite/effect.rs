@@ -72,7 +72,12 @@ const BLOCK: &str = "update installation set blocked_reason = ?3, blocked_code =
 const BREAK: &str = "update installation set broken_version = ?3, \
     broken_since = case when broken_version = ?3 then broken_since else ?4 end where tenant = ?1 and plugin = ?2";
 
-const STATE: &str = "update installation set state = ?3, state_reason = ?4 where tenant = ?1 and plugin = ?2";
+const STATE: &str = "update installation set state = ?3, state_reason = ?4 \
+    where tenant = ?1 and plugin = ?2 and state = 'installing'";
+
+const UPGRADED: &str = "update installation set in_force = case when ?4 is null then ?3 else in_force end, \
+    upgrade_to = case when ?4 is null then null else upgrade_to end, upgrade_error = ?4 \
+    where tenant = ?1 and plugin = ?2 and upgrade_to = ?3";
 
 /// The effects that a group need not gather.
 async fn one(conn: &mut SqliteConnection, settle: &Settle, effect: &Effect) -> StoreResult<()> {
@@ -95,6 +100,9 @@ async fn one(conn: &mut SqliteConnection, settle: &Settle, effect: &Effect) -> S
                 Err(reason) => ("failed", Some(reason.clone())),
             };
             of(STATE).bind(plugin.clone()).bind(state).bind(reason)
+        }
+        Effect::InstallationUpgraded(plugin, to, end) => {
+            of(UPGRADED).bind(plugin.clone()).bind(to.clone()).bind(end.as_ref().err().cloned())
         }
         Effect::InstallationRemoved(plugin) => {
             return installation::remove(conn, &settle.tenant, plugin, settle.now).await.map(drop);

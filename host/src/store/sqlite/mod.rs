@@ -82,6 +82,9 @@ mod registry;
 /// The records' interface and queries.
 mod records;
 
+/// Shadow runs.
+mod shadow;
+
 /// Statements over many rows.
 mod sql;
 

@@ -61,6 +61,8 @@ async fn delete(conn: &mut SqliteConnection, events: &[Going]) -> StoreResult<()
         Rows::new("delete from attempt where delivery in (select key from delivery where event in (", "?", "))");
     static JOURNALS: Rows =
         Rows::new("delete from journal where delivery in (select key from delivery where event in (", "?", "))");
+    static SHADOWS: Rows =
+        Rows::new("delete from shadow_run where delivery in (select key from delivery where event in (", "?", "))");
     static DELIVERIES: Rows = Rows::new("delete from delivery where event in (", "?", ")");
     static PERSONS: Rows = Rows::new("delete from person_index where event in (", "?", ")");
     static EVENTS: Rows = Rows::new("delete from event where seq in (", "?", ")");
@@ -72,7 +74,7 @@ async fn delete(conn: &mut SqliteConnection, events: &[Going]) -> StoreResult<()
          on r.tenant = gone.tenant and r.correlation_id = gone.correlation_id \
          where not exists (select 1 from event e where e.tenant = r.tenant and e.correlation_id = r.correlation_id))",
     );
-    for statement in [&ATTEMPTS, &JOURNALS, &DELIVERIES, &PERSONS] {
+    for statement in [&ATTEMPTS, &JOURNALS, &SHADOWS, &DELIVERIES, &PERSONS] {
         statement.write(conn, events, |query, event| query.bind(bytes(event.key))).await?;
     }
     EVENTS.write_all(conn, events, |query, event| query.bind(event.seq)).await?;
@@ -145,12 +147,13 @@ pub(super) async fn leaving(conn: &mut SqliteConnection, now: Timestamp) -> Stor
     const EVENTS: &str = "select seq, key, tenant, correlation_id from event where tenant = ? limit ?";
     const GONE: &str = "delete from tenant_removal where tenant = ?";
     /// Tables whose rows of a tenant are few, or narrow, enough to go by their first column in pieces.
-    const REST: [&str; 7] = [
+    const REST: [&str; 8] = [
         "delete from dedupe where (tenant, scope, key) in (select tenant, scope, key from dedupe where tenant = ?1 limit ?2)",
         "delete from raw_request where seq in (select seq from raw_request where tenant = ?1 limit ?2)",
         "delete from parked where key in (select key from parked where tenant = ?1 limit ?2)",
         "delete from rejection where (tenant, key) in (select tenant, key from rejection where tenant = ?1 limit ?2)",
         "delete from rejection_count where tenant = ?1 and ?2 > 0",
+        "delete from shadow_total where tenant = ?1 and ?2 > 0",
         "delete from kv where (tenant, plugin, key) in (select tenant, plugin, key from kv where tenant = ?1 limit ?2)",
         "delete from person_index where (tenant, hash, event) in \
          (select tenant, hash, event from person_index where tenant = ?1 limit ?2)",

@@ -1,20 +1,20 @@
 //! What people do with deliveries: replay, discard, retry, cancel, add.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::super::{
-    accept::{self, NewRow, bytes},
+    accept::bytes,
     direct::WriteConnection,
     order,
     registry::audit,
-    row::{Fields, event_columns},
+    row::Fields,
     sql::{Rows, one_row},
 };
 use crate::{
     clock::Timestamp,
-    event::{Event, Target, TenantId},
+    event::{Target, TenantId},
     id::Key,
     queue::{
         lane::Lane,
@@ -22,33 +22,32 @@ use crate::{
     },
     store::{
         StoreError, StoreResult,
-        ledger::NewDelivery,
         records::{Replay, Selection, Touched},
         registry::AuditEntry,
     },
 };
 
 /// A delivery that a person acts on.
-struct Chosen {
-    key: Key,
-    event: Key,
+pub(super) struct Chosen {
+    pub(super) key: Key,
     lane: Lane,
     state: State,
     epoch: u32,
     ordering_key: Option<String>,
 }
 
-const CHOSEN: &str =
-    "select key, event, tenant, target, shard, state, epoch, ordering_key from delivery where tenant = ";
+const CHOSEN: &str = "select key, tenant, target, shard, state, epoch, ordering_key from delivery where tenant = ";
 
 /// The first condition repeats that of the index, so that it is used.
 const DEAD: &str = " and state in (0, 1, 2, 4) and state = 4";
 
-fn read_chosen(row: &sqlx::sqlite::SqliteRow) -> StoreResult<Chosen> {
+/// What can be queued again by itself.
+const ROUTED: &str = " and target != 'unrouted'";
+
+pub(super) fn read_chosen(row: &sqlx::sqlite::SqliteRow) -> StoreResult<Chosen> {
     let mut fields = Fields::of(row);
     Ok(Chosen {
         key: fields.key()?,
-        event: fields.key()?,
         lane: fields.lane()?,
         state: fields.state()?,
         epoch: fields.number()?,
@@ -63,6 +62,7 @@ async fn choose(
     tenant: &TenantId,
     selection: &Selection,
     delivered_before: Option<Timestamp>,
+    only: Option<&'static str>,
     limit: u32,
 ) -> StoreResult<Vec<Chosen>> {
     let mut query = QueryBuilder::<Sqlite>::new(CHOSEN);
@@ -97,13 +97,16 @@ async fn choose(
             query.push(DEAD);
         }
     }
+    if let Some(only) = only {
+        query.push(only);
+    }
     query.push(" order by key limit ").push_bind(limit);
     query.build().fetch_all(conn).await?.iter().map(read_chosen).collect()
 }
 
 async fn named(conn: &mut SqliteConnection, tenant: &TenantId, keys: &[Key]) -> StoreResult<Vec<Chosen>> {
     static NAMED: Rows = Rows::new(
-        "select key, event, tenant, target, shard, state, epoch, ordering_key from delivery where key in (",
+        "select key, tenant, target, shard, state, epoch, ordering_key from delivery where key in (",
         "?",
         ") order by key",
     );
@@ -127,7 +130,6 @@ fn touched(chosen: &[Chosen]) -> Touched {
     Touched {
         deliveries: chosen.iter().map(|one| one.key).collect(),
         lanes: chosen.iter().map(|one| &one.lane).filter(|lane| seen.insert((*lane).clone())).cloned().collect(),
-        unrouted: Vec::new(),
     }
 }
 
@@ -142,9 +144,9 @@ pub(super) async fn replay(conn: &mut WriteConnection, replay: Replay, entry: Au
     );
     static FORGET: Rows = Rows::new("delete from journal where delivery in (", "?", ")");
     let delivered_before = replay.include_delivered.then_some(replay.now);
-    let chosen = choose(conn, &replay.tenant, &replay.selection, delivered_before, replay.limit).await?;
-    let mut answer = touched(&chosen);
-    let (unrouted, chosen): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|one| one.lane.target == Target::Unrouted);
+    let mut chosen =
+        choose(conn, &replay.tenant, &replay.selection, delivered_before, Some(ROUTED), replay.limit).await?;
+    chosen.retain(|one| one.lane.target != Target::Unrouted);
     let places = chosen.iter().filter_map(|one| one.ordering_key.clone().map(|key| (one.lane.key(), key))).collect();
     let mut occupied = order::occupied(conn, places)?;
     let mut requeued = Vec::with_capacity(chosen.len());
@@ -168,16 +170,12 @@ pub(super) async fn replay(conn: &mut WriteConnection, replay: Replay, entry: Au
     if replay.discard_journal {
         FORGET.write(conn, &chosen, |query, one| query.bind(bytes(one.key))).await?;
     }
-    end(conn, &unrouted, replay.now).await?;
-    for one in &unrouted {
-        answer.unrouted.push(Arc::new(event(conn, &replay.tenant, one.event).await?));
-    }
     audit::write(conn, entry).await?;
-    Ok(answer)
+    Ok(touched(&chosen))
 }
 
 /// Cancels what is chosen, and lets the next of its order go.
-async fn end(conn: &mut WriteConnection, chosen: &[Chosen], now: Timestamp) -> StoreResult<()> {
+pub(super) async fn end(conn: &mut WriteConnection, chosen: &[Chosen], now: Timestamp) -> StoreResult<()> {
     static CANCEL: Rows = Rows::new(
         "with won (key, epoch, was, now) as (values ",
         "(?, ?, ?, ?)",
@@ -201,12 +199,6 @@ async fn end(conn: &mut WriteConnection, chosen: &[Chosen], now: Timestamp) -> S
     Ok(())
 }
 
-async fn event(conn: &mut SqliteConnection, tenant: &TenantId, key: Key) -> StoreResult<Event> {
-    const EVENT: &str = concat!("select ", event_columns!(), " from event e where e.tenant = ? and e.key = ?");
-    let row = sqlx::query(EVENT).bind(tenant.as_str().to_owned()).bind(bytes(key)).fetch_one(conn).await?;
-    Fields::of(&row).event()
-}
-
 /// Discards dead letters.
 pub(super) async fn discard(
     conn: &mut WriteConnection,
@@ -215,7 +207,7 @@ pub(super) async fn discard(
     limit: u32,
     entry: AuditEntry,
 ) -> StoreResult<Touched> {
-    let chosen = choose(conn, &tenant, &selection, None, limit).await?;
+    let chosen = choose(conn, &tenant, &selection, None, None, limit).await?;
     end(conn, &chosen, entry.at).await?;
     audit::write(conn, entry).await?;
     Ok(touched(&chosen))
@@ -258,25 +250,4 @@ pub(super) async fn cancel(
     end(conn, std::slice::from_ref(&chosen), entry.at).await?;
     audit::write(conn, entry).await?;
     Ok(chosen.lane)
-}
-
-/// Adds deliveries to an event for targets that have none.
-pub(super) async fn add_deliveries(
-    conn: &mut WriteConnection,
-    tenant: TenantId,
-    key: Key,
-    deliveries: Vec<NewDelivery>,
-    entry: AuditEntry,
-) -> StoreResult<Vec<Target>> {
-    const TARGETS: &str = "select target from delivery where event = ?";
-    let mut event = event(conn, &tenant, key).await?;
-    event.expires_at = event.expires_at.filter(|at| *at > entry.at);
-    let rows = sqlx::query(TARGETS).bind(bytes(key)).fetch_all(&mut **conn).await?;
-    let mut taken: HashSet<Target> = rows.iter().map(|row| Fields::of(row).parsed()).collect::<StoreResult<_>>()?;
-    let new: Vec<&NewDelivery> = deliveries.iter().filter(|delivery| taken.insert(delivery.target.clone())).collect();
-    let rows: Vec<NewRow> = new.iter().map(|delivery| NewRow::of(&event, delivery, entry.at)).collect();
-    let rows: Vec<&NewRow> = rows.iter().collect();
-    accept::insert_rows(conn, &rows)?;
-    audit::write(conn, entry).await?;
-    Ok(new.iter().map(|delivery| delivery.target.clone()).collect())
 }

@@ -7,15 +7,15 @@ use async_trait::async_trait;
 use super::{SqliteStore, registry::audit};
 use crate::{
     clock::Timestamp,
-    event::{Event, Target, TenantId},
+    event::{Event, TenantId},
     id::Key,
     queue::lane::Lane,
     store::{
         StoreResult,
-        ledger::{NewDelivery, Rejection},
+        ledger::Rejection,
         records::{
-            AttemptRecord, AuditRow, DeadGroup, DeliveryFilter, DeliveryRow, EventFilter, Page, ParkedRow, Records,
-            Replay, Selection, StateCounts, Touched,
+            AttemptRecord, AuditRow, DeadGroup, DeliveryFilter, DeliveryRow, EventFilter, EventRoutes, Page, ParkedRow,
+            Records, Replay, Rerouted, Selection, StateCounts, Touched,
         },
         registry::AuditEntry,
     },
@@ -29,6 +29,9 @@ mod requests;
 
 /// Replay, discard, retry, cancel.
 mod act;
+
+/// Events routed anew.
+mod reroute;
 
 /// After every key.
 const LAST: Key = Key([0xff; 16]);
@@ -113,12 +116,11 @@ impl Records for SqliteStore {
     async fn add_deliveries(
         &self,
         tenant: &TenantId,
-        event: Key,
-        deliveries: Vec<NewDelivery>,
+        routes: Vec<EventRoutes>,
         audit: AuditEntry,
-    ) -> StoreResult<Vec<Target>> {
+    ) -> StoreResult<Vec<Rerouted>> {
         let tenant = tenant.clone();
-        self.writer.alone(move |conn| Box::pin(act::add_deliveries(conn, tenant, event, deliveries, audit))).await
+        self.writer.alone(move |conn| Box::pin(reroute::add_deliveries(conn, tenant, routes, audit))).await
     }
 
     async fn counts(&self, tenant: Option<&TenantId>) -> StoreResult<StateCounts> {

@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 use super::{
     super::{
         row::{Fields, inconsistent},
+        shadow,
         sql::one_row,
     },
     audit, json, word,
@@ -16,15 +17,17 @@ use crate::{
     event::TenantId,
     store::{
         StoreError, StoreResult,
-        registry::{AuditEntry, InstallationRow, ScheduleRow, SourceRow},
+        registry::{AuditEntry, InstallationRow, ScheduleRow, SourceRow, Upgrade, UpgradeChange},
     },
 };
 
 const PUT: &str = "insert into installation (tenant, plugin, mode, version, config, connections, grants, \
-    retry_schedule, state, state_reason, updated_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+    retry_schedule, state, state_reason, updated_at, shadow_version, in_force) \
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
     on conflict do update set mode = excluded.mode, version = excluded.version, config = excluded.config, \
     connections = excluded.connections, grants = excluded.grants, retry_schedule = excluded.retry_schedule, \
     state = excluded.state, state_reason = excluded.state_reason, updated_at = excluded.updated_at, \
+    shadow_version = excluded.shadow_version, in_force = excluded.in_force, upgrade_to = null, upgrade_error = null, \
     blocked_reason = null, blocked_code = null, blocked_message = null, blocked_since = null, \
     broken_version = null, broken_since = null";
 
@@ -48,7 +51,9 @@ pub(in super::super) async fn put(
         .bind(new.retry_schedule.as_ref().map(json).transpose()?)
         .bind(word(&new.state)?)
         .bind(new.state_reason.clone())
-        .bind(new.updated_at.0);
+        .bind(new.updated_at.0)
+        .bind(new.shadow_version.clone())
+        .bind(new.in_force.clone());
     one_row(conn, query).await?;
     put_sources(conn, &new).await?;
     put_schedules(conn, &new).await?;
@@ -119,13 +124,14 @@ pub(in super::super) async fn remove(
     }
     named(KV).execute(&mut *conn).await?;
     named(PARKED).execute(&mut *conn).await?;
+    shadow::forget(conn, tenant, plugin).await?;
     super::cancel_target(conn, tenant, &format!("plugin:{plugin}"), now).await?;
     Ok(true)
 }
 
 const LIST: &str = "select tenant, plugin, mode, version, config, connections, grants, retry_schedule, state, \
     state_reason, blocked_reason, blocked_code, blocked_message, blocked_since, broken_version, broken_since, \
-    updated_at from installation where (?1 is null or tenant = ?1) and (?2 is null or plugin = ?2) \
+    updated_at, shadow_version, in_force, upgrade_to, upgrade_error from installation where (?1 is null or tenant = ?1) and (?2 is null or plugin = ?2) \
     order by tenant, plugin";
 
 /// All installations, those of a tenant, or one.
@@ -164,9 +170,39 @@ fn read(fields: &mut Fields<'_>) -> StoreResult<InstallationRow> {
         blocked: fields.failure()?.zip(fields.opt_time()?),
         broken: fields.opt_text()?.zip(fields.opt_time()?),
         updated_at: fields.time()?,
+        shadow_version: fields.opt_text()?,
+        in_force: fields.opt_text()?,
+        upgrade: read_upgrade(fields)?,
         sources: Vec::new(),
         schedules: Vec::new(),
     })
+}
+
+/// Two columns: the version, and why it was refused.
+fn read_upgrade(fields: &mut Fields<'_>) -> StoreResult<Option<Upgrade>> {
+    let (to, refused) = (fields.opt_text()?, fields.opt_text()?);
+    Ok(to.map(|to| Upgrade { to, refused }))
+}
+
+/// Notes for which version an installation is set up, or is being set up. Answers false if it is gone or another version
+/// is in force by now.
+pub(in super::super) async fn set_upgrade(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    plugin: &str,
+    from: Option<String>,
+    change: UpgradeChange,
+) -> StoreResult<bool> {
+    const IN_FORCE: &str = "update installation set in_force = ?4, upgrade_to = null, upgrade_error = null \
+        where tenant = ?1 and plugin = ?2 and in_force is ?3";
+    const CALLED: &str = "update installation set upgrade_to = ?4, upgrade_error = null \
+        where tenant = ?1 and plugin = ?2 and in_force is ?3";
+    let (sql, version) = match change {
+        UpgradeChange::InForce(version) => (IN_FORCE, version),
+        UpgradeChange::Called(version) => (CALLED, version),
+    };
+    let query = sqlx::query(sql).bind(tenant.as_str().to_owned()).bind(plugin.to_owned()).bind(from).bind(version);
+    Ok(query.execute(conn).await?.rows_affected() == 1)
 }
 
 /// (tenant, plugin)

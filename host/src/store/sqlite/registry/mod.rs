@@ -15,7 +15,7 @@ use crate::{
         StoreError, StoreResult,
         registry::{
             ApiKeyRow, AuditEntry, ConnectionRow, EndpointRow, InstallationRow, PluginVersionRow, Registry,
-            RegistryRows, Rewrapped, StoredAnswer, TenantRow, WrappedKey,
+            RegistryRows, Rewrapped, StoredAnswer, TenantRow, UpgradeChange, WrappedKey,
         },
     },
 };
@@ -148,6 +148,21 @@ impl Registry for SqliteStore {
 
     async fn put_installation(&self, installation: InstallationRow, audit: AuditEntry) -> StoreResult<InstallationRow> {
         self.writer.alone(|conn| Box::pin(installation::put(conn, installation, audit))).await
+    }
+
+    async fn set_upgrade(
+        &self,
+        tenant: &TenantId,
+        plugin: &str,
+        from: Option<String>,
+        change: UpgradeChange,
+    ) -> StoreResult<bool> {
+        let (tenant, plugin) = (tenant.clone(), plugin.to_owned());
+        self.writer
+            .alone(move |conn| {
+                Box::pin(async move { installation::set_upgrade(conn, &tenant, &plugin, from, change).await })
+            })
+            .await
     }
 
     async fn delete_installation(&self, tenant: &TenantId, plugin: &str, audit: AuditEntry) -> StoreResult<()> {

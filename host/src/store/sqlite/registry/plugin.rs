@@ -77,7 +77,8 @@ pub(in super::super) async fn delete(
     version: String,
     entry: AuditEntry,
 ) -> StoreResult<()> {
-    const PINNED: &str = "select 1 from installation where plugin = ? and version = ? limit 1";
+    const PINNED: &str =
+        "select 1 from installation where plugin = ?1 and ?2 in (version, in_force, shadow_version) limit 1";
     const NEEDED: &str = "select 1 from delivery d join attempt a on a.delivery = d.key \
         where d.state in (0, 1, 2, 4) and d.target = 'plugin:' || ? and a.plugin_version = ? limit 1";
     const DELETE: &str = "delete from plugin_version where name = ? and version = ?";

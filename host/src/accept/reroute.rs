@@ -1,0 +1,80 @@
+//! Stored events, routed again as they would be routed now: a replay of an event, or of a command that had no handler.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::dead_at_once;
+use crate::{
+    clock::Timestamp,
+    directory::view::TenantView,
+    event::{Event, Target},
+    hub::Hub,
+    plugin::model::EventKind,
+    queue::lane::Lane,
+    route::route::{Route, routes},
+    store::{
+        StoreError,
+        ledger::{NewDelivery, Start},
+        records::{EventRoutes, Rerouted},
+        registry::AuditEntry,
+    },
+};
+
+impl Hub {
+    /// Routes stored events anew, adds deliveries for targets that have none, and ends their dead letters without a
+    /// handler where there is one now. The n-th event's deliveries are due n times `spacing_ms` from now. Answers what was
+    /// done for each.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn reroute(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        events: &[Arc<Event>],
+        spacing_ms: u64,
+        audit: AuditEntry,
+    ) -> Result<Vec<Rerouted>, StoreError> {
+        let now = self.clock.now();
+        let due_at = |nth: u64| Timestamp(now.0.saturating_add_unsigned(nth.saturating_mul(spacing_ms)));
+        let routes = (0..).zip(events).map(|(nth, event)| EventRoutes {
+            event: event.key,
+            deliveries: self.routed_anew(tenant, event),
+            due_at: due_at(nth),
+        });
+        let rerouted = self.store.add_deliveries(&tenant.row.id, routes.collect(), audit).await?;
+        for (nth, (event, rerouted)) in (0..).zip(events.iter().zip(&rerouted)) {
+            let lane = |target: &Target| {
+                let target = target.clone();
+                (Lane { tenant: tenant.row.id.clone(), target, urgency: event.urgency }, due_at(nth))
+            };
+            self.wake_at(rerouted.targets.iter().map(lane));
+        }
+        Ok(rerouted)
+    }
+
+    /// The routes of a stored event as it would be routed now.
+    #[must_use]
+    pub fn routes_of(&self, tenant: &TenantView, event: &Event) -> Vec<Route> {
+        let data = serde_json::from_str(&event.data).unwrap_or(Value::Null);
+        let catalogue = self.catalogue.load();
+        let kind = catalogue.get(event.event_type.as_str()).map_or(EventKind::Event, |definition| definition.kind);
+        let mut found = routes(tenant, event, kind, &data);
+        for route in &mut found {
+            route.dead = dead_at_once(tenant, event, kind, route);
+        }
+        found
+    }
+
+    fn routed_anew(&self, tenant: &TenantView, event: &Event) -> Vec<NewDelivery> {
+        let routes = self.routes_of(tenant, event).into_iter();
+        routes
+            .map(|route| NewDelivery {
+                key: self.ids.next(),
+                target: route.target,
+                start: route.dead.map_or(Start::Queued, Start::Dead),
+                ordering_key: route.ordering_key,
+            })
+            .collect()
+    }
+}
