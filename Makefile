@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup plugins build demo test lint deny clean
+.PHONY: help setup plugins build demo test fuzz lint deny clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -75,6 +75,16 @@ test: build ## Check the format, build everything, run every test
 		$(CARGO) nextest run --workspace --no-fail-fast --no-tests=pass && $(CARGO) test --workspace --doc; \
 	else \
 		$(CARGO) test --workspace --no-fail-fast; \
+	fi
+
+# Other inputs each time; a failure prints the input that caused it.
+SECONDS ?= 15
+fuzz: ## Feed every parser of outside bytes for SECONDS=15 each
+	@export SWITCHYARD_FUZZ_SECONDS="$(SECONDS)" SWITCHYARD_FUZZ_SEED="$$(date +%s)"; \
+	if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --workspace --no-fail-fast --test-threads "$$((3 * $$(nproc)))" -E 'test(/(^|::)fuzz_/)'; \
+	else \
+		$(CARGO) test --workspace --no-fail-fast -- fuzz_; \
 	fi
 
 lint: ## Clippy, every warning an error

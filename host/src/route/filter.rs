@@ -10,7 +10,7 @@ use std::{
 };
 
 use cel::{
-    Context, Env, Value,
+    Context, Env, ExecutionError, Value,
     common::value::{CowVal, Val},
     context::VariableResolver,
     objects::{Key, Map},
@@ -116,7 +116,13 @@ impl Filter {
         context.set_variable_resolver(facts);
         for (function, regex) in &self.patterns {
             let regex = Arc::clone(regex);
-            let added = context.add_function(function, move |text: Arc<String>| regex.is_match(&text));
+            let matches = move |text: Arc<String>| -> Result<Value, ExecutionError> {
+                if text.len() > bounds::MAX_PATTERN_TEXT {
+                    return Err(ExecutionError::function_error("matches", "the text is too long for a pattern"));
+                }
+                Ok(Value::Bool(regex.is_match(&text)))
+            };
+            let added = context.add_function(function, matches);
             if added.is_err() {
                 return not_evaluated();
             }
