@@ -46,9 +46,20 @@ fn fuzz_urls_and_addresses() {
 fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
-            !(v4.is_private() || v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast())
+            !(v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || v4.is_multicast()
+                || v4.is_broadcast())
         }
-        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unique_local() || v6.is_unicast_link_local()),
+        IpAddr::V6(v6) => {
+            !(v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_multicast()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local())
+        }
     }
 }
 
@@ -75,8 +86,13 @@ fn fuzz_retry_after() {
 #[test]
 fn fuzz_secret_templates() {
     let secret = SecretString::from("{{secret:a.b}}");
-    let seeds: [&[u8]; 5] =
-        [b"Bearer {{secret:push.token}}", b"{{secret:a.b}}{{secret:a.b}}", b"{{secret:}}", b"{{secret:a.b", b"{{secret:a.b.c}}{{"];
+    let seeds: [&[u8]; 5] = [
+        b"Bearer {{secret:push.token}}",
+        b"{{secret:a.b}}{{secret:a.b}}",
+        b"{{secret:}}",
+        b"{{secret:a.b",
+        b"{{secret:a.b.c}}{{",
+    ];
     fuzz(&seeds, &["{{secret:", "}}", "a.b", "{{"], |bytes| {
         let mut used = UsedSecrets::default();
         let filled = fill(bytes, &mut used, |slot, field| ((slot, field) == ("a", "b")).then_some(&secret));

@@ -66,9 +66,18 @@ fn fuzz_schemas() {
         br#"{"pattern":"((x{99}){99}){99}"}"#,
         br#"{"oneOf":[{"const":1},{"enum":[null]}],"if":{},"then":false,"else":true}"#,
         br#"{"contains":{"type":"integer"},"minContains":1e3,"uniqueItems":true,"multipleOf":0.1}"#,
-        br#"{"$dynamicRef":"#x","unevaluatedProperties":{"$recursiveRef":"#"}}"#,
+        br##"{"$dynamicRef":"#x","unevaluatedProperties":{"$recursiveRef":"#"}}"##,
     ];
-    let words = ["\"$ref\":", "\"#/$defs/a\"", "\"allOf\":[", "\"pattern\":", "\"items\":", "\"not\":", "true", "{\"type\":\"string\"}"];
+    let words = [
+        "\"$ref\":",
+        "\"#/$defs/a\"",
+        "\"allOf\":[",
+        "\"pattern\":",
+        "\"items\":",
+        "\"not\":",
+        "true",
+        "{\"type\":\"string\"}",
+    ];
     fuzz(&seeds, &words, |bytes| {
         let Ok(schema) = serde_json::from_slice::<Value>(bytes) else { return None };
         let compiled = compile_schema("x", &schema);

@@ -27,7 +27,11 @@ fn fuzz_event_types_and_patterns() {
             let open = matches!(pattern, TypePattern::Any | TypePattern::Below(_));
             assert!(!(open && pattern.matches(&known[1])), "a wildcard matched a private type");
         }
-        (outcome(&text.parse::<EventType>()), outcome(&pattern), pattern.is_ok_and(|pattern| pattern.matches(&known[0])))
+        (
+            outcome(&text.parse::<EventType>()),
+            outcome(&pattern),
+            pattern.is_ok_and(|pattern| pattern.matches(&known[0])),
+        )
     });
 }
 
@@ -69,7 +73,8 @@ fn fuzz_source_paths() {
     let bytes = usual.bytes * 4;
     let large = switchyard::ingress::limits::BodyLimits { bytes, ..usual };
     limits.large_bodies = vec![switchyard::ingress::limits::LargeBody { path: "/v1/plugins", limits: large }];
-    let seeds: [&[u8]; 6] = [b"/in/src_0190", b"/in/../v1/plugins", b"/v1/plugins", b"/v1//plugins", b"/v1/plugins/", b"//"];
+    let seeds: [&[u8]; 6] =
+        [b"/in/src_0190", b"/in/../v1/plugins", b"/v1/plugins", b"/v1//plugins", b"/v1/plugins/", b"//"];
     fuzz(&seeds, &["/in/", "/v1/plugins", "%2f", "..", "?", "#"], |bytes| {
         let Ok(uri) = text(bytes).parse::<http::Uri>() else { return None };
         let large = limits.body(uri.path()) != usual;
@@ -119,7 +124,21 @@ fn fuzz_filters() {
         b"1.0e999 == 18446744073709551615u || int('x') == int(1e99)",
         b"data.t.matches('((x{9}){9}){9}')",
     ];
-    let words = ["data.", "event.type", "matches(", "has(", " ? true : ", " && ", " in ", "size(", "[0]", "'''", "r'", "int(", "type("];
+    let words = [
+        "data.",
+        "event.type",
+        "matches(",
+        "has(",
+        " ? true : ",
+        " && ",
+        " in ",
+        "size(",
+        "[0]",
+        "'''",
+        "r'",
+        "int(",
+        "type(",
+    ];
     fuzz(&seeds, &words, |bytes| {
         let filter = Filter::compile(&text(bytes));
         let passed = filter.as_ref().ok().map(|filter| filter.matches(&EventFacts::new(&event, &data)));

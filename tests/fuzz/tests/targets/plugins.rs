@@ -38,8 +38,10 @@ fn fuzz_webhook_requests() {
         scheme(json!({"kind": "stripe"})),
         scheme(json!({"kind": "slack"})),
         scheme(json!({"kind": "github"})),
-        scheme(json!({"kind": "hmac", "header": "x-sig", "encoding": "base64", "signed": "{id}|{timestamp}|{url}|{body}",
-            "timestamp_header": "x-time", "id_header": "x-id"})),
+        scheme(
+            json!({"kind": "hmac", "header": "x-sig", "encoding": "base64", "signed": "{id}|{timestamp}|{url}|{body}",
+            "timestamp_header": "x-time", "id_header": "x-id"}),
+        ),
     ];
     let seeds: [&[u8]; 6] = [
         b"POST https://hub.test/in/src_0\nwebhook-id: msg_1\nwebhook-timestamp: 1795176000\nwebhook-signature: v1,AAAA v1a,AAAA\n\n{\"type\":\"a.b\"}",
@@ -52,7 +54,9 @@ fn fuzz_webhook_requests() {
     let words = ["webhook-signature: ", "v1,", "t=", "v1=", "sha256=", "1795176000", "\n\n", "x-sig: "];
     fuzz(&seeds, &words, |bytes| {
         let request = request(bytes);
-        let host = || MockHost::new().secret("inbound.secret", b"never in an input").secret("inbound-base64.secret", b"nor this");
+        let host = || {
+            MockHost::new().secret("inbound.secret", b"never in an input").secret("inbound-base64.secret", b"nor this")
+        };
         configs.clone().map(|config| sign(host().receive::<Webhook>(config, request.clone())))
     });
 }
@@ -78,8 +82,9 @@ fn fuzz_webhook_bodies_that_are_signed() {
                 "event": {"from": "body", "path": "type", "prefix": "x."}, "subject_path": "data.id"
             });
             let request = InboundRequest::new("POST", "https://hub.test/in/src_0").with_body(bytes).at(NOON);
-            let received =
-                MockHost::new().secret("inbound.secret", KEY).receive::<Webhook>(config, request.with_header("x-sig", &signature));
+            let received = MockHost::new()
+                .secret("inbound.secret", KEY)
+                .receive::<Webhook>(config, request.with_header("x-sig", &signature));
             match received {
                 Ok(Received::Accepted { events, .. }) => {
                     let event = &events[0];
@@ -118,15 +123,20 @@ fn fuzz_twilio_requests() {
     let words = ["https://", "x-twilio-signature: ", "?bodySHA256=", "%2e%2e/", "key=", "&a=", ":443"];
     let config = json!({"account_sid": "AC1", "shared_keys": [{"id": "k1", "algorithm": "HMAC_SHA256"}]});
     fuzz(&seeds, &words, |bytes| {
-        let host = MockHost::new().secret("twilio.password", b"never in an input").secret("sharedkey.secret", b"nor this");
+        let host =
+            MockHost::new().secret("twilio.password", b"never in an input").secret("sharedkey.secret", b"nor this");
         sign(host.receive::<Twilio>(config.clone(), request(bytes)))
     });
 }
 
 #[test]
 fn fuzz_twilio_urls() {
-    let seeds: [&[u8]; 4] =
-        [b"https://hub.test/a?b=c", b"http://u:p@[::1]:80/../%2e%2e?x=%zz&&=", b"https://:443", b"HTTPS://HUB.test\\a#b"];
+    let seeds: [&[u8]; 4] = [
+        b"https://hub.test/a?b=c",
+        b"http://u:p@[::1]:80/../%2e%2e?x=%zz&&=",
+        b"https://:443",
+        b"HTTPS://HUB.test\\a#b",
+    ];
     fuzz(&seeds, &["https://", "%2e", "?", "&", "\u{e6}"], |bytes| {
         let candidates = twilio::url::candidates(&String::from_utf8_lossy(bytes));
         assert!(candidates.len() <= 6, "each candidate costs a MAC: {}", candidates.len());

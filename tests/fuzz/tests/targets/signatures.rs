@@ -42,7 +42,8 @@ fn fuzz_secrets_and_tags() {
     let seeds: [&[u8]; 5] = [b"whsec_SmVmZQ==", b"whsk_AAAA", b"4A65", b"swk_0123", b"whpk_"];
     fuzz(&seeds, &["whsec_", "whsk_", "swk_", "=="], |bytes| {
         let text = SecretString::from(String::from_utf8_lossy(bytes).into_owned());
-        let keys = [KeyEncoding::Text, KeyEncoding::Hex, KeyEncoding::Base64].map(|encoding| decode_key(encoding, &text));
+        let keys =
+            [KeyEncoding::Text, KeyEncoding::Hex, KeyEncoding::Base64].map(|encoding| decode_key(encoding, &text));
         let believed = [MacAlgorithm::HmacSha1, MacAlgorithm::HmacSha256, MacAlgorithm::HmacSha512].map(|algorithm| {
             keys.iter().flatten().any(|key| verify_mac(algorithm, std::slice::from_ref(key), b"data", bytes))
         });

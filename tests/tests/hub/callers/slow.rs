@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use switchyard::clock::{Clock as _, SystemClock};
+use switchyard::clock::SystemClock;
 use switchyard_tests::hub::{ADMIN_KEY, Hub};
 use tokio::{
     io::AsyncWriteExt as _,

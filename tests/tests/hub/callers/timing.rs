@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use switchyard::clock::{Clock as _, SystemClock};
+use switchyard::clock::SystemClock;
 use switchyard_tests::{
     api::{Api, text},
     hub::{ADMIN_KEY, Hub},
