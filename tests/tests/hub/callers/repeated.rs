@@ -3,16 +3,16 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use switchyard_tests::{
-    api::{Api, Reply, SOON, text},
+    api::{Api, Reply, SOON, text, until},
     hub::Hub,
-    world::subscriber,
+    world::{ACCOUNT_SID, subscriber},
 };
 use tokio::{
     sync::Semaphore,
     time::{sleep, timeout},
 };
 
-use super::senders::{STANDARD_KEY, Sender, Signed, now, push_plugins};
+use super::senders::{STANDARD_KEY, Sender, Signed, TOKEN, now, push_plugins, twilio_signature};
 
 /// How often the same is sent, and how many of them together: one address has only so many connections.
 const REPETITIONS: usize = 1_000;
@@ -67,6 +67,32 @@ async fn g66_a_thousand_duplicates_at_once_are_one_event_and_all_are_answered_we
     assert_eq!(arrived.len(), 2);
     let deliveries = sender.tenant.list("/deliveries?limit=200").await;
     assert_eq!(deliveries.len(), 2, "{deliveries:?}");
+}
+
+#[tokio::test]
+async fn g67_what_a_provider_says_late_does_not_undo_what_it_said_before() {
+    let hub = Hub::start().await;
+    push_plugins(&hub).await;
+    let sender = Sender::twilio(&hub, "sender").await;
+    for (count, status) in [(1, "delivered"), (2, "sent"), (3, "queued")] {
+        let form =
+            [("AccountSid", ACCOUNT_SID), ("MessageSid", "SM1"), ("MessageStatus", status), ("To", "+4520123456")];
+        let body = format!("AccountSid={ACCOUNT_SID}&MessageSid=SM1&MessageStatus={status}&To=%2B4520123456");
+        let signature = twilio_signature(TOKEN, &sender.url, &form);
+        let fields =
+            [("content-type", "application/x-www-form-urlencoded"), ("x-twilio-signature", signature.as_str())];
+        let reply = hub.without_key().raw("POST", &sender.path, &fields, body).await;
+        assert_eq!(reply.status, 200, "{status}: {}", reply.text);
+        until("the callback to be handled", async || {
+            let handled = sender.tenant.list("/deliveries?target=plugin:twilio&state=delivered").await;
+            if handled.len() == count { Ok(()) } else { Err(json!(handled).to_string()) }
+        })
+        .await;
+    }
+    let said = sender.tenant.list("/events?type=sms.status").await;
+    assert_eq!(said.len(), 1, "{said:?}");
+    let event = sender.tenant.get(&format!("/events/{}", text(&said[0], "id"))).await.expect(200);
+    assert_eq!(event["data"]["status"], "delivered", "{event}");
 }
 
 /// Sends a captured request until its window is over, as an observer of the answers sees it.
