@@ -75,10 +75,11 @@ pub fn check_json_limits(bytes: &[u8]) -> Result<(), JsonLimit> {
             }
             _ => true,
         };
-        // A member's name was counted when its string began: the colon takes it back.
-        if byte == b':' {
+        // A member's name was counted when its string began: the colon takes it back. A name has one colon, so that a
+        // long one is looked at once, whatever follows it.
+        if byte == b':' && !last_text.is_empty() {
             nodes = nodes.saturating_sub(1);
-            names.add(bytes, &last_text);
+            names.add(bytes, &std::mem::take(&mut last_text));
         }
         if starts_value {
             nodes += 1;
@@ -206,6 +207,8 @@ mod tests {
             let twice = JsonLimit::Twice { name: name.to_owned(), at: place };
             assert_eq!(check_json_limits(text.as_bytes()), Err(twice), "{text}");
         }
+        let long = format!("{{\"{}\"{}", "x".repeat(500_000), ":".repeat(500_000));
+        assert_eq!(check_json_limits(long.as_bytes()), Ok(()), "it is no JSON, and that is soon seen");
         for text in [r#"[{"a":1},{"a":1}]"#, r#"{"a":{"a":{"a":"a"}},"A":0}"#, r#"{"a":":","b":"a"}"#, r#"["a","a"]"#] {
             assert_eq!(check_json_limits(text.as_bytes()), Ok(()), "{text}");
         }

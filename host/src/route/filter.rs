@@ -309,6 +309,22 @@ mod tests {
     }
 
     #[test]
+    fn ordinary_patterns_are_taken_and_long_texts_are_not_read() {
+        let data =
+            json!({"mail": "ada_1@example.dk", "day": "2026-11-21", "name": "Invoice 7", "long": "x".repeat(20_000)});
+        for filter in [
+            r"data.mail.matches('^\\w+@\\w+\\.dk$')",
+            r"data.day.matches('^\\d{4}-\\d{2}-\\d{2}$')",
+            "data.name.matches('(?i)^invoice|^credit note|^reminder')",
+            r"data.name.matches('^\\p{Lu}\\S*\\s')",
+        ] {
+            assert!(passes(filter, &data), "{filter}");
+        }
+        assert!(!passes("data.long.matches('x')", &data));
+        assert!(refused(&vec!["data.a.matches('a')"; 9].join(" || ")).message.contains('8'));
+    }
+
+    #[test]
     fn many_alternatives_are_allowed() {
         let filter = vec!["event.type == 'invoice.paid'"; 120].join(" || ");
         assert!(passes(&filter, &json!({})));

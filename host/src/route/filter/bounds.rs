@@ -21,7 +21,7 @@ const MAX_ADDITIONS: usize = 16;
 const MAX_PATTERN_MEMORY: usize = 64 * 1024;
 const MAX_PATTERNS: usize = 8;
 /// The longest text that a pattern is tried on; on a longer one the filter cannot be evaluated.
-pub(super) const MAX_PATTERN_TEXT: usize = 64 * 1024;
+pub(super) const MAX_PATTERN_TEXT: usize = 16 * 1024;
 
 const EVENT_FIELDS: [&str; 6] = ["id", "type", "source", "subject", "time", "urgency"];
 const FUNCTIONS: [&str; 11] =

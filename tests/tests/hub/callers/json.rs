@@ -23,6 +23,10 @@ fn corpus() -> Vec<(&'static str, Vec<u8>)> {
         ("values beyond the bound", text(&format!("[{}0]", "0,".repeat(20_000)))),
         ("a name twice", text(r#"{"a":1,"b":{"c":1,"c":2}}"#)),
         ("a name twice, once escaped", text(r#"{"amount":1,"\u0061mount":2}"#)),
+        (
+            "a long name and half a million colons",
+            text(&format!("{{\"{}\"{}", "x".repeat(400_000), ":".repeat(400_000))),
+        ),
         ("a number beyond all range", text(r#"{"a":1e999}"#)),
         ("a number with 100,000 digits and an exponent", text(&format!("{{\"a\":{}e400}}", "9".repeat(100_000)))),
         ("a leading zero", text(r#"{"a":01}"#)),
