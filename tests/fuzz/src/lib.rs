@@ -213,16 +213,16 @@ impl Random {
     }
 }
 
-/// A sign of a result: which error it was, or that it was none. Numbers and texts within it do not count, since every
-/// input would be new.
+/// A sign of a result: which error it was, or that it was none. Numbers and quoted texts within it do not count, since
+/// every input would be new.
 pub fn outcome<T, E: Debug>(result: &Result<T, E>) -> String {
-    match result {
-        Ok(_) => "ok".to_owned(),
-        Err(error) => {
-            let text = format!("{error:?}");
-            text.chars().filter(|letter| letter.is_ascii_alphabetic() || *letter == ' ').take(80).collect()
-        }
-    }
+    let Err(error) = result else { return "ok".to_owned() };
+    let mut quoted = false;
+    let counts = |letter: &char| {
+        quoted ^= matches!(letter, '"' | '`');
+        !quoted && (letter.is_ascii_alphabetic() || *letter == ' ')
+    };
+    format!("{error:?}").chars().filter(counts).take(60).collect()
 }
 
 #[cfg(test)]

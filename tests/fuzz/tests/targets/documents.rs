@@ -92,8 +92,10 @@ fn fuzz_manifests() {
         "id": "demo", "version": "1.0.0", "api": "0.1", "description": "d",
         "emits": [{"name": "a.b", "kind": "event", "ordering_key": "data.id", "description": "d", "schema": "{}", "example": null}],
         "handles": [{"name": "a.*", "kind": "event", "ordering_key": null, "description": "d", "schema": null, "example": null}],
-        "config_schema": "{}", "connections": [], "secrets": [],
-        "schedules": [{"name": "poll", "trigger": {"cron": {"expression": "0 6 * * *", "time_zone": "UTC"}}}],
+        "config_schema": "{}", "connections": [{"name": "api", "kind": {"header": "x-key"}, "base_url": "https://example.com/", "methods": [],
+            "idempotency": "none", "required": true, "description": "d"}],
+        "secrets": [{"name": "inbound", "kind": {"mac_key": "base64"}, "required": false, "description": "d"}],
+        "schedules": [{"name": "poll", "trigger": {"cron": {"expression": "0 6 * * *", "time_zone": "UTC"}}, "description": "d"}],
         "limits": {}, "metrics": [], "extensions": null
     })
     .to_string();
@@ -101,7 +103,8 @@ fn fuzz_manifests() {
     let exports = Exports { ingest: true, handler: true, poller: true, lifecycle: true };
     fuzz(&[seed.as_bytes(), b"{}", b"[]"], &words, |bytes| {
         let manifest = serde_json::from_slice::<Manifest>(bytes);
-        let valid = manifest.as_ref().ok().map(|manifest| manifest::validate(manifest, exports).is_ok());
-        (manifest.is_ok(), valid)
+        assert!(manifest.is_ok() || bytes != seed.as_bytes(), "the seed is one: {:?}", manifest.err());
+        let faults = manifest.ok().map(|manifest| manifest::validate(&manifest, exports).err());
+        faults.map(|faults| faults.map(|faults| format!("{faults:?}").len() / 100))
     });
 }
