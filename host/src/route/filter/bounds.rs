@@ -18,10 +18,10 @@ const MAX_NESTING: usize = 32;
 const MAX_ADDITIONS: usize = 16;
 /// The memory of one compiled pattern, and how many there may be: a text is read once for each, at a speed that falls
 /// with its size.
-const MAX_PATTERN_MEMORY: usize = 64 * 1024;
+const MAX_PATTERN_MEMORY: usize = 256 * 1024;
 const MAX_PATTERNS: usize = 8;
 /// The longest text that a pattern is tried on; on a longer one the filter cannot be evaluated.
-pub(super) const MAX_PATTERN_TEXT: usize = 16 * 1024;
+pub(super) const MAX_PATTERN_TEXT: usize = 8 * 1024;
 
 const EVENT_FIELDS: [&str; 6] = ["id", "type", "source", "subject", "time", "urgency"];
 const FUNCTIONS: [&str; 11] =

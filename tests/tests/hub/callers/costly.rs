@@ -28,7 +28,7 @@ fn explosive() -> Vec<(&'static str, String)> {
         ("a pattern that looks back", r"data.a.matches('(a+)\\1')".to_owned()),
         ("a pattern that looks ahead", "data.a.matches('(?=a+b)a+')".to_owned()),
         ("a pattern out of data", "data.a.matches(data.b)".to_owned()),
-        ("more patterns than may be", vec!["data.a.matches('a')"; 9].join(" || ")),
+        ("more patterns than may be", ["data.a.matches('a')"; 9].join(" || ")),
         ("a function that is not there", "data.a.replace('a', 'aa') == ''".to_owned()),
         ("another variable", "env.HOME == ''".to_owned()),
     ]
@@ -76,7 +76,7 @@ async fn the_slowest_filters_of_one_tenant_do_not_keep_another_waiting() {
         let _ = slow.post("/endpoints", &wanted).await.expect(201);
     }
     let publishing = tokio::spawn(async move {
-        for pairs in [7_000, 8_000, 500_000] {
+        for pairs in [3_500, 4_000, 500_000] {
             let _ = slow.publish(&json!({"type": "a.b", "data": {"a": "xy".repeat(pairs)}})).await;
         }
         slow.list("/deliveries").await
