@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup plugins build demo test bench lint deny clean
+.PHONY: help setup plugins build demo test bench fuzz lint deny clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -86,6 +86,16 @@ bench: ## Measure the hub; QUICK=1 is a smoke check, ONLY=accept,burst selects, 
 	$(MAKE) --no-print-directory build PROFILE=$(BENCH_PROFILE)
 	$(BENCH_OUT)/switchyard-bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) \
 		--json $(BENCH_JSON)
+
+# Other inputs each time; a failure prints the input that caused it.
+SECONDS ?= 15
+fuzz: ## Feed every parser of outside bytes for SECONDS=15 each
+	@export SWITCHYARD_FUZZ_SECONDS="$(SECONDS)" SWITCHYARD_FUZZ_SEED="$$(date +%s)"; \
+	if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --workspace --no-fail-fast --test-threads "$$((3 * $$(nproc)))" -E 'test(/(^|::)fuzz_/)'; \
+	else \
+		$(CARGO) test --workspace --no-fail-fast -- fuzz_; \
+	fi
 
 lint: ## Clippy, every warning an error
 	$(CARGO) clippy --workspace --all-targets -- -D warnings

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::{
     clock::Timestamp,
@@ -30,6 +31,9 @@ mod reroute;
 
 /// An event that came from an event that came from an event: beyond this it is a loop.
 const MAX_HOPS: u8 = 16;
+
+/// Events of at most so many bytes are routed where they arrive.
+const QUICKLY_ROUTED: usize = 4096;
 
 /// Commands that are not worth carrying out a day later.
 const SHORT_LIVED: [&str; 3] = ["sms.send", "email.send", "call.create"];
@@ -202,7 +206,7 @@ impl Hub {
         });
         let found = match only_to {
             Some(target) => vec![Route { target: target.clone(), ordering_key: None, dead: None }],
-            None => routes(tenant, &event, kind, data),
+            None => route(tenant, &event, kind, data),
         };
         let event = Arc::new(event);
         let deliveries = found.into_iter().map(|route| self.prepare_delivery(tenant, &event, kind, route)).collect();
@@ -353,6 +357,15 @@ fn dead_at_once(tenant: &TenantView, event: &Event, kind: EventKind, route: &Rou
         Verdict::Allow | Verdict::Hold(_) => None,
     };
     route.dead.clone().or_else(|| (event.hop > MAX_HOPS).then(looped)).or_else(refused)
+}
+
+/// Routes an event. The filters of many endpoints over long texts take a while, and other tenants' tasks go on meanwhile.
+fn route(tenant: &TenantView, event: &Event, kind: EventKind, data: &Value) -> Vec<Route> {
+    let threads = || Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if event.data.len() > QUICKLY_ROUTED && threads() {
+        return tokio::task::block_in_place(|| routes(tenant, event, kind, data));
+    }
+    routes(tenant, event, kind, data)
 }
 
 /// A day for messages and calls, none for the rest.

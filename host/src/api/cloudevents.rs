@@ -244,4 +244,40 @@ mod tests {
             assert_eq!(problem["errors"][0]["field"], name, "{problem}");
         }
     }
+
+    #[test]
+    fn fuzz_cloud_events() {
+        let whole = sample().to_string();
+        let seeds: [&[u8]; 6] = [
+            whole.as_bytes(),
+            br#"{"specversion":"1.0","id":"1","source":"s","type":"a.b","data_base64":"AA=="}"#,
+            br#"{"specversion":"1.0","id":"1","source":"s","type":"a.b","data":"\ud800","x":{}}"#,
+            br#"{"specversion":1,"id":null,"time":"2026-02-30T25:00:00+99:99"}"#,
+            br#"[{"specversion":"1.0","id":"1","source":"s","type":"a.b"}]"#,
+            b"1.0\n%C3%A6%zz\n2026-11-21T09:00:00Z\n{}",
+        ];
+        let words = ["\"data\":", "\"time\":", "\"specversion\":\"1.0\"", "\"type\":\"a.b\"", "%C3%A6", "null", "\n"];
+        switchyard_fuzz::fuzz(&seeds, &words, |bytes| {
+            let structured =
+                crate::api::body::parse_object::<Structured<'_>>(bytes).and_then(|said| said.publication(""));
+            let batch = crate::api::body::parse::<Vec<Structured<'_>>>(bytes)
+                .map(|all| all.into_iter().map(|said| said.publication("[0].").is_ok()).collect::<Vec<_>>());
+            let mut headers = HeaderMap::new();
+            let mut parts = bytes.splitn(4, |byte| *byte == b'\n');
+            for name in ["ce-specversion", "ce-id", "ce-time"] {
+                if let Ok(value) = parts.next().unwrap_or_default().try_into() {
+                    headers.insert(name, value);
+                }
+            }
+            headers.insert("ce-source", "s".parse().unwrap());
+            headers.insert("ce-type", "a.b".parse().unwrap());
+            headers.insert("content-type", "application/json".parse().unwrap());
+            let binary = binary(&headers, parts.next().unwrap_or_default());
+            (
+                switchyard_fuzz::outcome(&structured.map(|_| ())),
+                batch.ok(),
+                switchyard_fuzz::outcome(&binary.map(|_| ())),
+            )
+        });
+    }
 }

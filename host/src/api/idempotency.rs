@@ -167,4 +167,19 @@ mod tests {
         assert_ne!(print("/a?x=1", b""), print("/a?x=2", b""));
         assert_eq!(print("/a", b"b"), print("/a", b"b"));
     }
+
+    #[test]
+    fn fuzz_idempotency_keys() {
+        let long = "k".repeat(256);
+        let seeds: [&[u8]; 5] = [b"make-it-once", b"", long.as_bytes(), b"\xff", b"\t key \"quoted\""];
+        switchyard_fuzz::fuzz(&seeds, &["key", "\"", "-"], |bytes| {
+            let value = HeaderValue::from_bytes(bytes).ok()?;
+            let request = Request::post("/").header(HEADER, value).body(Body::empty()).unwrap();
+            let key = idempotency_key(&request);
+            if let Ok(key) = &key {
+                assert!((1..=255).contains(&key.len()) && key.as_bytes() == bytes, "{key:?}");
+            }
+            Some(key.is_ok())
+        });
+    }
 }

@@ -302,7 +302,7 @@ impl From<SchemaFault> for Problem {
 impl From<JsonLimit> for Problem {
     fn from(limit: JsonLimit) -> Self {
         match limit {
-            JsonLimit::TooDeep { .. } | JsonLimit::TooManyNodes { .. } => {
+            JsonLimit::TooDeep { .. } | JsonLimit::TooManyNodes { .. } | JsonLimit::Twice { .. } => {
                 Self::new(Code::InvalidJson, limit.to_string())
             }
         }

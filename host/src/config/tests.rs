@@ -137,3 +137,22 @@ fn a_missing_file_is_fine_unless_it_was_asked_for() {
     let missing = std::path::Path::new("no/such/file.toml");
     assert!(matches!(load::file(Some(missing)), Err(ConfigError::Unreadable { .. })));
 }
+
+#[test]
+fn fuzz_config_files() {
+    let seeds: [&[u8]; 8] = [
+        DEFAULTS.as_bytes(),
+        b"listen = \"127.0.0.1:0\"\nroles = [\"api\"]\n[limits]\nbody_bytes = \"1MiB\"\nheader_timeout = \"5s\"\n",
+        b"egress_allow = [\"127.0.0.0/8\", \"::/0\"]\n[limits]\ntrusted_proxies = []\n",
+        b"[limits]\nbody_bytes = 99999999999999999999\nbody_timeout = \"1e9h\"\n",
+        b"[retention]\nevents = \"-1d\"\nrejections = \"0.5d\"\n",
+        b"database_url = \"postgres://u:p@h/d\"\nmaster_keys = \"k1:%%\"\n",
+        b"a.b.c = { d = [1979-05-27, inf, nan] }\n[a]\n[[a]]\n",
+        b"listen = 'x\n",
+    ];
+    let words = ["[limits]\n", "body_bytes = ", "\"1GiB\"", "\"5s\"", "= ", "[[", "]]", "\"", "\n", "inf"];
+    switchyard_fuzz::fuzz(&seeds, &words, |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        switchyard_fuzz::outcome(&load::settings(load::text(&text), []).map(|_| ()))
+    });
+}

@@ -162,6 +162,20 @@ mod tests {
         assert!(!verify_token(&[], ""));
     }
 
+    #[test]
+    fn every_recorded_token_is_judged_as_its_source_says() {
+        const VECTORS: &str = include_str!("../../../tests/data/vectors.json");
+        let all: Vec<serde_json::Value> = serde_json::from_str(VECTORS).unwrap();
+        let cases = all.iter().filter(|case| case["scheme"] == "channel-token-equality");
+        let judged = cases.map(|case| {
+            let inputs = &case["inputs"];
+            let stored = SecretString::from(inputs["stored_channel"]["token"].as_str().unwrap());
+            let given = inputs["headers"]["X-Goog-Channel-Token"].as_str().unwrap_or_default();
+            assert_eq!(verify_token(&[stored], given), case["expected"]["valid"] == true, "{}", case["id"]);
+        });
+        assert_eq!(judged.count(), 5);
+    }
+
     proptest! {
         #[test]
         fn only_the_mac_itself_verifies(secret in ".{1,80}", data in proptest::collection::vec(any::<u8>(), 0..100),

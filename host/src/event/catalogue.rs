@@ -11,6 +11,8 @@ use crate::{
     plugin::model::{EventKind, EventType, Manifest},
 };
 
+/// What checking a value may cost.
+mod cost;
 /// The types that the host itself emits.
 mod host_types;
 /// Where a schema says that a person is named.
@@ -76,11 +78,13 @@ pub struct UnusableSchema {
     pub message: String,
 }
 
-/// Compiles a JSON Schema (2020-12). References stay inside the document, and patterns run in linear time.
+/// Compiles a JSON Schema (2020-12). References stay inside the document, what they multiply is bounded, and patterns
+/// run in linear time.
 ///
 /// # Errors
-/// The schema is malformed, points outside itself, or has a pattern that is no plain regular expression.
+/// The schema is malformed, points outside itself, contains itself, or has a pattern that is no plain regular expression.
 pub fn compile_schema(name: &str, schema: &Value) -> Result<Validator, UnusableSchema> {
+    cost::check(schema).map_err(|message| UnusableSchema { name: name.to_owned(), message })?;
     jsonschema::options()
         .with_draft(jsonschema::Draft::Draft202012)
         .with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN_MEMORY))

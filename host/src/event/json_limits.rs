@@ -1,4 +1,6 @@
-//! The shape that JSON may have: judged on the raw bytes, before anything is parsed or allocated.
+//! The shape that JSON may have: judged on the raw bytes, before anything is parsed.
+
+use std::hash::{DefaultHasher, Hasher as _};
 
 /// How deep arrays and objects may nest.
 pub const MAX_DEPTH: usize = 64;
@@ -7,7 +9,7 @@ pub const MAX_DEPTH: usize = 64;
 pub const MAX_NODES: usize = 10_000;
 
 /// Why a document is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonLimit {
     /// Arrays and objects nest too deeply.
     #[error("the JSON nests deeper than {MAX_DEPTH} levels (byte {at})")]
@@ -21,24 +23,37 @@ pub enum JsonLimit {
         /// Where the first value too many begins.
         at: usize,
     },
+    /// An object has two members of one name. Readers differ in which of them counts, so that a filter and a subscriber
+    /// could see two different events.
+    #[error("an object of the JSON has the name `{name}` twice (byte {at})")]
+    Twice {
+        /// The name, no longer than [`SHOWN`] characters.
+        name: String,
+        /// Where the second one begins.
+        at: usize,
+    },
 }
 
-/// Checks depth and number of values. Bytes that are no JSON pass or fail; the parser that comes next refuses them. One
-/// pass, no allocation.
+/// How much of a name is shown.
+const SHOWN: usize = 64;
+
+/// Checks depth, number of values and names. Bytes that are no JSON pass or fail; the parser that comes next refuses
+/// them. One pass; what it keeps is a hash for each name of the objects that are open.
 ///
 /// # Errors
 /// The first limit that is passed.
 pub fn check_json_limits(bytes: &[u8]) -> Result<(), JsonLimit> {
-    let (mut depth, mut nodes) = (0_usize, 0_usize);
+    let mut nodes = 0_usize;
+    let mut names = Names { all: Vec::new(), begins: [0; MAX_DEPTH], depth: 0 };
     let mut at = 0;
     // Whether the last token ended a value or was a separator, so that each scalar counts once.
     let mut inside_scalar = false;
+    let mut last_text = 0..0;
     while at < bytes.len() {
         let byte = bytes[at];
         let starts_value = match byte {
             b'{' | b'[' => {
-                depth += 1;
-                if depth > MAX_DEPTH {
+                if !names.open() {
                     return Err(JsonLimit::TooDeep { at });
                 }
                 true
@@ -48,19 +63,23 @@ pub fn check_json_limits(bytes: &[u8]) -> Result<(), JsonLimit> {
         };
         inside_scalar = match byte {
             b'"' => {
+                let start = at;
                 at = end_of_string(bytes, at);
+                last_text = start..at;
                 false
             }
             b'{' | b'[' | b',' | b':' | b' ' | b'\n' | b'\r' | b'\t' => false,
             b'}' | b']' => {
-                depth = depth.saturating_sub(1);
+                names.close(bytes)?;
                 false
             }
             _ => true,
         };
-        // A member's name was counted when its string began: the colon takes it back.
-        if byte == b':' {
+        // A member's name was counted when its string began: the colon takes it back. A name has one colon, so that a
+        // long one is looked at once, whatever follows it.
+        if byte == b':' && !last_text.is_empty() {
             nodes = nodes.saturating_sub(1);
+            names.add(bytes, &std::mem::take(&mut last_text));
         }
         if starts_value {
             nodes += 1;
@@ -72,6 +91,56 @@ pub fn check_json_limits(bytes: &[u8]) -> Result<(), JsonLimit> {
         at += 1;
     }
     if nodes > MAX_NODES { Err(JsonLimit::TooManyNodes { at: bytes.len() }) } else { Ok(()) }
+}
+
+/// The names of the objects that are open, as hashes with their places; the members of one object stand together.
+struct Names {
+    all: Vec<(u64, usize)>,
+    /// Where the names of each open array or object begin.
+    begins: [usize; MAX_DEPTH],
+    depth: usize,
+}
+
+impl Names {
+    /// False if that is one level too many.
+    fn open(&mut self) -> bool {
+        let Some(begin) = self.begins.get_mut(self.depth) else { return false };
+        *begin = self.all.len();
+        self.depth += 1;
+        true
+    }
+
+    fn add(&mut self, bytes: &[u8], text: &std::ops::Range<usize>) {
+        let mut hash = DefaultHasher::new();
+        let quoted = bytes.get(text.start..=text.end).unwrap_or_default();
+        match unescaped(quoted) {
+            Some(name) => hash.write(name.as_bytes()),
+            None => hash.write(bytes.get(text.start + 1..text.end).unwrap_or_default()),
+        }
+        self.all.push((hash.finish(), text.start));
+    }
+
+    fn close(&mut self, bytes: &[u8]) -> Result<(), JsonLimit> {
+        let Some(depth) = self.depth.checked_sub(1) else { return Ok(()) };
+        self.depth = depth;
+        let begin = self.begins[depth];
+        let names = self.all.get_mut(begin..).unwrap_or_default();
+        names.sort_unstable();
+        let twice = names.windows(2).find(|pair| pair[0].0 == pair[1].0).map(|pair| pair[1].1);
+        self.all.truncate(begin);
+        match twice {
+            None => Ok(()),
+            Some(at) => {
+                let text = bytes.get(at + 1..end_of_string(bytes, at)).unwrap_or_default();
+                Err(JsonLimit::Twice { name: String::from_utf8_lossy(text).chars().take(SHOWN).collect(), at })
+            }
+        }
+    }
+}
+
+/// What a name with escapes says: `"\u0061"` is the same name as `"a"`.
+fn unescaped(quoted: &[u8]) -> Option<String> {
+    if quoted.contains(&b'\\') { serde_json::from_slice(quoted).ok() } else { None }
 }
 
 /// The position of the quote that ends the string beginning at `start`, or the last byte.
@@ -125,6 +194,24 @@ mod tests {
         let object = |count: usize| Value::Object((0..count).map(|n| (n.to_string(), json!(n))).collect());
         assert!(check_json_limits(object(MAX_NODES - 1).to_string().as_bytes()).is_ok());
         assert!(check_json_limits(object(MAX_NODES).to_string().as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_name_twice_in_one_object_is_refused_and_named() {
+        for (text, name, place) in [
+            (r#"{"a":1,"a":2}"#, "a", 7),
+            (r#"{"a":1,"\u0061":2}"#, "\\u0061", 7),
+            (r#"{"x":[{"b":{},"c":[],"b":0}]}"#, "b", 21),
+            (r#"{"":0,"":0}"#, "", 6),
+        ] {
+            let twice = JsonLimit::Twice { name: name.to_owned(), at: place };
+            assert_eq!(check_json_limits(text.as_bytes()), Err(twice), "{text}");
+        }
+        let long = format!("{{\"{}\"{}", "x".repeat(500_000), ":".repeat(500_000));
+        assert_eq!(check_json_limits(long.as_bytes()), Ok(()), "it is no JSON, and that is soon seen");
+        for text in [r#"[{"a":1},{"a":1}]"#, r#"{"a":{"a":{"a":"a"}},"A":0}"#, r#"{"a":":","b":"a"}"#, r#"["a","a"]"#] {
+            assert_eq!(check_json_limits(text.as_bytes()), Ok(()), "{text}");
+        }
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

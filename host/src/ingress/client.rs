@@ -83,4 +83,25 @@ mod tests {
     fn a_hop_that_is_no_address_ends_the_reading() {
         assert_eq!(client("10.0.0.1:1", &["203.0.113.9, unknown"]), IpAddr::from([10, 0, 0, 1]));
     }
+
+    #[test]
+    fn fuzz_forwarded_for() {
+        let seeds: [&[u8]; 5] = [
+            b"203.0.113.9",
+            b"1.1.1.1, 203.0.113.9:80, 10.0.0.2",
+            b"[2001:db8::1]:443",
+            b"::ffff:10.0.0.1",
+            b"for=1.1.1.1",
+        ];
+        switchyard_fuzz::fuzz(&seeds, &["10.0.0.1", ", ", "[", "]:80", "unknown"], |bytes| {
+            let mut limits = Settings::defaults().unwrap().limits;
+            limits.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+            let value = http::HeaderValue::from_bytes(bytes).ok()?;
+            let headers = HeaderMap::from_iter([(http::HeaderName::from_static("x-forwarded-for"), value)]);
+            let stranger = Client::of("198.51.100.7:1".parse().unwrap(), &headers, &limits).ip;
+            assert_eq!(stranger, IpAddr::from([198, 51, 100, 7]), "a stranger named another address");
+            let behind = Client::of("10.0.0.1:1".parse().unwrap(), &headers, &limits).ip;
+            Some(behind == IpAddr::from([10, 0, 0, 1]))
+        });
+    }
 }

@@ -1,4 +1,5 @@
-//! Closing a connection without destroying the answer on its way.
+//! The stream under hyper: what arrives is followed by [`Framing`], and a connection is closed without destroying the
+//! answer on its way.
 //!
 //! When a socket is closed while bytes wait in its receive buffer, the kernel sends a reset, and the reset may
 //! overtake the answer. A request refused before its end (413, 431, 415) leaves such bytes. So when bytes are owed
@@ -18,8 +19,14 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::framing::Framing;
+use crate::observe::metrics::{self, Closed};
+
 /// How long arriving bytes are thrown away.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// What ends every head.
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
 /// What a connection has received and done.
 #[derive(Debug, Default)]
@@ -49,21 +56,33 @@ impl Account {
 pub(super) struct Linger {
     stream: TcpStream,
     account: std::sync::Arc<Account>,
+    framing: Framing,
+    /// The head was spoilt, and hyper is to be told that it is over: of half a head it would wait for the rest.
+    ending: bool,
     closing: Option<Pin<Box<Sleep>>>,
 }
 
 impl Linger {
     pub(super) fn new(stream: TcpStream, account: std::sync::Arc<Account>) -> Self {
-        Self { stream, account, closing: None }
+        Self { stream, account, framing: Framing::default(), ending: false, closing: None }
     }
 }
 
 impl AsyncRead for Linger {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.ending && buf.remaining() >= END_OF_HEAD.len() {
+            self.ending = false;
+            buf.put_slice(END_OF_HEAD);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.account.owed.store(true, Ordering::Relaxed);
+            if self.framing.follow(&mut buf.filled_mut()[before..]) {
+                self.ending = true;
+                metrics::connection_closed(Closed::Framing);
+            }
         }
         read
     }

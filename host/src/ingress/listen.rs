@@ -18,7 +18,7 @@ use axum::{
     body::Body,
     response::{IntoResponse as _, Response},
 };
-use http::{HeaderValue, Request, Version, header};
+use http::{HeaderValue, Request, StatusCode, Version, header};
 use hyper::{
     body::{Body as _, Incoming},
     service::service_fn,
@@ -269,6 +269,10 @@ async fn answer(
     account.start();
     let (mut parts, incoming) = request.into_parts();
     let closes_by_header = parts.version < Version::HTTP_2;
+    if !names_one_host(&parts) {
+        metrics::connection_closed(Closed::Framing);
+        return Ok(closing(StatusCode::BAD_REQUEST.into_response(), closes_by_header));
+    }
     let limits = edge.limits.body(parts.uri.path());
     if let Err(refused) = judge(&parts, &incoming, limits, &edge.budget) {
         metrics::body_refused(refused.code());
@@ -292,6 +296,16 @@ async fn answer(
     let body = Body::new(GuardedBody::new(incoming, limits, Arc::clone(&charge), account));
     let response = router.call(Request::from_parts(parts, body)).await?;
     Ok(if charge.is_complete() { response } else { closing(response, closes_by_header) })
+}
+
+/// Whether a request says once for whom it is, as RFC 9112 wants: whoever stands before the hub may go by another one.
+fn names_one_host(parts: &http::request::Parts) -> bool {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), None) => true,
+        (None, _) => parts.version != Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
 }
 
 /// What can be said about a body before any of it is read.

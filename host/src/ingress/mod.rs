@@ -19,6 +19,8 @@ pub mod limits;
 /// The accept loop.
 pub mod listen;
 
+mod framing;
+
 mod linger;
 
 /// A provider's request, from limits to answer.

@@ -96,6 +96,8 @@ pub enum Closed {
     Silent,
     /// No complete head in time.
     Header,
+    /// A head that could be read in two ways.
+    Framing,
     /// Too old.
     Lifetime,
     /// Still busy when its time to finish was over.
@@ -111,6 +113,7 @@ impl Closed {
         match self {
             Self::Silent => "silent",
             Self::Header => "header",
+            Self::Framing => "framing",
             Self::Lifetime => "lifetime",
             Self::Grace => "grace",
             Self::Cap => "cap",

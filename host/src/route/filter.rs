@@ -10,7 +10,7 @@ use std::{
 };
 
 use cel::{
-    Context, Env, Value,
+    Context, Env, ExecutionError, Value,
     common::value::{CowVal, Val},
     context::VariableResolver,
     objects::{Key, Map},
@@ -116,7 +116,13 @@ impl Filter {
         context.set_variable_resolver(facts);
         for (function, regex) in &self.patterns {
             let regex = Arc::clone(regex);
-            let added = context.add_function(function, move |text: Arc<String>| regex.is_match(&text));
+            let matches = move |text: Arc<String>| -> Result<Value, ExecutionError> {
+                if text.len() > bounds::MAX_PATTERN_TEXT {
+                    return Err(ExecutionError::function_error("matches", "the text is too long for a pattern"));
+                }
+                Ok(Value::Bool(regex.is_match(&text)))
+            };
+            let added = context.add_function(function, matches);
             if added.is_err() {
                 return not_evaluated();
             }
@@ -300,6 +306,22 @@ mod tests {
         ] {
             refused(&filter);
         }
+    }
+
+    #[test]
+    fn ordinary_patterns_are_taken_and_long_texts_are_not_read() {
+        let data =
+            json!({"mail": "ada_1@example.dk", "day": "2026-11-21", "name": "Invoice 7", "long": "x".repeat(20_000)});
+        for filter in [
+            r"data.mail.matches('^\\w+@\\w+\\.dk$')",
+            r"data.day.matches('^\\d{4}-\\d{2}-\\d{2}$')",
+            "data.name.matches('(?i)^invoice|^credit note|^reminder')",
+            r"data.name.matches('^\\p{Lu}\\S*\\s')",
+        ] {
+            assert!(passes(filter, &data), "{filter}");
+        }
+        assert!(!passes("data.long.matches('x')", &data));
+        assert!(refused(&["data.a.matches('a')"; 9].join(" || ")).message.contains('8'));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{
     accept::{Prepared, content_hash, default_expiry},
     clock::Timestamp,
     directory::view::{InstallationView, PluginVersion, TenantView},
-    event::{Event, EventType, Urgency, catalogue::SchemaFault},
+    event::{Event, EventType, Urgency, catalogue::SchemaFault, json_limits::check_json_limits},
     hub::Hub,
     id::Key,
     plugin::model::EmittedEvent,
@@ -126,6 +126,10 @@ fn build(
             format!("{name} emitted {event_type} with a dedupe key of more than 255 bytes"),
         ));
     }
+    // A plugin hands on what a stranger sent, so that its events are held to what the interface holds callers to.
+    check_json_limits(emitted.data.as_bytes()).map_err(|limit| {
+        bug("emit_schema", format!("{name} emitted {event_type} with data that is not taken: {limit}"))
+    })?;
     let data = hub.parse_data(&event_type, &emitted.data).map_err(|SchemaFault { path, message }| {
         bug("emit_schema", format!("{name} emitted {event_type} that breaks its schema at data{path}: {message}"))
     })?;

@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use switchyard_sdk::prelude::*;
 
 use crate::config::{BodyRule, Config, EventRule, Scheme};
+use crate::json::MAX_VALUES;
 use crate::verify::Verified;
 
 /// The longest name of a type.
@@ -35,15 +36,17 @@ pub fn received(ctx: &Ctx<Config>, request: &InboundRequest, verified: &Verified
 /// The body as the event's data. The signature was good, so what does not parse is the sender's mistake: 400.
 fn data(rule: BodyRule, body: &[u8]) -> Result<Value, PluginError> {
     match rule {
-        BodyRule::Json => match serde_json::from_slice(body) {
+        BodyRule::Json => match crate::json::parse(body) {
             Ok(object @ Value::Object(_)) => Ok(object),
             Ok(value) => Ok(json!({ "value": value })),
             Err(error) => {
-                let message = format!("The body is not JSON: line {}, column {}.", error.line(), error.column());
+                let message = format!("The body is not JSON that a hub takes: {error}.");
                 Err(PluginError::reject(Reason::BadData, "malformed_json", message))
             }
         },
-        BodyRule::Form => Ok(form(body)),
+        BodyRule::Form => form(body).ok_or_else(|| {
+            PluginError::reject(Reason::BadData, "too_many_fields", "The form has more fields than a hub takes.")
+        }),
         BodyRule::Text => Ok(match std::str::from_utf8(body) {
             Ok(text) => json!({ "body_text": text }),
             Err(_) => json!({ "body_base64": STANDARD.encode(body) }),
@@ -51,9 +54,13 @@ fn data(rule: BodyRule, body: &[u8]) -> Result<Value, PluginError> {
     }
 }
 
-fn form(body: &[u8]) -> Value {
+/// None if the form has more fields than data may have values; the lists of repeated names count as well.
+fn form(body: &[u8]) -> Option<Value> {
     let mut fields = Map::new();
-    for (name, value) in form_urlencoded::parse(body) {
+    for (count, (name, value)) in form_urlencoded::parse(body).enumerate() {
+        if count >= MAX_VALUES / 2 {
+            return None;
+        }
         match fields.get_mut(name.as_ref()) {
             Some(Value::Array(values)) => values.push(json!(value)),
             Some(first) => *first = json!([first.take(), value]),
@@ -62,7 +69,7 @@ fn form(body: &[u8]) -> Value {
             }
         }
     }
-    Value::Object(fields)
+    Some(Value::Object(fields))
 }
 
 /// Slack asks once whether a URL is ours.

@@ -16,6 +16,9 @@ mod template;
 /// Whether a request is from the sender.
 pub mod verify;
 
+/// Bodies that are JSON.
+mod json;
+
 /// What a verified request means.
 mod event;
 

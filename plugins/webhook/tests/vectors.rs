@@ -11,15 +11,20 @@ use webhook::Webhook;
 const VECTORS: &str = include_str!("../../../tests/data/vectors.json");
 
 fn judge(case: &Value, scheme: &str, slot: &str, key: &[u8]) -> Received {
+    let scheme = json!({ "kind": scheme, "tolerance_s": case["inputs"]["tolerance_s"] });
+    judge_by(case, &scheme, slot, key)
+}
+
+fn judge_by(case: &Value, scheme: &Value, slot: &str, key: &[u8]) -> Received {
     let inputs = &case["inputs"];
     let mut request = InboundRequest::new("POST", "https://hub.test/in/src_0")
         .with_body(inputs["raw_body"].as_str().unwrap())
-        .at(inputs["now_unix"].as_u64().unwrap() * 1000);
+        .at(inputs["now_unix"].as_u64().unwrap_or_default() * 1000);
     for (name, value) in inputs["headers"].as_object().unwrap() {
         request = request.with_header(name, value.as_str().unwrap());
     }
     let config = json!({
-        "scheme": { "kind": scheme, "tolerance_s": inputs["tolerance_s"] },
+        "scheme": scheme,
         "event": { "from": "fixed", "type": "thing.happened" },
         "body": "text"
     });
@@ -40,11 +45,20 @@ fn every_case_of_every_scheme_is_judged_as_its_source_says() {
                 let key = base64::engine::general_purpose::STANDARD.decode(text("secret_base64")).unwrap();
                 judge(case, "standard-webhooks", "inbound-base64.secret", &key)
             }
-            _ => continue,
+            // QuickBooks has no scheme of its own: it is an HMAC in a header.
+            "quickbooks" => {
+                let scheme = json!({ "kind": "hmac", "header": "intuit-signature", "encoding": "base64" });
+                judge_by(case, &scheme, "inbound.secret", text("verifier_token").as_bytes())
+            }
+            // These are judged by `twilio`, by the host's comparison of tokens, and not yet: no plugin asks for tokens
+            // that are signed by keys to be fetched.
+            "twilio" | "google-calendar" => continue,
+            "google-pubsub" | "gmail" | "google-oauth" => continue,
+            other => panic!("nobody judges the cases of {other}"),
         };
         let accepted = matches!(received, Received::Accepted { .. });
         assert_eq!(accepted, case["expected"]["valid"].as_bool().unwrap(), "{}: {received:?}", case["id"]);
         judged += 1;
     }
-    assert!(judged >= 10, "{judged} cases");
+    assert_eq!(judged, 14);
 }

@@ -16,8 +16,12 @@ const MAX_OPERATORS_OF_A_TERM: usize = 96;
 const MAX_NESTING: usize = 32;
 /// How many `+` and `*` a filter may have: a sum of texts copies them at each step.
 const MAX_ADDITIONS: usize = 16;
-/// The memory of one compiled pattern.
+/// The memory of one compiled pattern, and how many there may be: a text is read once for each, at a speed that falls
+/// with its size.
 const MAX_PATTERN_MEMORY: usize = 256 * 1024;
+const MAX_PATTERNS: usize = 8;
+/// The longest text that a pattern is tried on; on a longer one the filter cannot be evaluated.
+pub(super) const MAX_PATTERN_TEXT: usize = 8 * 1024;
 
 const EVENT_FIELDS: [&str; 6] = ["id", "type", "source", "subject", "time", "urgency"];
 const FUNCTIONS: [&str; 11] =
@@ -202,6 +206,10 @@ impl Walk<'_> {
         else {
             return self.refuse(id, "the pattern of `matches` must be a literal text: `data.name.matches('^A')`");
         };
+        if self.patterns.len() == MAX_PATTERNS {
+            return self
+                .refuse(id, format!("a filter may have at most {MAX_PATTERNS} `matches`; join patterns by `|`"));
+        }
         let regex = match RegexBuilder::new(pattern.inner()).size_limit(MAX_PATTERN_MEMORY).build() {
             Ok(regex) => regex,
             Err(error) => return self.refuse(id, format!("the pattern of `matches` is not usable: {error}")),
