@@ -74,7 +74,7 @@ pub(super) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
     report.figure(SANDBOX, "cost of the sandbox per receive", "us", &cost, Some(Target::AtMost(40.0)));
     report.figure(SANDBOX, "receive in the sandbox, one at a time", "us", &inside, None);
     report.figure(SANDBOX, "receive natively", "us", &native, None);
-    report.figure(SANDBOX, "receive in the sandbox, 32 callers, per call", "us", &[crowd], None);
+    report.figure(SANDBOX, "sandbox's time per receive with 32 callers", "us", &[crowd], None);
     Ok(())
 }
 
