@@ -72,6 +72,9 @@ pub mod demo;
 /// What a component says of itself, without a hub.
 pub mod inspect;
 
+/// One call of a plugin, without a hub.
+pub mod trial;
+
 /// The command line.
 pub mod cli;
 

@@ -43,3 +43,4 @@ mod memory;
 mod state;
 mod stderr;
 mod trap;
+mod weight;

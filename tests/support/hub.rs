@@ -154,6 +154,12 @@ impl Hub {
         self.address.map(|address| format!("http://{address}")).unwrap_or_default()
     }
 
+    /// The number of the running process.
+    #[must_use]
+    pub fn process_id(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
     /// What all its processes have logged.
     #[must_use]
     pub fn log(&self) -> String {

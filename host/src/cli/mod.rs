@@ -16,7 +16,8 @@ mod output;
 mod remote;
 
 pub use args::{
-    Cli, Command, DemoArgs, DevArgs, GlobalArgs, InspectArgs, MigrateArgs, PluginCommand, RemoteCommand, ServeArgs,
+    Cli, Command, DemoArgs, DevArgs, GlobalArgs, InspectArgs, MigrateArgs, PluginCommand, RemoteCommand, RunPluginArgs,
+    ServeArgs, TestPluginArgs,
 };
 pub use client::CliError;
 pub use output::Output;

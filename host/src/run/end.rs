@@ -219,6 +219,10 @@ impl Hub {
                 Some(RunStop::LostSwap | RunStop::LostLease) => {
                     AttemptEnd::plain(Outcome::Released { failure: None }, None)
                 }
+                Some(full @ RunStop::JournalFull) => {
+                    let failure = Failure::new(ReasonClass::PluginBug, "journal_limit", full.to_string());
+                    AttemptEnd::plain(self.try_again(claimed, installation, failure, None), None)
+                }
                 Some(RunStop::Store(_)) | None => {
                     let failure = Failure::new(ReasonClass::ProviderDown, "database", sentence);
                     AttemptEnd::plain(self.try_again(claimed, installation, failure, None), None)

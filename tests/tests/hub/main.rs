@@ -7,6 +7,9 @@ mod story;
 /// What is wrong is refused with words that say what and where, and nothing is lost by it.
 mod bad_input;
 
+/// Plugins that misbehave harm nobody but themselves.
+mod hostile;
+
 /// From an accepted event to a signed request at a subscriber.
 mod delivery;
 

@@ -1,0 +1,47 @@
+//! A look at a file before it is compiled. The compiler needs more than linear time for long functions and many locals, and
+//! it cannot be interrupted, so what would keep it busy for minutes is refused by its size.
+
+use wasmparser::{FunctionBody, Parser, Payload};
+
+use super::guest::CompileError;
+
+/// Bytes of one function; the main loops of interpreters compiled to wasm have some hundred thousand.
+const FUNCTION_BYTES: usize = 1 << 20;
+
+/// Locals of one function.
+const FUNCTION_LOCALS: u64 = 10_000;
+
+/// Functions of one file, all its modules together.
+const FUNCTIONS: u32 = 100_000;
+
+/// Refuses a file whose functions are too long, too many, or have too many locals.
+pub(super) fn check(wasm: &[u8]) -> Result<(), CompileError> {
+    let unreadable = |error: wasmparser::BinaryReaderError| CompileError::Invalid(error.to_string());
+    let mut functions = 0_u32;
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload.map_err(unreadable)? {
+            Payload::CodeSectionStart { count, .. } => {
+                functions = functions.saturating_add(count);
+                at_most("functions", functions.into(), FUNCTIONS.into())?;
+            }
+            Payload::CodeSectionEntry(body) => {
+                at_most("bytes in one function", body.range().len() as u64, FUNCTION_BYTES as u64)?;
+                at_most("locals in one function", locals(&body).map_err(unreadable)?, FUNCTION_LOCALS)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn locals(body: &FunctionBody<'_>) -> wasmparser::Result<u64> {
+    let mut total = 0_u64;
+    for group in body.get_locals_reader()? {
+        total += u64::from(group?.0);
+    }
+    Ok(total)
+}
+
+fn at_most(what: &'static str, found: u64, most: u64) -> Result<(), CompileError> {
+    if found > most { Err(CompileError::TooHeavy { what, found, most }) } else { Ok(()) }
+}
