@@ -153,7 +153,7 @@ pub struct RunPluginArgs {
     pub data: Option<String>,
     /// The installation's config, instead of the case's
     #[arg(long, value_name = "JSON")]
-    pub config: Option<String>,
+    pub plugin_config: Option<String>,
 }
 
 /// Arguments of `plugin test`.

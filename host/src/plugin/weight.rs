@@ -14,10 +14,14 @@ const FUNCTION_LOCALS: u64 = 10_000;
 /// Functions of one file, all its modules together.
 const FUNCTIONS: u32 = 100_000;
 
+/// Bytes of each function times its locals, all together. A fifth of it, in one function with a branch every few bytes, takes
+/// the compiler three seconds; the largest interpreters come to a third.
+const BYTES_TIMES_LOCALS: u64 = 1_000_000_000;
+
 /// Refuses a file whose functions are too long, too many, or have too many locals.
 pub(super) fn check(wasm: &[u8]) -> Result<(), CompileError> {
     let unreadable = |error: wasmparser::BinaryReaderError| CompileError::Invalid(error.to_string());
-    let mut functions = 0_u32;
+    let (mut functions, mut weight) = (0_u32, 0_u64);
     for payload in Parser::new(0).parse_all(wasm) {
         match payload.map_err(unreadable)? {
             Payload::CodeSectionStart { count, .. } => {
@@ -25,8 +29,11 @@ pub(super) fn check(wasm: &[u8]) -> Result<(), CompileError> {
                 at_most("functions", functions.into(), FUNCTIONS.into())?;
             }
             Payload::CodeSectionEntry(body) => {
-                at_most("bytes in one function", body.range().len() as u64, FUNCTION_BYTES as u64)?;
-                at_most("locals in one function", locals(&body).map_err(unreadable)?, FUNCTION_LOCALS)?;
+                let (bytes, locals) = (body.range().len() as u64, locals(&body).map_err(unreadable)?);
+                at_most("bytes in one function", bytes, FUNCTION_BYTES as u64)?;
+                at_most("locals in one function", locals, FUNCTION_LOCALS)?;
+                weight = weight.saturating_add(bytes.saturating_mul(locals));
+                at_most("bytes of code times locals", weight, BYTES_TIMES_LOCALS)?;
             }
             _ => {}
         }

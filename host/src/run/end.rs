@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     calls::{RunCalls, RunStop},
     emit,
-    run::{Left, private},
+    run::{Left, export_of, private},
 };
 use crate::{
     clock::Timestamp,
@@ -97,7 +97,8 @@ impl Hub {
             Err(end) => Err(end),
         };
         let trapped = matches!(result, Err(CallEnd::Trap { .. } | CallEnd::Limit { .. } | CallEnd::Malformed { .. }));
-        let traps = self.traps.note(&tenant.row.id, &version.row.name, &version.row.version, trapped);
+        let function = export_of(claimed.event.event_type.as_str());
+        let traps = self.traps.note(&tenant.row.id, &version.row.name, &version.row.version, function, trapped);
         let mut end = match result {
             Ok(left) => match emit::prepare(self, tenant, installation, version, claimed, left.events) {
                 Ok(emitted) => self.succeeded(version, claimed, left.poll, emitted, &mut calls),

@@ -57,8 +57,10 @@ pub async fn run(args: &RunPluginArgs, output: Output) -> anyhow::Result<ExitCod
         let event = serde_json::json!({"type": event_type, "data": data});
         case.event = Some(serde_json::from_value::<EventCase>(event)?);
     }
-    if let Some(config) = &args.config {
-        let Value::Object(config) = parsed("--config", config)? else { bail!("--config is no JSON object") };
+    if let Some(config) = &args.plugin_config {
+        let Value::Object(config) = parsed("--plugin-config", config)? else {
+            bail!("--plugin-config is no JSON object")
+        };
         case.config = config;
     }
     let report = trial.perform(case).await?;

@@ -140,6 +140,9 @@ async fn f62_functions_that_would_keep_the_compiler_busy_are_refused_by_their_si
     let nops = |bytes: usize| module(&[], &[function(0, &vec![1; bytes])], false);
     sandbox().compile(grafted(&nops((1 << 20) - 10), 1)).await.expect("a long function");
     heavy("bytes in one function", refusal(grafted(&nops(1 << 20), 1)).await);
+    let crossed = |locals: u64| module(&[], &[function(locals, &vec![1; 900_000])], false);
+    sandbox().compile(grafted(&crossed(1_000), 1)).await.expect("a long function with a thousand locals");
+    heavy("bytes of code times locals", refusal(grafted(&crossed(1_200), 1)).await);
     let many = |count: usize| module(&[], &vec![function(0, &[]); count], false);
     heavy("functions", refusal(grafted(&many(100_001), 1)).await);
     // The compiler is free again at once.

@@ -64,7 +64,8 @@ fn bounds() -> Vec<Bound> {
             ..bound("log bytes, one too few", "line", 4_095, 4_096, LinesDropped(1))
         },
         bound("samples of metrics", "metrics", 1_000, 1_001, SamplesDropped(1)),
-        bound("nesting of JSON", "deep_json", 127, 128, Malformed),
+        bound("nesting of JSON", "deep_json", 64, 65, Malformed),
+        bound("values of one JSON", "wide_json", 9_999, 10_000, Malformed),
         Bound { allowed: keyed(255), refused: keyed(256), ..bound("a dedupe key of 255 bytes", "", 0, 0, Malformed) },
     ]
 }
@@ -115,7 +116,7 @@ async fn f57_memory_is_given_to_the_last_byte_of_the_limit_and_not_one_more() {
     assert!(matches!(short.result, Err(CallEnd::Limit { which: LimitKind::Memory, .. })));
     // The default is 64 MiB.
     obey(&json!({"do": "alloc", "n": 60 * MIB}), Limits::default()).await.result.expect("60 MiB fit");
-    let bomb = obey(&json!({"do": "alloc", "n": 1 << 40}), Limits::default()).await;
+    let bomb = obey(&json!({"do": "alloc", "n": 1_u64 << 40}), Limits::default()).await;
     assert!(bomb.usage.peak_memory_bytes <= 64 * MIB, "{:?}", bomb.usage);
     assert!(matches!(bomb.result, Err(CallEnd::Limit { which: LimitKind::Memory, allowed: 67_108_864 })));
 }

@@ -48,12 +48,13 @@ pub(crate) fn ask(what: &str, n: u64) -> Value {
             json!({ "listed": shown(page.map(|_| ())) })
         }
         "kv_fill" => {
-            let done =
-                (0..n).map_while(|key| kv::set(&format!("fill/{key:04}"), &bytes(256 << 10), &options(None)).ok());
+            let value = bytes(256 << 10);
+            let done = (0..n).map_while(|key| kv::set(&format!("fill/{key:04}"), &value, &options(None)).ok());
             json!({ "stored": done.count() })
         }
         "kv_rewrite" => {
-            let done = (0..n).map(|_| kv::set("again", &bytes(200 << 10), &options(None))).filter(Result::is_ok);
+            let value = bytes(200 << 10);
+            let done = (0..n).map(|_| kv::set("again", &value, &options(None))).filter(Result::is_ok);
             json!({ "stored": done.count() })
         }
         "kv_read_whole" => {

@@ -110,6 +110,7 @@ fn obey(ctx: &CallContext, data: &str) -> Result<Output, PluginError> {
         }
         "utf8" | "pointer" => Ok(emit(crimes::lie(order["do"].as_str().unwrap_or_default()))),
         "deep_json" => Ok(emit(format!("{}{}", "[".repeat(size(n)), "]".repeat(size(n))))),
+        "wide_json" => Ok(emit(format!("[{}0]", "0,".repeat(size(n).saturating_sub(1))))),
         "emit" => {
             let event_type = order["type"].as_str().unwrap_or_default().to_owned();
             let mut output = done(&json!({}));

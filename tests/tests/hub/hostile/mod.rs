@@ -75,7 +75,8 @@ async fn command(tenant: &Tenant, data: &Value) -> String {
 
 /// The delivery of a command, with attempts and journal, once it `is` so.
 async fn delivery(tenant: &Tenant, correlation: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-    let found = until(&format!("the command to be {what}"), async || {
+    let wanted = format!("the command to be {what}");
+    let found = until(&wanted, async || {
         let all = tenant.list("/deliveries?target=plugin:misbehave&event_type=test.do").await;
         let ours = all.into_iter().find(|delivery| delivery["correlation_id"] == correlation);
         let ours = ours.ok_or_else(|| "no delivery".to_owned())?;
@@ -108,6 +109,8 @@ struct Provider {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
     second: Arc<AtomicU16>,
+    /// How many connections lead here; their names are unique.
+    connections: AtomicU16,
 }
 
 impl Provider {
@@ -122,7 +125,7 @@ impl Provider {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { address, seen, second }
+        Self { address, seen, second, connections: AtomicU16::new(0) }
     }
 
     /// A base URL with a path, which no request may leave.
@@ -145,7 +148,8 @@ impl Provider {
 
     /// Makes a connection of the tenant to this provider.
     async fn connection(&self, tenant: &Tenant, kind: &str, secret: Value) -> String {
-        let wanted = json!({"provider": "own", "name": kind, "kind": kind, "base_url": self.base(), "secret": secret});
+        let name = format!("{kind} {}", self.connections.fetch_add(1, Ordering::SeqCst));
+        let wanted = json!({"provider": "own", "name": name, "kind": kind, "base_url": self.base(), "secret": secret});
         tenant.connection(&wanted).await
     }
 }

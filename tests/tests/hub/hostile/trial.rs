@@ -52,7 +52,7 @@ fn misbehave(data: Value) -> Value {
 async fn a_plugin_is_run_once_and_says_what_it_left_and_what_it_cost() {
     let hello = component("hello_plugin").display().to_string();
     let words = ["plugin", "run", &hello, "--event", "greeting.requested", "--data", "{\"name\":\"Ada\"}"];
-    let (code, out, err) = switchyard(&[&words[..], &["--config", "{\"greeting\":\"Hi\"}"]].concat(), "").await;
+    let (code, out, err) = switchyard(&[&words[..], &["--plugin-config", "{\"greeting\":\"Hi\"}"]].concat(), "").await;
     assert_eq!(code, 0, "{out}{err}");
     assert!(out.contains("hello 0.1.0 handle: ok") && out.contains("Hi, Ada!") && out.contains("ms CPU"), "{out}");
 
