@@ -5,7 +5,7 @@ use wasmparser::{FunctionBody, Parser, Payload};
 
 use super::guest::CompileError;
 
-/// Bytes of one function; the main loops of interpreters compiled to wasm have some hundred thousand.
+/// Bytes of one function.
 const FUNCTION_BYTES: usize = 1 << 20;
 
 /// Locals of one function.
@@ -14,8 +14,8 @@ const FUNCTION_LOCALS: u64 = 10_000;
 /// Functions of one file, all its modules together.
 const FUNCTIONS: u32 = 100_000;
 
-/// Bytes of each function times its locals, all together. A fifth of it, in one function with a branch every few bytes, takes
-/// the compiler three seconds; the largest interpreters come to a third.
+/// Bytes of each function times its locals, all together. A fifth of it, in one function with a branch every few bytes, took
+/// the compiler three seconds.
 const BYTES_TIMES_LOCALS: u64 = 1_000_000_000;
 
 /// Refuses a file whose functions are too long, too many, or have too many locals.
