@@ -85,7 +85,7 @@ pub async fn test(args: &TestPluginArgs, output: Output) -> anyhow::Result<ExitC
             "cost": report.json()["cost"]}));
     }
     let failed = results.iter().filter(|result| result["passed"] == false).count();
-    output.result(&Value::Array(results), |results| report::results(results))?;
+    output.result(&Value::Array(results), report::results)?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
