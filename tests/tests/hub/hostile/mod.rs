@@ -104,10 +104,13 @@ async fn emitted(tenant: &Tenant, correlation: &str) -> Value {
     events[0]["data"].clone()
 }
 
+/// Requests as a line and a body.
+type Seen = Vec<(String, Vec<u8>)>;
+
 /// A provider that remembers requests, repeats each of them in its answer, and says at `/second` what it is told to.
 struct Provider {
     address: SocketAddr,
-    seen: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    seen: Arc<Mutex<Seen>>,
     second: Arc<AtomicU16>,
     /// How many connections lead here; their names are unique.
     connections: AtomicU16,
@@ -115,7 +118,7 @@ struct Provider {
 
 impl Provider {
     async fn start() -> Self {
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::new(Mutex::new(Seen::new()));
         let second = Arc::new(AtomicU16::new(200));
         let (notes, gate) = (Arc::clone(&seen), Arc::clone(&second));
         let router = Router::new().fallback(move |request: Request| {
@@ -134,7 +137,7 @@ impl Provider {
     }
 
     /// `POST /base/first` and the like, with the body.
-    fn seen(&self) -> Vec<(String, Vec<u8>)> {
+    fn seen(&self) -> Seen {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -154,7 +157,7 @@ impl Provider {
     }
 }
 
-async fn answer(request: Request, notes: &Mutex<Vec<(String, Vec<u8>)>>, gate: &AtomicU16) -> Response {
+async fn answer(request: Request, notes: &Mutex<Seen>, gate: &AtomicU16) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 64 << 20).await.unwrap_or_default();
     let line = format!("{} {}", parts.method, parts.uri);
