@@ -75,6 +75,9 @@ pub mod inspect;
 /// What a hub needs, looked at from outside.
 pub mod doctor;
 
+/// One call of a plugin, without a hub.
+pub mod trial;
+
 /// The command line.
 pub mod cli;
 

@@ -6,7 +6,7 @@ use clap::Parser as _;
 use switchyard::{
     app,
     cli::{self, Cli, Command, Output, PluginCommand},
-    config, demo, doctor, inspect,
+    config, demo, doctor, inspect, trial,
 };
 
 /// Events are made on one thread and freed on another, which glibc's allocator does slowly.
@@ -28,14 +28,18 @@ async fn main() -> ExitCode {
         Command::Config => output.result(&config::DEFAULTS.into(), |_| config::DEFAULTS.to_owned()).map_err(Into::into),
         Command::Openapi => app::print_openapi(output),
         Command::Plugin(PluginCommand::Inspect(args)) => inspect::inspect(&args, output).await,
+        Command::Plugin(PluginCommand::Run(args)) => return code(trial::run(&args, output).await),
+        Command::Plugin(PluginCommand::Test(args)) => return code(trial::test(&args, output).await),
         Command::Plugin(PluginCommand::Push(args)) => cli::push(&args, &global).await.map_err(Into::into),
         Command::Remote(command) => cli::run(command, &global).await.map_err(Into::into),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("switchyard: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    code(done.map(|()| ExitCode::SUCCESS))
+}
+
+/// The exit code of a command; an error is told and ends with 1.
+fn code(done: anyhow::Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        eprintln!("switchyard: {error:#}");
+        ExitCode::FAILURE
+    })
 }

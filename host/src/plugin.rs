@@ -44,6 +44,7 @@ mod state;
 mod stderr;
 mod trap;
 mod turn;
+mod weight;
 
 pub use cache::CacheContents;
 pub use engine::pagemap_scan_available;

@@ -185,10 +185,10 @@ impl Hub {
         self.address.map(|address| format!("http://{address}")).unwrap_or_default()
     }
 
-    /// The process, while it runs.
+    /// The number of the running process.
     #[must_use]
     pub fn process_id(&self) -> Option<u32> {
-        self.child.as_ref()?.id()
+        self.child.as_ref().and_then(Child::id)
     }
 
     /// What all its processes have logged.

@@ -13,7 +13,7 @@ use crate::{
     directory::LoadError,
     event::{InvalidName, catalogue::SchemaFault, json_limits::JsonLimit},
     outbound::{egress::EgressError, sign::SignError},
-    plugin::registry::AddError,
+    plugin::{guest::CompileError, registry::AddError},
     route::filter::FilterError,
     store::StoreError,
 };
@@ -346,8 +346,15 @@ impl From<InvalidName> for Problem {
 impl From<AddError> for Problem {
     fn from(error: AddError) -> Self {
         match error {
-            AddError::Compile(error) => Self::new(Code::InvalidPlugin, error.to_string()),
-            AddError::Describe(error) => Self::new(Code::InvalidPlugin, error.to_string()),
+            AddError::Compile(CompileError::Busy) => {
+                Self::new(Code::Overloaded, CompileError::Busy.to_string()).retry_after(60)
+            }
+            AddError::Compile(error) => {
+                Self::new(Code::InvalidPlugin, error.to_string()).with_error(error.part(), error.to_string())
+            }
+            AddError::Describe(error) => {
+                Self::new(Code::InvalidPlugin, error.to_string()).with_error("describe", error.to_string())
+            }
             AddError::Manifest(faults) => {
                 let mut problem = Self::new(Code::InvalidPlugin, "the manifest is not acceptable");
                 for (field, message) in faults {

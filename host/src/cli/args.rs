@@ -119,6 +119,11 @@ pub struct DemoArgs {
 pub enum PluginCommand {
     /// Show what a plugin says about itself: exports, events, connections, limits
     Inspect(InspectArgs),
+    /// Run a plugin once in the real sandbox, without a hub: providers answer what the case has recorded. Ends with 0 if
+    /// it succeeded, 3 if it answered with an error, 4 if it trapped, passed a limit or broke the contract
+    Run(RunPluginArgs),
+    /// Run cases and compare what they expect; ends with 1 if one differs
+    Test(TestPluginArgs),
     /// Upload a plugin to a hub, which compiles it
     Push(PushArgs),
 }
@@ -129,6 +134,37 @@ pub struct InspectArgs {
     /// The component
     #[arg(value_name = "FILE.wasm")]
     pub file: PathBuf,
+}
+
+/// Arguments of `plugin run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunPluginArgs {
+    /// The component
+    #[arg(value_name = "FILE.wasm")]
+    pub file: PathBuf,
+    /// The case: config, an event, a request or a poll, recorded answers, stored values; - or nothing is standard input
+    #[arg(value_name = "CASE.json")]
+    pub case: Option<PathBuf>,
+    /// Handle an event or command of this type, instead of what the case has
+    #[arg(long, value_name = "TYPE")]
+    pub event: Option<String>,
+    /// The event's data
+    #[arg(long, value_name = "JSON", requires = "event")]
+    pub data: Option<String>,
+    /// The installation's config, instead of the case's
+    #[arg(long, value_name = "JSON")]
+    pub plugin_config: Option<String>,
+}
+
+/// Arguments of `plugin test`.
+#[derive(Args, Clone, Debug)]
+pub struct TestPluginArgs {
+    /// The component
+    #[arg(value_name = "FILE.wasm")]
+    pub file: PathBuf,
+    /// Cases with `expect`
+    #[arg(value_name = "CASE.json", required = true)]
+    pub cases: Vec<PathBuf>,
 }
 
 /// Arguments of `plugin push`.

@@ -24,7 +24,10 @@ mod output;
 /// The commands that talk to a hub or a simulator.
 mod remote;
 
-pub use args::{Cli, Command, DemoArgs, DevArgs, GlobalArgs, InspectArgs, PluginCommand, RemoteCommand, ServeArgs};
+pub use args::{
+    Cli, Command, DemoArgs, DevArgs, GlobalArgs, InspectArgs, PluginCommand, RemoteCommand, RunPluginArgs, ServeArgs,
+    TestPluginArgs,
+};
 pub use backup::{BackupArgs, back_up, restore};
 pub use client::CliError;
 pub use migrate::{MigrateArgs, migrate};

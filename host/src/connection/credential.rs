@@ -249,6 +249,17 @@ impl Credential {
         values
     }
 
+    /// The field in which the credential goes; none for a kind that puts nothing on a request.
+    #[must_use]
+    pub fn header(&self) -> Option<HeaderName> {
+        match self.kind {
+            ConnectionKind::Header => HeaderName::from_str(self.text("name")).ok(),
+            ConnectionKind::Basic | ConnectionKind::Bearer => Some(AUTHORIZATION),
+            ConnectionKind::Hmac => Some(HMAC_HEADER),
+            ConnectionKind::Generated | ConnectionKind::Oauth2 | ConnectionKind::GoogleServiceAccount => None,
+        }
+    }
+
     /// Puts the credential on a request with this body. A field of the same name that is there already is replaced.
     pub fn apply(&self, headers: &mut HeaderMap, body: &[u8]) -> Result<(), CredentialError> {
         let unusable = |_: InvalidHeaderValue| CredentialError::new("secret", "cannot be put into an HTTP field");

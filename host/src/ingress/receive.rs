@@ -312,7 +312,7 @@ impl Hub {
 
     async fn note_traps(self: &Arc<Self>, tenant: &TenantView, version: &PluginVersion, trapped: bool) {
         let (name, number) = (&version.row.name, &version.row.version);
-        let traps = self.traps.note(&tenant.row.id, name, number, trapped);
+        let traps = self.traps.note(&tenant.row.id, name, number, "receive", trapped);
         if traps == crate::run::traps::BROKEN_AFTER {
             tracing::warn!(tenant = %tenant.row.id, plugin = %name, version = %number, "the version keeps trapping and is broken for the tenant");
         }

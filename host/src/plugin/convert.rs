@@ -15,6 +15,7 @@ pub(super) use manifest::manifest;
 pub(super) use output::{output, plugin_error, poll_output, received};
 
 use super::{bindings::imports::types, call::CallEnd, model};
+use crate::event::json_limits::check_json_limits;
 
 fn malformed(field: impl Into<String>, problem: impl Into<String>) -> CallEnd {
     CallEnd::Malformed { field: field.into(), problem: problem.into() }
@@ -26,6 +27,12 @@ fn json(field: &str, text: String) -> Result<String, CallEnd> {
         Ok(_) => Ok(text),
         Err(error) => Err(malformed(field, format!("not JSON: {error}"))),
     }
+}
+
+/// Passes a payload on if it is one JSON value of the shape that is accepted from anybody.
+fn payload(field: &str, text: String) -> Result<String, CallEnd> {
+    check_json_limits(text.as_bytes()).map_err(|limit| malformed(field, limit.to_string()))?;
+    json(field, text)
 }
 
 fn optional_json(field: &str, text: Option<String>) -> Result<Option<String>, CallEnd> {

@@ -15,12 +15,16 @@ use super::{
     manifest::API_LINE,
     memory::{MEMORIES, TABLE_ELEMENTS, TABLES},
     state::State,
+    weight,
 };
 
 /// Bytes of a plugin's wasm.
 pub const WASM_BYTES: usize = 16 << 20;
 
 const PACKAGE: &str = "switchyard:plugin/";
+
+/// The version of the contract that this host was built with.
+const CONTRACT: &str = "0.1.0";
 
 /// Why wasm is not a plugin of this host. The texts are for its author.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +50,27 @@ pub enum CompileError {
     /// The file does not compile.
     #[error("the component does not compile: {0}")]
     Invalid(String),
+    /// The file would keep the compiler busy for too long.
+    #[error(
+        "the component has {found} {what}; at most {most} are accepted. Split it, or build with `opt-level = \"s\"`"
+    )]
+    TooHeavy {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much.
+        found: u64,
+        /// The limit.
+        most: u64,
+    },
+    /// The compiler did not end in time.
+    #[error("compiling takes more than {seconds} s, so the component is refused: make its largest functions smaller")]
+    TooSlow {
+        /// The limit.
+        seconds: u64,
+    },
+    /// Another compilation did not end for long.
+    #[error("another component is being compiled and does not end; try again in a minute")]
+    Busy,
     /// The component does not fit a slot of the pool.
     #[error("the component needs {needs}; the sandbox gives {gives}")]
     TooDemanding {
@@ -55,10 +80,12 @@ pub enum CompileError {
         gives: String,
     },
     /// The component is built for another line of the contract.
-    #[error("the plugin is built for {found}; this host serves the line {API_LINE} of switchyard:plugin")]
+    #[error("the plugin is built for {found}{}; this host serves the line {API_LINE} of switchyard:plugin", fix(.needs.as_deref()))]
     OtherApi {
         /// Its export.
         found: String,
+        /// The first version of a host that serves it; none if the plugin is too old.
+        needs: Option<String>,
     },
     /// The component exports no `plugin`.
     #[error("the component does not export `switchyard:plugin/plugin@{API_LINE}.0`, which every plugin has")]
@@ -77,6 +104,32 @@ pub enum CompileError {
     /// The compiling task was lost.
     #[error("the compiler failed: {0}")]
     Compiler(String),
+}
+
+fn fix(needs: Option<&str>) -> String {
+    needs.map_or_else(
+        || format!(" and must be built again with an SDK of the line {API_LINE}"),
+        |version| format!(" and needs a host >= {version}"),
+    )
+}
+
+impl CompileError {
+    /// The part of the plugin that is at fault, for programs: `component`, `imports` or `exports`.
+    #[must_use]
+    pub const fn part(&self) -> &'static str {
+        match self {
+            Self::Imports(_) => "imports",
+            Self::OtherApi { .. } | Self::NotAPlugin | Self::Exports { .. } => "exports",
+            _ => "component",
+        }
+    }
+}
+
+/// The version of the host that an interface of a newer contract needs: hosts are numbered like the contract.
+fn needed_host(interface: &str) -> Option<String> {
+    let (name, version) = interface.split_once('@')?;
+    let (wanted, served) = (semver::Version::parse(version).ok()?, semver::Version::parse(CONTRACT).ok()?);
+    (name.starts_with(PACKAGE) && wanted > served).then(|| wanted.to_string())
 }
 
 /// Which interfaces a plugin exports besides `plugin`.
@@ -157,6 +210,7 @@ impl Compiler {
         let component = match self.cache.as_ref().and_then(|cache| cache.load(&self.engine, &sha256)) {
             Some(component) => component,
             None => {
+                weight::check(wasm)?;
                 let component = Component::from_binary(&self.engine, wasm).map_err(|error| invalid(&error))?;
                 if let Some(cache) = &self.cache {
                     cache.store(&sha256, &component);
@@ -174,13 +228,15 @@ impl Compiler {
         let kind = component.component_type();
         if !exported("plugin") {
             let mut exports = kind.exports(&self.engine).map(|(name, _)| name.to_owned());
-            return Err(exports
-                .find(|name| name.starts_with(PACKAGE))
-                .map_or(CompileError::NotAPlugin, |found| CompileError::OtherApi { found }));
+            return Err(exports.find(|name| name.starts_with(PACKAGE)).map_or(CompileError::NotAPlugin, |found| {
+                CompileError::OtherApi { needs: needed_host(&found), found }
+            }));
         }
-        let imports = kind.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();
-        let pre =
-            self.linker.instantiate_pre(component).map_err(|error| CompileError::Imports(format!("{error:#}")))?;
+        let imports: Vec<String> = kind.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();
+        let pre = self.linker.instantiate_pre(component).map_err(|error| {
+            let newer = imports.iter().filter_map(|import| needed_host(import)).max();
+            CompileError::Imports(format!("{error:#}{}", newer.map_or_else(String::new, |version| fix(Some(&version)))))
+        })?;
         Ok(Arc::new(Guest {
             sha256,
             imports,

@@ -125,7 +125,11 @@ fn identity(manifest: &Manifest, findings: &mut Findings) {
     }
     if manifest.api != API_LINE {
         let problem = format!("the plugin is written for the line `{}`", names::shown(&manifest.api));
-        findings.add("api", problem, format!("build it with an SDK of the line {API_LINE}, which this host serves"));
+        let newer = names::line(&manifest.api) > names::line(API_LINE);
+        let needs =
+            if newer { format!("it needs a host >= {}; or ", names::shown(&manifest.api)) } else { String::new() };
+        let fix = format!("{needs}build it with an SDK of the line {API_LINE}, which this host serves");
+        findings.add("api", problem, fix);
     }
     findings.description("description", &manifest.description);
 }

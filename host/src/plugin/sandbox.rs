@@ -1,6 +1,6 @@
 //! The sandbox: compiles plugins and runs their calls, on threads of its own.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{runtime::Runtime, sync::Semaphore};
 use tokio_util::task::AbortOnDropHandle;
@@ -18,6 +18,13 @@ use super::{
     virtual_time::VirtualClock,
 };
 use crate::clock::SharedClock;
+
+/// Time for one compilation. The compiler cannot be interrupted, so what takes longer goes on in the background and keeps
+/// others from compiling, but nobody waits for it.
+const COMPILE_TIME: Duration = Duration::from_secs(30);
+
+/// How long a file waits for others to be compiled.
+const COMPILE_TURN: Duration = Duration::from_secs(120);
 
 /// How a sandbox is made.
 #[derive(Clone)]
@@ -143,21 +150,24 @@ impl Sandbox {
         Cache::examine(dir, key, &self.compiler.engine)
     }
 
-    /// Compiles wasm, or loads what was compiled before. One file at a time: a compilation takes all cores.
+    /// Compiles wasm, or loads what was compiled before. One file at a time: a compilation takes all cores. Both the wait
+    /// for others and the compilation are bounded.
     pub async fn compile(&self, wasm: Vec<u8>) -> Result<Arc<Guest>, CompileError> {
         if wasm.len() > WASM_BYTES {
             return Err(CompileError::TooLarge { bytes: wasm.len() });
         }
         let Some(runtime) = &self.runtime else { return Err(CompileError::Compiler("it is shut down".to_owned())) };
-        let turn = Arc::clone(&self.compiling).acquire_owned().await;
-        let turn = turn.map_err(|error| CompileError::Compiler(error.to_string()))?;
+        let turn = tokio::time::timeout(COMPILE_TURN, Arc::clone(&self.compiling).acquire_owned()).await;
+        let turn = turn.map_err(|_| CompileError::Busy)?.map_err(|error| CompileError::Compiler(error.to_string()))?;
         let compiler = Arc::clone(&self.compiler);
         let task = runtime.spawn_blocking(move || {
             let guest = compiler.compile(&wasm);
             drop(turn);
             guest
         });
-        task.await.map_err(|error| CompileError::Compiler(error.to_string()))?
+        let compiled = tokio::time::timeout(COMPILE_TIME, task).await;
+        let compiled = compiled.map_err(|_| CompileError::TooSlow { seconds: COMPILE_TIME.as_secs() })?;
+        compiled.map_err(|error| CompileError::Compiler(error.to_string()))?
     }
 
     /// Asks a plugin what it is, twice, at other times and with other randomness. The manifest is not validated.

@@ -1,19 +1,20 @@
 //! What a run's imports reach: the journal first, then kv, secrets and providers.
 
-use std::{any::Any, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{
-    journal::{Entry, EntryOutcome, Journal, JournalMismatch, Recorded, Step, millis},
+    journal::{Entry, EntryOutcome, JOURNAL_BYTES, Journal, JournalMismatch, Recorded, Step, millis},
+    kv::{StagedKv, stop},
     preview::Reached,
     prints,
     run::journal_place,
     secrets,
 };
 use crate::{
-    connection::vault::{PersonKind, TenantKey, VaultError},
+    connection::vault::{TenantKey, VaultError},
     directory::view::{InstallationView, PluginVersion, TenantView},
     hub::Hub,
     id::Key,
@@ -27,15 +28,9 @@ use crate::{
     },
     store::{
         StoreError,
-        ledger::{Claimed, Expected, KvWrite},
+        ledger::{Claimed, Expected},
     },
 };
-
-/// The largest value of a key.
-const VALUE_BYTES: u64 = 256 << 10;
-
-/// The most that an installation keeps.
-const TOTAL_BYTES: u64 = 16 << 20;
 
 /// Why the host ended a run.
 #[derive(Debug, thiserror::Error)]
@@ -52,17 +47,15 @@ pub enum RunStop {
     /// A preview came to a call that it must not make.
     #[error("a preview ends before {0}")]
     Reached(Reached),
+    /// The run's calls and their answers came to more than a journal holds.
+    #[error(
+        "its host calls and their answers came to more than {JOURNAL_BYTES} bytes, the most that a run's journal holds; \
+         read less at once, or go on in another run"
+    )]
+    JournalFull,
     /// The database failed.
     #[error(transparent)]
     Store(StoreError),
-}
-
-struct Staged {
-    value: Option<Vec<u8>>,
-    version: u64,
-    expected: Expected,
-    ttl: Option<Duration>,
-    person: Option<[u8; 32]>,
 }
 
 /// The caller's side of one run.
@@ -75,8 +68,7 @@ pub struct RunCalls {
     /// The record.
     pub journal: Journal,
     pub(super) clock: Arc<VirtualClock>,
-    staged: BTreeMap<String, Staged>,
-    held_bytes: Option<u64>,
+    pub(super) kv: StagedKv,
     log: Vec<(LogLine, bool)>,
     pub(super) login: Option<(Key, String)>,
     /// A preview: nothing is committed or counted, and it ends before the first write.
@@ -103,8 +95,7 @@ impl RunCalls {
             claimed,
             journal,
             clock,
-            staged: BTreeMap::new(),
-            held_bytes: None,
+            kv: StagedKv::new(),
             log: Vec::new(),
             login: None,
             dry: false,
@@ -116,21 +107,6 @@ impl RunCalls {
     pub const fn dry(mut self) -> Self {
         self.dry = true;
         self
-    }
-
-    /// The staged kv operations, for the commit that they go with.
-    pub fn take_staged(&mut self) -> Vec<KvWrite> {
-        let now = self.hub.clock.now();
-        std::mem::take(&mut self.staged)
-            .into_iter()
-            .map(|(key, staged)| KvWrite {
-                key,
-                expected: staged.expected,
-                value: staged.value,
-                expires_at: staged.ttl.map(|ttl| now.after(ttl)),
-                person: staged.person,
-            })
-            .collect()
     }
 
     /// The connection whose credential was refused in this run.
@@ -178,9 +154,14 @@ impl RunCalls {
                 self.clock.advance_to(self.journal.served_at_ms());
                 Ok(Some(answer))
             }
-            Step::Live { .. } => Ok(None),
+            Step::Live { .. } => self.room_for_a_call().map(|()| None),
             Step::Unanswered { index, .. } | Step::Repeat { index, .. } => Err(self.foreign(index, call)),
         }
+    }
+
+    /// Ends the run whose journal is full. Asked before a live call, so that what was sent is always recorded.
+    pub(super) fn room_for_a_call(&self) -> Result<(), Stop> {
+        if self.journal.is_full() { Err(Stop::new(RunStop::JournalFull)) } else { Ok(()) }
     }
 
     fn note(&mut self, call: String, print: [u8; 32], answer: Recorded) {
@@ -204,60 +185,6 @@ impl RunCalls {
         let recorded = self.journal.record().entries.get(index).map_or_else(String::new, |entry| entry.call.clone());
         Stop::new(RunStop::Mismatch(JournalMismatch { index, recorded, actual: call.to_owned() }))
     }
-
-    async fn read(&self, key: &str) -> Result<(Option<Vec<u8>>, u64), Stop> {
-        if let Some(staged) = self.staged.get(key) {
-            return Ok((staged.value.clone(), staged.version));
-        }
-        let (tenant, plugin) = (&self.tenant.row.id, &self.installation.row.plugin);
-        let row = self.hub.store.kv_get(tenant, plugin, key, self.hub.clock.now()).await.map_err(stop)?;
-        Ok((row.value, row.version))
-    }
-
-    async fn stage(
-        &mut self,
-        key: &str,
-        value: Option<Vec<u8>>,
-        expected: Expected,
-        options: KvOptions,
-    ) -> Answer<u64, KvError> {
-        if let Err(error) = self.check(key, value.as_deref()).await? {
-            return Ok(Err(error));
-        }
-        let kind = |value: &str| PersonKind::of(value);
-        let person = options.person.and_then(|person| self.tenant.key.person_hash(kind(&person), &person));
-        // A key that this run staged keeps the expectation of its first write: the later ones are on its own value.
-        let (version, expected) = match self.staged.get(key) {
-            Some(staged) => (staged.version, staged.expected),
-            None => (self.read(key).await?.1 + 1, expected),
-        };
-        let ttl = options.ttl_ms.map(Duration::from_millis);
-        self.staged.insert(key.to_owned(), Staged { value, version, expected, ttl, person });
-        Ok(Ok(version))
-    }
-
-    async fn check(&mut self, key: &str, value: Option<&[u8]>) -> Answer<(), KvError> {
-        if !matches!(key.len(), 1..=512) {
-            return Ok(Err(KvError::InvalidKey));
-        }
-        let bytes = value.map_or(0, |value| value.len() as u64);
-        if bytes > VALUE_BYTES {
-            return Ok(Err(KvError::TooLarge(VALUE_BYTES)));
-        }
-        if bytes == 0 {
-            return Ok(Ok(()));
-        }
-        let held = match self.held_bytes {
-            Some(held) => held,
-            None => self.hub.store.kv_bytes(&self.tenant.row.id, &self.installation.row.plugin).await.map_err(stop)?,
-        };
-        self.held_bytes = Some(held + bytes);
-        Ok(if held + bytes > TOTAL_BYTES { Err(KvError::QuotaExceeded) } else { Ok(()) })
-    }
-}
-
-fn stop(error: StoreError) -> Stop {
-    Stop::new(RunStop::Store(error))
 }
 
 fn entry((value, version): (Option<Vec<u8>>, u64)) -> Option<KvEntry> {
@@ -293,9 +220,14 @@ impl HostCalls for RunCalls {
     async fn kv_get_many(&mut self, keys: Vec<String>) -> Answer<Vec<Option<KvEntry>>, KvError> {
         let (call, print) = prints::kv_get_many(&keys);
         served!(self, call, print, Recorded::KvGetMany);
-        let mut entries = Vec::with_capacity(keys.len());
+        let (mut entries, mut bytes) = (Vec::with_capacity(keys.len()), 0);
         for key in &keys {
-            entries.push(entry(self.read(key).await?));
+            let found = entry(self.read(key).await?);
+            bytes += found.as_ref().map_or(0, |entry| entry.value.len());
+            if bytes > JOURNAL_BYTES {
+                return Err(Stop::new(RunStop::JournalFull));
+            }
+            entries.push(found);
         }
         let answer = Ok(entries);
         self.note(call, print, Recorded::KvGetMany(answer.clone()));
@@ -343,11 +275,11 @@ impl HostCalls for RunCalls {
         let (call, print) = prints::kv_list_keys(&prefix, after, limit);
         served!(self, call, print, Recorded::KvKeys);
         let (tenant, plugin, now) = (&self.tenant.row.id, &self.installation.row.plugin, self.hub.clock.now());
-        let wanted = limit.saturating_add(u32::try_from(self.staged.len()).unwrap_or(u32::MAX)).saturating_add(1);
+        let wanted = limit.saturating_add(u32::try_from(self.kv.staged.len()).unwrap_or(u32::MAX)).saturating_add(1);
         let stored =
             self.hub.store.kv_keys(tenant, plugin, &prefix, cursor.as_deref(), wanted, now).await.map_err(stop)?;
         let mut keys: std::collections::BTreeSet<String> = stored.into_iter().collect();
-        for (key, staged) in &self.staged {
+        for (key, staged) in &self.kv.staged {
             if !key.starts_with(&prefix) || key.as_str() <= after {
                 continue;
             }

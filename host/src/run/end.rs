@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     calls::{RunCalls, RunStop},
     emit,
-    run::{Left, data_field, private},
+    run::{Left, data_field, export_of, private},
     shadow::{self, ShadowJob},
 };
 use crate::{
@@ -98,7 +98,8 @@ impl Hub {
             Err(end) => Err(end),
         };
         let trapped = matches!(result, Err(CallEnd::Trap { .. } | CallEnd::Limit { .. } | CallEnd::Malformed { .. }));
-        let traps = self.traps.note(&tenant.row.id, &version.row.name, &version.row.version, trapped);
+        let function = export_of(claimed.event.event_type.as_str());
+        let traps = self.traps.note(&tenant.row.id, &version.row.name, &version.row.version, function, trapped);
         let live = shadow::live_end(installation, version, claimed, &result);
         let mut end = match result {
             Ok(left) => match emit::prepare(self, tenant, installation, version, claimed, left.events) {
@@ -237,6 +238,10 @@ impl Hub {
                 }
                 Some(RunStop::LostSwap | RunStop::LostLease) => {
                     AttemptEnd::plain(Outcome::Released { failure: None }, None)
+                }
+                Some(full @ RunStop::JournalFull) => {
+                    let failure = Failure::new(ReasonClass::PluginBug, "journal_limit", full.to_string());
+                    AttemptEnd::plain(self.try_again(claimed, installation, failure, None), None)
                 }
                 Some(RunStop::Store(_) | RunStop::Reached(_)) | None => {
                     let failure = Failure::new(ReasonClass::ProviderDown, "database", sentence);

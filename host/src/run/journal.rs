@@ -6,18 +6,16 @@
 //! else answered `unknown-outcome`, so that the plugin looks its effect up.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+pub use super::print::{call_print, http_print, idempotency_key};
 use crate::{
     clock::Timestamp,
-    id::Key,
-    plugin::model::{
-        CryptoError, HttpError, HttpRequest, HttpResponse, KvEntry, KvError, KvPage, SourceRef, SwapResult,
-    },
+    plugin::model::{CryptoError, HttpError, HttpResponse, KvEntry, KvError, KvPage, SourceRef, SwapResult},
 };
 
-/// The contract's line, part of every print, so that records of another line never match.
-const LINE: &str = "switchyard:plugin@0.1";
+/// Bytes of calls and answers that one journal may come to before it takes no further call. The whole record is sealed and
+/// stored again with each provider write.
+pub const JOURNAL_BYTES: usize = 16 << 20;
 
 /// Everything that a run depends on, and what it did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,6 +101,31 @@ pub enum Recorded {
     Claims(Result<String, CryptoError>),
 }
 
+impl Recorded {
+    /// Bytes of what was answered; a small answer counts as nothing.
+    fn bytes(&self) -> usize {
+        let entry = |entry: &Option<KvEntry>| entry.as_ref().map_or(0, |entry| entry.value.len());
+        match self {
+            Self::Http(Ok(response)) => {
+                let fields = response.headers.iter().map(|field| field.name.len() + field.value.len());
+                response.body.len() + fields.sum::<usize>()
+            }
+            Self::KvGet(Ok(found)) => entry(found),
+            Self::KvGetMany(Ok(found)) => found.iter().map(entry).sum(),
+            Self::KvSwap(Ok(SwapResult::Stale(found))) => entry(found),
+            Self::KvKeys(Ok(page)) => page.keys.iter().map(String::len).sum(),
+            Self::Claims(Ok(claims)) => claims.len(),
+            _ => 0,
+        }
+    }
+}
+
+impl Entry {
+    fn bytes(&self) -> usize {
+        self.call.len() + self.answer.as_ref().map_or(0, Recorded::bytes)
+    }
+}
+
 /// The run did not do what its record says. A retry would take the same path, so the delivery is dead at once.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("call {index} is `{actual}`, but the journal has `{recorded}`")]
@@ -150,6 +173,7 @@ pub struct Journal {
     frozen: usize,
     next: usize,
     stored: bool,
+    bytes: usize,
 }
 
 impl Journal {
@@ -162,13 +186,14 @@ impl Journal {
         };
         let frozen = record.entries.iter().rposition(unresolved)? + 1;
         record.entries.truncate(frozen);
-        Some(Self { record, frozen, next: 0, stored: true })
+        let bytes = record.entries.iter().map(Entry::bytes).sum();
+        Some(Self { record, frozen, next: 0, stored: true, bytes })
     }
 
     /// Begins a record.
     #[must_use]
     pub const fn begin(record: Record) -> Self {
-        Self { record, frozen: 0, next: 0, stored: false }
+        Self { record, frozen: 0, next: 0, stored: false, bytes: 0 }
     }
 
     /// The record.
@@ -223,8 +248,15 @@ impl Journal {
         self.next.checked_sub(1).and_then(|index| self.record.entries.get(index)).map_or(0, |entry| entry.at_ms)
     }
 
+    /// Whether it takes no further call: its entries have come to [`JOURNAL_BYTES`].
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.bytes >= JOURNAL_BYTES
+    }
+
     /// Adds the entry of a live call.
     pub fn push(&mut self, entry: Entry) {
+        self.bytes += entry.bytes();
         self.record.entries.push(entry);
     }
 
@@ -244,6 +276,7 @@ impl Journal {
     /// Writes the answer of a write into its entry.
     pub fn answer(&mut self, index: usize, outcome: EntryOutcome, status: Option<u16>, answer: Recorded, at_ms: u64) {
         if let Some(entry) = self.record.entries.get_mut(index) {
+            self.bytes += answer.bytes();
             entry.outcome = outcome;
             entry.status = status;
             entry.answer = Some(answer);
@@ -281,64 +314,6 @@ impl Journal {
         self.record.entries.iter().any(|entry| {
             matches!(entry.outcome, EntryOutcome::Confirmed | EntryOutcome::Intent | EntryOutcome::Unknown)
         })
-    }
-}
-
-/// The idempotency key of a write: from delivery, index and the number of the attempt that wrote the intent.
-#[must_use]
-pub fn idempotency_key(delivery: Key, index: usize, attempt: u32) -> String {
-    let mut hash = Sha256::new();
-    hash.update(delivery.0);
-    hash.update((index as u64).to_be_bytes());
-    hash.update(attempt.to_be_bytes());
-    format!("sw-{}", hex::encode(&hash.finalize()[..16]))
-}
-
-/// The print of an HTTP request: a hash over a length-prefixed encoding of our own, so that it outlives a change of
-/// generated bindings.
-#[must_use]
-pub fn http_print(request: &HttpRequest) -> [u8; 32] {
-    let mut hash = Printer::new("http.send");
-    hash.part(request.connection.as_bytes());
-    hash.part(request.method.as_str().as_bytes());
-    hash.part(request.path.as_bytes());
-    for header in &request.headers {
-        hash.part(header.name.as_bytes());
-        hash.part(&header.value);
-    }
-    hash.part(&[u8::from(request.body.is_some()), u8::from(request.read_only)]);
-    hash.part(request.body.as_deref().unwrap_or_default());
-    hash.part(format!("{:?}", request.idempotency).as_bytes());
-    hash.finish()
-}
-
-/// The print of any other call from its name and its parts.
-#[must_use]
-pub fn call_print(name: &str, parts: &[&[u8]]) -> [u8; 32] {
-    let mut hash = Printer::new(name);
-    for part in parts {
-        hash.part(part);
-    }
-    hash.finish()
-}
-
-struct Printer(Sha256);
-
-impl Printer {
-    fn new(name: &str) -> Self {
-        let mut printer = Self(Sha256::new());
-        printer.part(LINE.as_bytes());
-        printer.part(name.as_bytes());
-        printer
-    }
-
-    fn part(&mut self, bytes: &[u8]) {
-        self.0.update((bytes.len() as u64).to_be_bytes());
-        self.0.update(bytes);
-    }
-
-    fn finish(self) -> [u8; 32] {
-        self.0.finalize().into()
     }
 }
 

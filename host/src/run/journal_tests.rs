@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::plugin::model::{Header, Idempotency, Method};
+use crate::{
+    id::Key,
+    plugin::model::{Header, HttpRequest, Idempotency, Method},
+};
 
 fn record(entries: Vec<Entry>) -> Record {
     Record {
@@ -258,4 +261,20 @@ proptest! {
             prop_assert!(journal.is_frozen(last) && !journal.is_frozen(last + 1));
         }
     }
+}
+
+#[test]
+fn a_journal_is_full_once_its_answers_come_to_the_limit_and_not_before() {
+    let answered = |bytes: usize| {
+        let response = HttpResponse { status: 200, headers: Vec::new(), body: vec![b'x'; bytes] };
+        Entry { call: String::new(), answer: Some(Recorded::Http(Ok(response))), ..entry(0, EntryOutcome::Read) }
+    };
+    let mut journal = Journal::begin(record(Vec::new()));
+    journal.push(answered(JOURNAL_BYTES - 1));
+    assert!(!journal.is_full());
+    journal.push(answered(1));
+    assert!(journal.is_full());
+    // What is stored counts again when the run is executed again.
+    let written = Entry { outcome: EntryOutcome::Confirmed, ..answered(JOURNAL_BYTES) };
+    assert!(Journal::reopen(record(vec![written])).unwrap().is_full());
 }

@@ -9,8 +9,14 @@ mod prints;
 /// What a run's imports reach.
 pub mod calls;
 
+/// Prints of host calls, and idempotency keys.
+mod print;
+
+/// Key-value data as a run sees it: what is stored, and what it staged.
+mod kv;
+
 /// Calls to providers from a run.
-mod provider;
+pub(crate) mod provider;
 
 /// Secrets by slot and field.
 pub mod secrets;

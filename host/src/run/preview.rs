@@ -176,6 +176,9 @@ fn stopped(stop: &Stop) -> Found {
     match stop.0.downcast_ref::<RunStop>() {
         Some(RunStop::Mismatch(mismatch)) => Found::Mismatch(mismatch.clone()),
         Some(RunStop::Reached(reached)) => Found::Reaches(reached.clone()),
+        Some(full @ RunStop::JournalFull) => {
+            Found::Fails(Failure::new(ReasonClass::PluginBug, "journal_limit", full.to_string()))
+        }
         Some(RunStop::LostSwap | RunStop::LostLease | RunStop::Store(_)) | None => Found::Unproven(stop.to_string()),
     }
 }

@@ -79,6 +79,7 @@ impl RunCalls {
                 }
             }
             Step::Live { index } => {
+                self.room_for_a_call()?;
                 let key = write.then(|| idempotency_key(self.claimed.delivery, index, self.claimed.epoch));
                 let sending = self.sending(method, &request, &convention, false, self.hub.clock.now());
                 match self.may_send(&request, spec, &convention, key.as_deref()).await {
@@ -282,12 +283,8 @@ impl RunCalls {
             .ok_or_else(|| HttpError::NeedsLogin(format!("the connection bound to `{slot}` has no secret")))?;
         let mut used = UsedSecrets::default();
         used.also(credential.masked_values());
-        if let Idempotency::Header(name) = convention
-            && HeaderName::try_from(name.as_str()).is_ok_and(|name| guard::is_reserved_header(&name))
-        {
-            return Err(denied(format!("the field `{name}` is set by the host and cannot carry the idempotency key")));
-        }
-        let mut headers = self.fill_headers(&request.headers, &mut used, now)?;
+        check_convention(convention).map_err(denied)?;
+        let mut headers = self.fill_headers(&request.headers, credential.header().as_ref(), &mut used, now)?;
         let body = self.fill(body, &mut used, now)?.into_owned();
         let path = with_key(&mut headers, &request.path, convention, key);
         credential.apply(&mut headers, &body).map_err(|error| denied(error.to_string()))?;
@@ -323,19 +320,23 @@ impl RunCalls {
         self.hub.client.policy().check_url(&format!("{base}{path}")).map_err(refused)
     }
 
-    fn fill_headers(&self, given: &[Header], used: &mut UsedSecrets, now: Timestamp) -> Result<HeaderMap, HttpError> {
-        let mut headers = HeaderMap::with_capacity(given.len() + 4);
+    /// Checks the fields as the plugin wrote them, fills them, and checks them again: a filled secret must neither break a
+    /// field nor pass the limits.
+    fn fill_headers(
+        &self,
+        given: &[Header],
+        credential: Option<&HeaderName>,
+        used: &mut UsedSecrets,
+        now: Timestamp,
+    ) -> Result<HeaderMap, HttpError> {
+        let denied = |error: guard::Denied| HttpError::Denied(error.to_string());
+        let written = given.iter().map(|header| (header.name.as_str(), header.value.as_slice()));
+        guard::check_headers(written, credential).map_err(denied)?;
+        let mut filled = Vec::with_capacity(given.len());
         for header in given {
-            let denied =
-                || HttpError::Denied(format!("the field `{}` is set by the host or is malformed", header.name));
-            let name = HeaderName::try_from(header.name.as_str()).map_err(|_| denied())?;
-            if guard::is_reserved_header(&name) {
-                return Err(denied());
-            }
-            let filled = self.fill(&header.value, used, now)?;
-            headers.append(name, HeaderValue::from_bytes(&filled).map_err(|_| denied())?);
+            filled.push((header.name.as_str(), self.fill(&header.value, used, now)?));
         }
-        Ok(headers)
+        guard::check_headers(filled.iter().map(|(name, value)| (*name, value.as_ref())), credential).map_err(denied)
     }
 
     fn fill<'a>(&self, text: &'a [u8], used: &mut UsedSecrets, now: Timestamp) -> Result<Cow<'a, [u8]>, HttpError> {
@@ -346,6 +347,25 @@ impl RunCalls {
             current.find_map(|(credential, _)| credential.field(field))
         };
         template::fill(text, used, valid).map_err(|error| HttpError::Denied(error.to_string()))
+    }
+}
+
+/// Whether the place that the convention names can carry a key. A key that the provider never sees would make a repeat
+/// that looks safe a second effect.
+fn check_convention(convention: &Idempotency) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    match convention {
+        Idempotency::Header(name) => match HeaderName::try_from(name.as_str()) {
+            Ok(name) if guard::is_reserved_header(&name) => {
+                Err(format!("the field `{name}` is set by the host and cannot carry the idempotency key"))
+            }
+            Ok(_) => Ok(()),
+            Err(_) => Err("the idempotency key's field is not the name of an HTTP field".to_owned()),
+        },
+        Idempotency::Query(name) if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) => {
+            Err("the idempotency key's query parameter must be 1 to 64 of `A-Z a-z 0-9 - _ .`".to_owned())
+        }
+        Idempotency::Query(_) | Idempotency::None | Idempotency::OwnId | Idempotency::Other(_) => Ok(()),
     }
 }
 
@@ -366,7 +386,8 @@ fn with_key(headers: &mut HeaderMap, path: &str, convention: &Idempotency, key: 
     }
 }
 
-const fn known(convention: &Idempotency) -> call::Idempotency {
+/// The convention as the judgement of answers knows it.
+pub(crate) const fn known(convention: &Idempotency) -> call::Idempotency {
     match convention {
         Idempotency::Header(_) => call::Idempotency::Header,
         Idempotency::Query(_) => call::Idempotency::Query,
@@ -393,7 +414,8 @@ const fn outcome_label(outcome: JournalOutcome) -> &'static str {
     }
 }
 
-fn http_error(error: CallError) -> HttpError {
+/// A judged failure as the plugin contract has it.
+pub(crate) fn http_error(error: CallError) -> HttpError {
     match error {
         CallError::Denied(text) => HttpError::Denied(text),
         CallError::NeedsLogin(text) => HttpError::NeedsLogin(text),

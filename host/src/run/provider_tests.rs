@@ -33,3 +33,16 @@ fn a_convention_that_the_host_does_not_know_is_never_repeated() {
     assert!(call::may_repeat(&Method::PUT, known(&Idempotency::None)));
     assert!(call::may_repeat(&Method::POST, known(&Idempotency::OwnId)));
 }
+
+#[test]
+fn a_convention_whose_key_would_never_arrive_is_refused() {
+    for name in ["", "a b", "x\r\nhost", "host", "content-length", "æ"] {
+        assert!(check_convention(&Idempotency::Header(name.to_owned())).is_err(), "header {name:?}");
+    }
+    for name in ["", "a#", "id=1&admin", "a b", "x\r\n", "../x", "æ"] {
+        assert!(check_convention(&Idempotency::Query(name.to_owned())).is_err(), "query {name:?}");
+    }
+    check_convention(&Idempotency::Header("Idempotency-Key".to_owned())).unwrap();
+    check_convention(&Idempotency::Query("requestid".to_owned())).unwrap();
+    check_convention(&Idempotency::OwnId).unwrap();
+}

@@ -259,7 +259,7 @@ fn handled(claimed: &Claimed) -> HandledEvent {
 }
 
 /// The export that an event is for, as the metrics name it.
-fn export_of(event_type: &str) -> &'static str {
+pub(super) fn export_of(event_type: &str) -> &'static str {
     match event_type {
         private::POLL_DUE => "poll",
         private::INSTALL => "install",

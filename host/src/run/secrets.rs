@@ -6,7 +6,7 @@ use crate::{
     clock::Timestamp,
     connection::verify::{self, KeyEncoding, MacAlgorithm},
     directory::view::{ConnectionView, InstallationView, TenantView},
-    plugin::model::{CryptoError, KeyEncoding as SpecEncoding, Mac, SecretKind},
+    plugin::model::{CryptoError, KeyEncoding as SpecEncoding, Mac, Manifest, SecretKind},
 };
 
 /// The connection bound to a slot. For a request to a source the binding `<slot>@<source name>` comes first.
@@ -63,12 +63,7 @@ pub fn verify_mac(
     if keys.is_empty() {
         return Err(CryptoError::NoSuchSecret);
     }
-    let algorithm = match algorithm {
-        Mac::HmacSha1 => MacAlgorithm::HmacSha1,
-        Mac::HmacSha256 => MacAlgorithm::HmacSha256,
-        Mac::HmacSha512 => MacAlgorithm::HmacSha512,
-    };
-    Ok(verify::verify_mac(algorithm, &keys, data, tag))
+    Ok(verify::verify_mac(self::algorithm(algorithm), &keys, data, tag))
 }
 
 /// `crypto.verify-token`.
@@ -91,16 +86,28 @@ pub fn verify_token(
     Ok(verify::verify_token(&texts, token))
 }
 
+/// The contract's algorithm as the check knows it.
+pub(crate) const fn algorithm(mac: Mac) -> MacAlgorithm {
+    match mac {
+        Mac::HmacSha1 => MacAlgorithm::HmacSha1,
+        Mac::HmacSha256 => MacAlgorithm::HmacSha256,
+        Mac::HmacSha512 => MacAlgorithm::HmacSha512,
+    }
+}
+
 /// `crypto.verify-jwt` needs fetched key sets, which no bundled plugin asks for yet.
 #[must_use]
 pub fn jwt_not_offered() -> CryptoError {
     CryptoError::Other("this host does not verify tokens against fetched key sets".to_owned())
 }
 
-/// How the text of a secret becomes bytes: as its slot says; a connection's fields are text.
 fn encoding(installation: &InstallationView, name: &str) -> Result<KeyEncoding, CryptoError> {
+    encoding_in(&installation.version.as_ref().ok_or(CryptoError::NoSuchSecret)?.manifest, name)
+}
+
+/// How the text of a secret becomes bytes: as its slot says; a connection's fields are text.
+pub(crate) fn encoding_in(manifest: &Manifest, name: &str) -> Result<KeyEncoding, CryptoError> {
     let slot = name.split_once('.').map(|(slot, _)| slot).ok_or(CryptoError::NoSuchSecret)?;
-    let manifest = &installation.version.as_ref().ok_or(CryptoError::NoSuchSecret)?.manifest;
     if let Some(spec) = manifest.secrets.iter().find(|spec| spec.name == slot) {
         return match &spec.kind {
             SecretKind::MacKey(SpecEncoding::Hex) => Ok(KeyEncoding::Hex),

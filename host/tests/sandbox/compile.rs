@@ -56,6 +56,7 @@ async fn another_line_of_the_contract_is_named() {
     let error = refusal(patched("switchyard:plugin/plugin@0.1.0", "switchyard:plugin/plugin@0.2.0")).await;
     assert!(matches!(&error, CompileError::OtherApi { .. }), "{error}");
     assert!(error.to_string().contains("this host serves the line 0.1"), "{error}");
+    assert!(error.to_string().contains("needs a host >= 0.2.0"), "{error}");
 }
 
 #[tokio::test]
@@ -78,6 +79,12 @@ async fn describe_is_bound_in_time_memory_and_size() {
         let DescribeError::Failed(CallEnd::Limit { which: passed, .. }) = error else { panic!("{error:?}") };
         assert_eq!(passed, which);
     }
+}
+
+#[tokio::test]
+async fn a_describe_that_traps_is_refused_with_its_place() {
+    let error = describe_failure(7).await;
+    assert!(matches!(error, DescribeError::Failed(CallEnd::Trap { .. })), "{error:?}");
 }
 
 #[tokio::test]

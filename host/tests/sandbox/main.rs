@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, also in its set-up")]
 
+mod bombs;
+mod bounds;
 mod cache;
 mod compile;
 mod determinism;

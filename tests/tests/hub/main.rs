@@ -10,6 +10,9 @@ mod bad_input;
 /// Strangers and customers at their worst.
 mod callers;
 
+/// Plugins that misbehave harm nobody but themselves.
+mod hostile;
+
 /// From an accepted event to a signed request at a subscriber.
 mod delivery;
 

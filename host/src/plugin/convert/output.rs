@@ -1,6 +1,6 @@
 //! What a guest returns: JSON is checked to parse, sizes to fit, and texts for people are cut.
 
-use super::{cut, header, json, malformed, optional_json};
+use super::{cut, header, json, malformed, optional_json, payload};
 use crate::plugin::{
     bindings::{
         imports::types, ingest::exports::switchyard::plugin::ingest, poller::exports::switchyard::plugin::poller,
@@ -92,8 +92,8 @@ fn emitted(raw: types::EmittedEvent, field: &str) -> Result<EmittedEvent, CallEn
         account: raw.account,
         expires_at_ms: raw.expires_at,
         emergency: raw.emergency,
-        data: json(&format!("{field}.data"), raw.data)?,
-        extensions: optional_json(&format!("{field}.extensions"), raw.extensions)?,
+        data: payload(&format!("{field}.data"), raw.data)?,
+        extensions: raw.extensions.map(|text| payload(&format!("{field}.extensions"), text)).transpose()?,
     })
 }
 

@@ -31,6 +31,12 @@ pub(super) fn is_metric_name(text: &str) -> bool {
     text.len() <= 63 && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(rest)
 }
 
+/// A line of the contract as numbers; none where it is no line.
+pub(super) fn line(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
 /// A guest's text inside an error message: short, on one line.
 pub(super) fn shown(text: &str) -> String {
     text.chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect()

@@ -181,7 +181,7 @@ fn a_problem_names_the_field_and_the_fix() {
     manifest.api = "0.9".to_owned();
     let text = validate(&manifest, EXPORTS).unwrap_err().to_string();
     assert!(
-        text.contains("`api`: the plugin is written for the line `0.9`; build it with an SDK of the line 0.1"),
+        text.contains("`api`: the plugin is written for the line `0.9`; it needs a host >= 0.9; or build it with an SDK of the line 0.1"),
         "{text}"
     );
 }

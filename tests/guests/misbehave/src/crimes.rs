@@ -27,6 +27,9 @@ pub(crate) fn commit(crime: &str, n: u64) -> Value {
         "trap" => std::process::abort(),
         "exit" => std::process::exit(3),
         "stderr" => flood_stderr(n),
+        "fill" => fill(n),
+        "regrow" => regrow(n),
+        "stdin" => json!({ "read": std::io::stdin().lines().count() }),
         "sleep" => {
             std::thread::sleep(Duration::from_millis(n));
             json!({ "slept": n })
@@ -43,6 +46,34 @@ pub(crate) fn commit(crime: &str, n: u64) -> Value {
         }
         unknown => panic!("no such command: {unknown}"),
     }
+}
+
+/// Writes over one megabyte again and again: bulk operations run inside one instruction.
+fn fill(n: u64) -> Value {
+    let mut memory = vec![0_u8; 1 << 20];
+    for round in 0..n {
+        black_box(&mut memory).fill(u8::try_from(round % 256).unwrap_or(0));
+    }
+    json!({ "rounds": n })
+}
+
+/// Takes and returns memory, each time a little more.
+fn regrow(n: u64) -> Value {
+    for round in 0..n {
+        black_box(vec![1_u8; usize::try_from(round * 65_536).unwrap_or(0)]);
+    }
+    json!({ "rounds": n })
+}
+
+/// Text that is no text, and text that is not where it claims to be: what a guest in another language could return.
+#[expect(unsafe_code, reason = "only unsafe code can lie about a string")]
+pub(crate) fn lie(what: &str) -> String {
+    if what == "utf8" {
+        // SAFETY: it is not safe, and never read here: the host must find out.
+        return unsafe { String::from_utf8_unchecked(b"\"\xff\xfe\"".to_vec()) };
+    }
+    // SAFETY: it is not safe, and never read here: almost all of this string lies outside the memory.
+    unsafe { String::from_raw_parts(std::ptr::without_provenance_mut(1 << 16), 0x7fff_0000, 0x7fff_0000) }
 }
 
 /// Reads the clock until it has moved by `n` milliseconds.

@@ -97,16 +97,47 @@ fn obey(ctx: &CallContext, data: &str) -> Result<Output, PluginError> {
     match order["do"].as_str().unwrap_or_default() {
         "empty" => Ok(Output { events: vec![], extensions: None }),
         "ok" => Ok(done(&json!({ "tenant": ctx.tenant_id, "config": ctx.config, "reference": ctx.reference }))),
+        "version" => Ok(done(&json!({ "version": manifest::version(), "config": ctx.config }))),
+        "call" => Ok(done(&asks::call(&order))),
+        "keep" => Ok(done(&asks::keep(&order))),
+        "hunt" => Ok(done(&asks::hunt(ctx, data))),
+        "steps" => {
+            let config: Value = serde_json::from_str(&ctx.config).unwrap_or_default();
+            match asks::steps(&config, &manifest::version()) {
+                (seen, true) => Ok(done(&seen)),
+                (_, false) => Err(PluginError::Retry(RetryDetail { error: detail(), after: None })),
+            }
+        }
+        "utf8" | "pointer" => Ok(emit(crimes::lie(order["do"].as_str().unwrap_or_default()))),
+        "deep_json" => Ok(emit(format!("{}{}", "[".repeat(size(n)), "]".repeat(size(n))))),
+        "wide_json" => Ok(emit(format!("[{}0]", "0,".repeat(size(n).saturating_sub(1))))),
+        "emit" => {
+            let event_type = order["type"].as_str().unwrap_or_default().to_owned();
+            let mut output = done(&json!({}));
+            output.events[0].type_ = event_type;
+            output.events[0].emergency = order["emergency"] == true;
+            output.events[0].account = order["account"].as_str().map(str::to_owned);
+            output.events[0].dedupe_key = order["dedupe_key"].as_str().map(str::to_owned);
+            Ok(output)
+        }
+        "events" => {
+            let one = done(&json!({ "n": 1 })).events.remove(0);
+            Ok(Output { events: vec![one; size(n)], extensions: None })
+        }
         "bad_json" => Ok(emit("{\"broken\":".to_owned())),
-        "output" => Ok(emit(format!("\"{}\"", "x".repeat(usize::try_from(n).unwrap_or(0))))),
+        "output" => Ok(emit(format!("\"{}\"", "x".repeat(size(n))))),
         "reject" => Err(PluginError::Reject(detail())),
         "retry" => Err(PluginError::Retry(RetryDetail { error: detail(), after: Some(n) })),
         "needs_attention" => Err(PluginError::NeedsAttention(detail())),
-        ask @ ("logs" | "kv_flood" | "http_flood" | "metrics" | "kv" | "http" | "http_until_stopped" | "crypto") => {
-            Ok(done(&asks::ask(ask, n)))
-        }
+        ask @ ("logs" | "line" | "kv_flood" | "http_flood" | "metrics" | "kv" | "kv_until_stopped" | "kv_value"
+        | "kv_key" | "kv_many" | "kv_page" | "kv_fill" | "kv_rewrite" | "kv_read_whole" | "headers"
+        | "header" | "body" | "path" | "http" | "http_until_stopped" | "crypto") => Ok(done(&asks::ask(ask, n))),
         crime => Ok(done(&crimes::commit(crime, n))),
     }
+}
+
+fn size(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(0)
 }
 
 fn detail() -> ErrorDetail {

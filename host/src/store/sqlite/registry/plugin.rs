@@ -79,8 +79,12 @@ pub(in super::super) async fn delete(
 ) -> StoreResult<()> {
     const PINNED: &str =
         "select 1 from installation where plugin = ?1 and ?2 in (version, in_force, shadow_version) limit 1";
-    const NEEDED: &str = "select 1 from delivery d join attempt a on a.delivery = d.key \
-        where d.state in (0, 1, 2, 4) and d.target = 'plugin:' || ? and a.plugin_version = ? limit 1";
+    // An attempt that was lost or given back does not say which version it ran on; if it left a journal, it may be this one.
+    const NEEDED: &str = "select 1 from delivery d left join attempt a on a.delivery = d.key \
+        where d.state in (0, 1, 2, 4) and d.target = 'plugin:' || ?1 and (a.plugin_version = ?2 \
+        or a.plugin_version is null and exists (select 1 from journal j where j.delivery = d.key)) limit 1";
+    const RUNNING: &str = "select 1 from delivery where state in (0, 1, 2, 4) and state = 1 \
+        and target = 'plugin:' || ?1 and ?2 is not null limit 1";
     const DELETE: &str = "delete from plugin_version where name = ? and version = ?";
     let named = |sql| sqlx::query(sql).bind(name.clone()).bind(version.clone());
     if named(PINNED).fetch_optional(&mut *conn).await?.is_some() {
@@ -88,6 +92,9 @@ pub(in super::super) async fn delete(
     }
     if named(NEEDED).fetch_optional(&mut *conn).await?.is_some() {
         return Err(StoreError::Conflict("live or dead deliveries ran on this version".to_owned()));
+    }
+    if named(RUNNING).fetch_optional(&mut *conn).await?.is_some() {
+        return Err(StoreError::Conflict("the plugin is running, perhaps on this version; try again".to_owned()));
     }
     one_row(conn, named(DELETE)).await?;
     audit::write(conn, entry).await
