@@ -17,6 +17,7 @@ use crate::{
         dispatch::Slot,
         lane::{Lane, LaneKey},
         reason::{Failure, ReasonClass},
+        tell::{About, tells_of_deliveries},
     },
     route::route::{Route, routes},
     store::{
@@ -120,6 +121,8 @@ struct PreparedDelivery {
     lane: Arc<Lane>,
     lane_key: LaneKey,
     slot: Option<Slot>,
+    /// Of one that is dead at once: what tells of it.
+    told: Option<Prepared>,
 }
 
 impl Prepared {
@@ -134,6 +137,12 @@ impl Prepared {
         }
     }
 
+    /// Who said it, as a metric has it.
+    #[must_use]
+    pub fn origin(&self) -> &'static str {
+        origin_label(&self.event.source)
+    }
+
     /// The event.
     #[must_use]
     pub const fn event(&self) -> &Arc<Event> {
@@ -142,8 +151,11 @@ impl Prepared {
 
     /// Starts what holds a slot and wakes the lanes of the rest. Call it after the commit, for stored events only.
     pub fn stored(self, hub: &Arc<Hub>) {
-        crate::observe::metrics::events_accepted(origin_label(&self.event.source), 1);
+        crate::observe::metrics::events_accepted(self.origin(), 1);
         for delivery in self.deliveries {
+            if let Some(told) = delivery.told {
+                told.stored(hub);
+            }
             match (delivery.new.start, delivery.slot) {
                 (Start::Claimed, Some(slot)) => {
                     let claimed = Claimed {
@@ -227,11 +239,17 @@ impl Hub {
                 ),
             )
         };
-        let dead = route.dead.or_else(|| (event.hop > MAX_HOPS).then(looped)).or_else(|| {
+        // That a loop was ended is told to whoever watches from outside; a plugin could go on with the loop.
+        let ends_here = matches!(route.target, Target::Endpoint(_)) && tells_of_deliveries(&event.event_type);
+        let too_far = event.hop > MAX_HOPS && !ends_here;
+        let dead = route.dead.or_else(|| too_far.then(looped)).or_else(|| {
             match policy::judge(tenant, event, kind, &route.target) {
                 Verdict::Refuse(failure) => Some(failure),
                 Verdict::Allow | Verdict::Hold(_) => None,
             }
+        });
+        let told = dead.as_ref().and_then(|failure| {
+            self.tell_of_death(tenant, About { delivery: key, target: &route.target, event }, failure)
         });
         let (start, slot) = match dead {
             Some(failure) => (Start::Dead(failure), None),
@@ -242,8 +260,14 @@ impl Hub {
                 None => (Start::Queued, None),
             },
         };
-        let new = NewDelivery { key, target: route.target, start, ordering_key: route.ordering_key };
-        PreparedDelivery { new, lane, lane_key, slot }
+        let new = NewDelivery {
+            key,
+            target: route.target,
+            start,
+            ordering_key: route.ordering_key,
+            told: told.as_ref().map(|told| Box::new(told.to_new_event())),
+        };
+        PreparedDelivery { new, lane, lane_key, slot, told }
     }
 
     /// Parses a payload, and checks it against the schema of its type.
@@ -297,16 +321,23 @@ impl Hub {
         let data = serde_json::from_str(&event.data).unwrap_or(Value::Null);
         let catalogue = self.catalogue.load();
         let kind = catalogue.get(event.event_type.as_str()).map_or(EventKind::Event, |definition| definition.kind);
-        let deliveries = routes(tenant, event, kind, &data)
-            .into_iter()
-            .map(|route| NewDelivery {
-                key: self.ids.next(),
-                target: route.target,
-                start: route.dead.map_or(Start::Queued, Start::Dead),
-                ordering_key: route.ordering_key,
-            })
-            .collect();
+        let (mut deliveries, mut told) = (Vec::new(), Vec::new());
+        for Route { target, ordering_key, dead } in routes(tenant, event, kind, &data) {
+            let key = self.ids.next();
+            let news = dead.as_ref().and_then(|failure| {
+                self.tell_of_death(tenant, About { delivery: key, target: &target, event }, failure)
+            });
+            let stored_with_it = news.as_ref().map(|news| Box::new(news.to_new_event()));
+            told.extend(news.map(|news| (target.clone(), news)));
+            let start = dead.map_or(Start::Queued, Start::Dead);
+            deliveries.push(NewDelivery { key, target, start, ordering_key, told: stored_with_it });
+        }
         let added = self.store.add_deliveries(&tenant.row.id, event.key, deliveries, audit).await?;
+        for (target, news) in told {
+            if added.contains(&target) {
+                news.stored(self);
+            }
+        }
         let lane =
             |target: &Target| Lane { tenant: tenant.row.id.clone(), target: target.clone(), urgency: event.urgency };
         self.wake(&added.iter().map(lane).collect::<Vec<_>>());

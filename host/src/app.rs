@@ -28,7 +28,10 @@ use crate::{
         registry::Plugins,
         sandbox::{Sandbox, SandboxOptions},
     },
-    queue::scheduler::{Scheduler, Tuning},
+    queue::{
+        reason::{Failure, ReasonClass},
+        scheduler::{Scheduler, Tuning},
+    },
     run::traps::Traps,
     secret::{api_key, keyring::MasterKeys},
     store::{
@@ -259,7 +262,21 @@ async fn register_bundled(hub: &Arc<Hub>) -> anyhow::Result<()> {
 /// Brings the queue back to life: what was running is given back, and every lane with work is told to the scheduler.
 async fn recover(hub: &Arc<Hub>) -> anyhow::Result<()> {
     let alone = hub.store.meta("running_alone").await?.and_then(|key| key.try_into().ok()).map(Key);
-    let rescued = hub.store.rescue(alone, hub.clock.now()).await?;
+    let suspect = match alone {
+        Some(key) => hub.store.running_suspect(key).await?,
+        None => None,
+    };
+    let killed_host = Failure::new(
+        ReasonClass::PluginBug,
+        "killed_host",
+        "The process died each time it ran, the last time with nothing else running.",
+    );
+    let death = hub.deaths(suspect.into_iter().collect(), &killed_host).pop();
+    let (death, told) = death.map_or((None, None), |(death, told)| (Some(death), told));
+    let rescued = hub.store.rescue(death, hub.clock.now()).await?;
+    if let Some(told) = told {
+        told.stored(hub);
+    }
     if alone.is_some() {
         hub.store.set_meta("running_alone", Vec::new()).await?;
     }

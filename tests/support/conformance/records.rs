@@ -248,6 +248,7 @@ pub async fn deliveries_are_added_only_for_new_targets(hub: &Fixture) {
         target: target.clone(),
         start: Start::Queued,
         ordering_key: None,
+        told: None,
     };
     let deliveries = vec![delivery(&old), delivery(&new)];
     let audit = || hub.audit(&hub.acme, "event.replayed");

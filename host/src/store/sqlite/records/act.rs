@@ -276,6 +276,8 @@ pub(super) async fn add_deliveries(
     let rows: Vec<NewRow> = new.iter().map(|delivery| NewRow::of(&event, delivery, entry.at)).collect();
     let rows: Vec<&NewRow> = rows.iter().collect();
     accept::insert_rows(conn, &rows).await?;
+    let told: Vec<_> = new.iter().filter_map(|delivery| delivery.told.as_deref()).collect();
+    accept::tell(conn, &told).await?;
     audit::write(conn, entry).await?;
     Ok(new.iter().map(|delivery| delivery.target.clone()).collect())
 }
