@@ -93,8 +93,10 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
         None => format!("http://{}", listener.local_addr()?),
     };
-    let guard =
-        EgressGuard::new(EgressPolicy::new(settings.egress_allow.clone(), Vec::new()), Arc::new(SystemResolver::new()));
+    // A tenant must not reach the hub itself by its public address; one that listens on all has no address to tell.
+    let own = Some(listener.local_addr()?.ip()).filter(|address| !address.is_unspecified()).into_iter().collect();
+    let policy = EgressPolicy::new(settings.egress_allow.clone(), own);
+    let guard = EgressGuard::new(policy, Arc::new(SystemResolver::new()));
     let tuning = Tuning {
         send_slots: u32::try_from(settings.pool.sends).unwrap_or(u32::MAX),
         run_slots: settings.pool.sandbox_instances.saturating_sub(8).max(1),

@@ -34,6 +34,7 @@ mod dead_letters;
 mod deliveries;
 mod delivery_detail;
 mod endpoint_actions;
+mod endpoint_replay;
 mod endpoint_settings;
 mod endpoints;
 mod event_types;
@@ -49,6 +50,7 @@ mod problem;
 mod publish;
 mod received;
 mod routes;
+mod signing_keys;
 mod status;
 mod tenants;
 mod traces;
@@ -128,6 +130,8 @@ fn all_routes() -> Routes {
         connection_actions::routes,
         endpoints::routes,
         endpoint_actions::routes,
+        endpoint_replay::routes,
+        signing_keys::routes,
         events::routes,
         publish::routes,
         deliveries::routes,

@@ -30,7 +30,7 @@ pub(super) async fn refuse_without_handler(api: &Api, tenant: &TenantView, selec
     let fingerprint = match selection {
         Selection::Target(Target::Unrouted, _) | Selection::AllDead | Selection::Deliveries(_) => None,
         Selection::Fingerprint(fingerprint) => Some(fingerprint.clone()),
-        Selection::Target(Target::Endpoint(_) | Target::Plugin(_), _) => return Ok(()),
+        Selection::Target(Target::Endpoint(_) | Target::Plugin(_), _) | Selection::Window { .. } => return Ok(()),
     };
     let filter = DeliveryFilter {
         states: vec![State::Dead],
@@ -43,7 +43,7 @@ pub(super) async fn refuse_without_handler(api: &Api, tenant: &TenantView, selec
     for row in rows {
         let named = match selection {
             Selection::Deliveries(keys) => keys.contains(&row.key),
-            Selection::Fingerprint(_) | Selection::Target(..) | Selection::AllDead => true,
+            Selection::Fingerprint(_) | Selection::Target(..) | Selection::Window { .. } | Selection::AllDead => true,
         };
         if !named || judged.contains(&row.event_type) {
             continue;

@@ -28,22 +28,22 @@ use crate::{
 };
 
 /// A delivery that a person acts on.
-struct Chosen {
-    key: Key,
-    event: Key,
-    lane: Lane,
-    state: State,
-    epoch: u32,
-    ordering_key: Option<String>,
+pub(super) struct Chosen {
+    pub(super) key: Key,
+    pub(super) event: Key,
+    pub(super) lane: Lane,
+    pub(super) state: State,
+    pub(super) epoch: u32,
+    pub(super) ordering_key: Option<String>,
 }
 
-const CHOSEN: &str =
+pub(super) const CHOSEN: &str =
     "select key, event, tenant, target, shard, state, epoch, ordering_key from delivery where tenant = ";
 
 /// The first condition repeats that of the index, so that it is used.
 const DEAD: &str = " and state in (0, 1, 2, 4) and state = 4";
 
-fn read_chosen(row: &sqlx::sqlite::SqliteRow) -> StoreResult<Chosen> {
+pub(super) fn read_chosen(row: &sqlx::sqlite::SqliteRow) -> StoreResult<Chosen> {
     let mut fields = Fields::of(row);
     Ok(Chosen {
         key: fields.key()?,
@@ -92,6 +92,12 @@ async fn choose(
             query.push(" and target = ").push_bind(target.to_string());
             query.push(" and created_at >= ").push_bind(since.unwrap_or_default().0);
         }
+        Selection::Window { target, from, to } => {
+            state_clause(&mut query);
+            query.push(" and target = ").push_bind(target.to_string());
+            query.push(" and created_at >= ").push_bind(from.unwrap_or_default().0);
+            query.push(" and created_at < ").push_bind(to.map_or(i64::MAX, |to| to.0));
+        }
         Selection::AllDead => {
             query.push(DEAD);
         }
@@ -117,11 +123,11 @@ async fn named(conn: &mut SqliteConnection, tenant: &TenantId, keys: &[Key]) -> 
     Ok(found)
 }
 
-fn move_by(state: State, cause: Cause) -> StoreResult<State> {
+pub(super) fn move_by(state: State, cause: Cause) -> StoreResult<State> {
     transition(state, cause).map_err(|error| StoreError::Conflict(error.to_string()))
 }
 
-fn touched(chosen: &[Chosen]) -> Touched {
+pub(super) fn touched(chosen: &[Chosen]) -> Touched {
     let mut seen = HashSet::new();
     Touched {
         deliveries: chosen.iter().map(|one| one.key).collect(),

@@ -15,7 +15,7 @@ use crate::{
         ledger::{NewDelivery, Rejection},
         records::{
             AttemptRecord, AuditRow, DeadGroup, DeliveryFilter, DeliveryRow, EventFilter, Page, ParkedRow, Records,
-            Replay, Selection, StateCounts, Touched,
+            Replay, ReplayProgress, Selection, StateCounts, Touched,
         },
         registry::AuditEntry,
     },
@@ -29,6 +29,9 @@ mod requests;
 
 /// Replay, discard, retry, cancel.
 mod act;
+
+/// Replays under way.
+mod replaying;
 
 /// After every key.
 const LAST: Key = Key([0xff; 16]);
@@ -87,6 +90,26 @@ impl Records for SqliteStore {
     async fn replay(&self, replay: Replay, audit: AuditEntry) -> StoreResult<Touched> {
         self.saw(replay.now);
         self.writer.alone(|conn| Box::pin(act::replay(conn, replay, audit))).await
+    }
+
+    async fn replay_progress(
+        &self,
+        tenant: &TenantId,
+        target: &Target,
+        since: Timestamp,
+    ) -> StoreResult<ReplayProgress> {
+        replaying::progress(&mut *self.reader().await?, tenant, target, since).await
+    }
+
+    async fn abort_replay(
+        &self,
+        tenant: &TenantId,
+        target: &Target,
+        limit: u32,
+        audit: AuditEntry,
+    ) -> StoreResult<Touched> {
+        let (tenant, target) = (tenant.clone(), target.clone());
+        self.writer.alone(move |conn| Box::pin(replaying::abort(conn, tenant, target, limit, audit))).await
     }
 
     async fn discard(
