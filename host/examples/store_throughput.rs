@@ -145,7 +145,8 @@ fn new_event(load: &Load, start: Start) -> (Key, Accept) {
         data: format!(r#"{{"amount":"125.00","currency":"DKK","text":"{}"}}"#, "x".repeat(300)).into(),
     };
     let dedupe = DedupeKey { scope: "api:api".to_owned(), key: hex::encode(load.ids.random::<16>()), hash: [1; 32] };
-    let delivery = NewDelivery { key: load.ids.next(), target: load.target.clone(), start, ordering_key: None, told: None };
+    let delivery =
+        NewDelivery { key: load.ids.next(), target: load.target.clone(), start, ordering_key: None, told: None };
     let key = delivery.key;
     let new =
         NewEvent { event: Arc::new(event), dedupe: Some(dedupe), persons: Vec::new(), deliveries: vec![delivery] };

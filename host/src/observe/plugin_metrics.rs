@@ -75,6 +75,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_plugin_counts_stands_beside_what_the_hub_counts() {
+        let labels = vec![Label::new("tenant", "acme"), Label::new("plugin", "billy")];
+        plugin_counter("switchyard_plugin_planted_total".to_owned(), labels).increment(2);
+        let text = crate::observe::metrics::render();
+        assert!(text.contains(r#"switchyard_plugin_planted_total{tenant="acme",plugin="billy"} 2"#), "{text}");
+    }
+
+    #[test]
     fn h85_no_number_of_tenants_or_label_values_makes_more_series_than_are_allowed() {
         let mut seen = Seen::default();
         let mut kept = 0;

@@ -13,6 +13,9 @@ mod delivery;
 /// What was accepted outlives the process.
 mod durability;
 
+/// What goes out: hostile sinks, forged URLs, what the host says, signatures, replays.
+mod outbound;
+
 /// Secrets stay where they belong.
 mod secrets;
 

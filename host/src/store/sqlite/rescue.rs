@@ -215,9 +215,8 @@ pub(super) static WAITING: Rows = Rows::new(
 
 /// Ends what still waits as it was seen, lets the next of its order go, and stores what tells of it.
 pub(super) async fn expire(conn: &mut SqliteConnection, ends: Vec<Death>, now: Timestamp) -> StoreResult<Vec<Key>> {
-    let rows = WAITING
-        .read(conn, &ends, |query, end| query.bind(bytes(end.delivery)).bind(i64::from(end.epoch)))
-        .await?;
+    let rows =
+        WAITING.read(conn, &ends, |query, end| query.bind(bytes(end.delivery)).bind(i64::from(end.epoch))).await?;
     let mut ends: BTreeMap<Key, Death> = ends.into_iter().map(|end| (end.delivery, end)).collect();
     let (mut deaths, mut left, mut told) = (Vec::new(), Vec::new(), Vec::new());
     for row in &rows {
