@@ -174,8 +174,7 @@ async fn a_refused_credential_is_told_once_and_what_it_holds_goes_on_after_the_l
     .await;
     assert_eq!((said(&tenant, "connection.login_needed").await, said(&tenant, "delivery.held").await), (1, 1));
     let secret = json!({"secret": {"username": ACCOUNT_SID, "password": "the-right-token"}});
-    let path = tenant.path(&format!("/connections/{connection}"));
-    let _ = hub.patch(&path, &secret).await.expect(200);
+    let _ = tenant.post(&format!("/connections/{connection}/rotate"), &secret).await.expect(200);
     until("all to be delivered", async || {
         let rows = tenant.list("/deliveries?target=plugin:twilio&state=delivered").await;
         let sent = rows.iter().filter(|row| row["event_type"] == "sms.send").count();

@@ -36,7 +36,7 @@ async fn e48_endless_and_packed_answers_are_cut_and_cost_no_memory() {
         vec![Act::ReadRequest, head(&format!("content-length: {TEN_GIB}")), Act::Flood(zeros.clone(), TEN_GIB)];
     let chunk: Bytes = [b"10000\r\n".as_slice(), &zeros, b"\r\n"].concat().into();
     let chunked = vec![Act::ReadRequest, head("transfer-encoding: chunked"), Act::Flood(chunk, TEN_GIB)];
-    let packed_head = format!("HTTP/1.1 500 No\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", BOMB.len());
+    let packed_head = format!("HTTP/1.1 400 No\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", BOMB.len());
     let packed = vec![Act::ReadRequest, Act::say(packed_head), Act::Write(Bytes::from_static(BOMB))];
     let mut sinks = Vec::new();
     for (acts, state) in [(declared, "delivered"), (chunked, "delivered"), (packed, "dead")] {
