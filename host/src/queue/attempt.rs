@@ -132,7 +132,8 @@ impl Hub {
             end.emitted.extend(self.tell_of_end(&tenant, claimed, &end.outcome, &end.effects));
         }
         count_attempt(&claimed.lane.target, &end.outcome);
-        let AttemptEnd { outcome, attempt, journal, kv, plugin, poll, emitted, effects, health, silent_until } = end;
+        let AttemptEnd { outcome, attempt, journal, kv, plugin, poll, mut emitted, effects, health, silent_until } =
+            end;
         let events = emitted.iter().map(Prepared::to_new_event).collect();
         let mut settle = Settle {
             tenant: claimed.lane.tenant.clone(),
@@ -154,7 +155,7 @@ impl Hub {
             // What holds the lane may be newer than what the scheduler knows; it must not start again at once.
             self.reconsider_lane(claimed.lane.key(), &claimed.lane);
         }
-        match self.settle_surely(claimed, &mut settle).await {
+        match self.settle_surely(claimed, &mut settle, &mut emitted).await {
             Some(Settled::Done { accepted, released_next }) => {
                 count();
                 if touches_registry {
@@ -196,14 +197,19 @@ impl Hub {
             emitted: Accept::default(),
             effects: Vec::new(),
         };
-        if self.settle_surely(claimed, &mut settle).await.is_some() {
+        if self.settle_surely(claimed, &mut settle, &mut Vec::new()).await.is_some() {
             slot.finish(Health::Neutral, None, due_again(&settle));
         }
     }
 
     /// Settles, and tries again while the database is away: the outcome of what was done outside must not be lost. What
     /// the database refuses for good is settled once more without kv, events and effects, so that nothing stays running.
-    async fn settle_surely(&self, claimed: &Claimed, settle: &mut Settle) -> Option<Settled> {
+    async fn settle_surely(
+        self: &Arc<Self>,
+        claimed: &Claimed,
+        settle: &mut Settle,
+        emitted: &mut Vec<Prepared>,
+    ) -> Option<Settled> {
         let (mut wait, mut reduced) = (Duration::from_millis(100), false);
         loop {
             match self.store.settle(settle.clone()).await {
@@ -226,9 +232,15 @@ impl Hub {
                         "the hub could not store how this attempt ended",
                     );
                     settle.outcome = self.in_a_minute(claimed, failure);
-                    (settle.attempt, settle.poll, settle.emitted) = (None, None, Accept::default());
+                    (settle.attempt, settle.poll) = (None, None);
                     settle.kv.clear();
                     settle.effects.clear();
+                    emitted.clear();
+                    if let Some(tenant) = self.directory.tenant(&settle.tenant) {
+                        emitted.extend(self.tell_of_end(&tenant, claimed, &settle.outcome, &[]));
+                    }
+                    let events = emitted.iter().map(Prepared::to_new_event).collect();
+                    settle.emitted = Accept { events, ..Accept::default() };
                 }
             }
         }
