@@ -97,7 +97,7 @@ async fn sender(tenant: &Tenant, base_url: &str, token: &str) -> String {
     let wanted = json!({"provider": "twilio", "name": "Main", "kind": "basic", "base_url": base_url, "secret": secret});
     let connection = tenant.connection(&wanted).await;
     let wanted =
-        json!({"config": {"account_sid": ACCOUNT_SID, "from": "+4520000000"}, "connections": {"twilio": connection}});
+        json!({"config": {"account_sid": ACCOUNT_SID, "from": "+4570000001"}, "connections": {"twilio": connection}});
     let _ = tenant.install("twilio", &wanted).await;
     ready(tenant, "twilio").await;
     connection
