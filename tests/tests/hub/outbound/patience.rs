@@ -1,7 +1,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use switchyard_simulators::subscriber::{Script, Step};
+use switchyard_simulators::{
+    clock::{Clock as _, SystemClock},
+    subscriber::{Script, Step},
+};
 use switchyard_tests::{
     api::{text, until},
     hub::Hub,
@@ -17,7 +20,8 @@ const AT_LAST: Duration = Duration::from_secs(60);
 
 /// The date in so many seconds, as HTTP writes it.
 fn http_date(seconds: i64) -> String {
-    let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+    let at = jiff::Timestamp::from_millisecond(SystemClock.now_ms()).expect("a time of today");
+    let at = at + jiff::SignedDuration::from_secs(seconds);
     at.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
