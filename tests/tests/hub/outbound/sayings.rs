@@ -166,7 +166,11 @@ async fn a_refused_credential_is_told_once_and_what_it_holds_goes_on_after_the_l
         "{needed}"
     );
     let held = heard(&hub, &at, "delivery.held", 1).await.remove(0);
-    assert_eq!((&held["data"]["reason"], &held["data"]["target"]), (&json!("auth"), &json!("plugin:twilio")), "{held}");
+    assert_eq!(
+        (&held["data"]["code"], &held["data"]["target"]),
+        (&json!("needs_login"), &json!("plugin:twilio")),
+        "{held}"
+    );
     until("all to be held", async || {
         let rows = tenant.list("/deliveries?target=plugin:twilio&state=held").await;
         if rows.len() == 3 { Ok(()) } else { Err(json!(rows).to_string()) }
@@ -176,8 +180,8 @@ async fn a_refused_credential_is_told_once_and_what_it_holds_goes_on_after_the_l
     let secret = json!({"secret": {"username": ACCOUNT_SID, "password": "the-right-token"}});
     let _ = tenant.post(&format!("/connections/{connection}/rotate"), &secret).await.expect(200);
     until("all to be delivered", async || {
-        let rows = tenant.list("/deliveries?target=plugin:twilio&state=delivered").await;
-        let sent = rows.iter().filter(|row| row["event_type"] == "sms.send").count();
+        let rows = tenant.list("/deliveries?target=plugin:twilio").await;
+        let sent = rows.iter().filter(|row| row["event_type"] == "sms.send" && row["state"] == "delivered").count();
         if sent == 3 { Ok(()) } else { Err(json!(rows).to_string()) }
     })
     .await;
