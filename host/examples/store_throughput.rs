@@ -141,7 +141,8 @@ fn new_event(load: &Load, start: Start) -> (Key, Accept) {
         extensions: None,
         data: format!(r#"{{"amount":"125.00","currency":"DKK","text":"{}"}}"#, "x".repeat(960)).into(),
     };
-    let delivery = NewDelivery { key: load.ids.next(), target: load.target.clone(), start, ordering_key: None };
+    let delivery =
+        NewDelivery { key: load.ids.next(), target: load.target.clone(), start, ordering_key: None, told: None };
     let key = delivery.key;
     let new = NewEvent { event: Arc::new(event), dedupe: None, persons: Vec::new(), deliveries: vec![delivery] };
     (key, Accept { events: vec![new], ..Accept::default() })

@@ -18,6 +18,7 @@ use crate::{
         dispatch::Slot,
         lane::{Lane, LaneKey},
         reason::{Failure, ReasonClass},
+        tell::{About, tells_of_deliveries},
     },
     route::route::{Route, routes},
     store::{
@@ -126,6 +127,8 @@ struct PreparedDelivery {
     lane: Arc<Lane>,
     lane_key: LaneKey,
     slot: Option<Slot>,
+    /// Of one that is dead at once: what tells of it.
+    told: Option<Prepared>,
 }
 
 impl Prepared {
@@ -140,6 +143,12 @@ impl Prepared {
         }
     }
 
+    /// Who said it, as a metric has it.
+    #[must_use]
+    pub fn origin(&self) -> &'static str {
+        origin_label(&self.event.source)
+    }
+
     /// The event.
     #[must_use]
     pub const fn event(&self) -> &Arc<Event> {
@@ -148,8 +157,11 @@ impl Prepared {
 
     /// Starts what holds a slot and wakes the lanes of the rest. Call it after the commit, for stored events only.
     pub fn stored(self, hub: &Arc<Hub>) {
-        crate::observe::metrics::events_accepted(origin_label(&self.event.source), 1);
+        crate::observe::metrics::events_accepted(self.origin(), 1);
         for delivery in self.deliveries {
+            if let Some(told) = delivery.told {
+                told.stored(hub);
+            }
             match (delivery.new.start, delivery.slot) {
                 (Start::Claimed, Some(slot)) => {
                     let claimed = Claimed {
@@ -224,7 +236,11 @@ impl Hub {
         let lane =
             Arc::new(Lane { tenant: event.tenant.clone(), target: route.target.clone(), urgency: event.urgency });
         let lane_key = lane.key();
-        let (start, slot) = match dead_at_once(tenant, event, kind, &route) {
+        let dead = dead_at_once(tenant, event, kind, &route);
+        let told = dead.as_ref().and_then(|failure| {
+            self.tell_of_death(tenant, About { delivery: key, target: &route.target, event }, failure)
+        });
+        let (start, slot) = match dead {
             Some(failure) => (Start::Dead(failure), None),
             // With an ordering key the store decides whether another delivery stands before it.
             None if route.ordering_key.is_some() => (Start::Queued, None),
@@ -233,8 +249,14 @@ impl Hub {
                 None => (Start::Queued, None),
             },
         };
-        let new = NewDelivery { key, target: route.target, start, ordering_key: route.ordering_key };
-        PreparedDelivery { new, lane, lane_key, slot }
+        let new = NewDelivery {
+            key,
+            target: route.target,
+            start,
+            ordering_key: route.ordering_key,
+            told: told.as_ref().map(|told| Box::new(told.to_new_event())),
+        };
+        PreparedDelivery { new, lane, lane_key, slot, told }
     }
 
     /// Parses a payload, and checks it against the schema of its type.
@@ -356,7 +378,10 @@ fn dead_at_once(tenant: &TenantView, event: &Event, kind: EventKind, route: &Rou
         Verdict::Refuse(failure) => Some(failure),
         Verdict::Allow | Verdict::Hold(_) => None,
     };
-    route.dead.clone().or_else(|| (event.hop > MAX_HOPS).then(looped)).or_else(refused)
+    // That a loop was ended is told to whoever watches from outside; a plugin could go on with the loop.
+    let ends_here = matches!(route.target, Target::Endpoint(_)) && tells_of_deliveries(&event.event_type);
+    let too_far = event.hop > MAX_HOPS && !ends_here;
+    route.dead.clone().or_else(|| too_far.then(looped)).or_else(refused)
 }
 
 /// Routes an event. The filters of many endpoints over long texts take a while, and other tenants' tasks go on meanwhile.

@@ -28,7 +28,10 @@ use crate::{
         registry::Plugins,
         sandbox::{Sandbox, SandboxOptions},
     },
-    queue::scheduler::{Scheduler, Tuning},
+    queue::{
+        reason::{Failure, ReasonClass},
+        scheduler::{Scheduler, Tuning},
+    },
     run::{shadow::ShadowQueue, traps::Traps},
     secret::{
         api_key,
@@ -93,8 +96,10 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
         None => format!("http://{}", listener.local_addr()?),
     };
-    let guard =
-        EgressGuard::new(EgressPolicy::new(settings.egress_allow.clone(), Vec::new()), Arc::new(SystemResolver::new()));
+    // A tenant must not reach the hub itself by its public address; one that listens on all has no address to tell.
+    let own = Some(listener.local_addr()?.ip()).filter(|address| !address.is_unspecified()).into_iter().collect();
+    let policy = EgressPolicy::new(settings.egress_allow.clone(), own);
+    let guard = EgressGuard::new(policy, Arc::new(SystemResolver::new()));
     let tuning = Tuning {
         send_slots: u32::try_from(settings.pool.sends).unwrap_or(u32::MAX),
         run_slots: settings.pool.sandbox_instances.saturating_sub(8).max(1),
@@ -281,7 +286,21 @@ async fn register_bundled(hub: &Arc<Hub>) -> anyhow::Result<()> {
 /// Brings the queue back to life: what was running is given back, and every lane with work is told to the scheduler.
 async fn recover(hub: &Arc<Hub>) -> anyhow::Result<()> {
     let alone = hub.store.meta("running_alone").await?.and_then(|key| key.try_into().ok()).map(Key);
-    let rescued = hub.store.rescue(alone, hub.clock.now()).await?;
+    let suspect = match alone {
+        Some(key) => hub.store.running_suspect(key).await?,
+        None => None,
+    };
+    let killed_host = Failure::new(
+        ReasonClass::PluginBug,
+        "killed_host",
+        "The process died each time it ran, the last time with nothing else running.",
+    );
+    let death = hub.deaths(suspect.into_iter().collect(), &killed_host).pop();
+    let (death, told) = death.map_or((None, None), |(death, told)| (Some(death), told));
+    let rescued = hub.store.rescue(death, hub.clock.now()).await?;
+    if let Some(told) = told {
+        told.stored(hub);
+    }
     if alone.is_some() {
         hub.store.set_meta("running_alone", Vec::new()).await?;
     }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, ChildStderr, Command},
+};
 
 use crate::{
     api::Api,
@@ -35,6 +38,7 @@ pub struct Builder {
     environment: BTreeMap<String, String>,
     file: Option<String>,
     bundled: bool,
+    unread: bool,
 }
 
 impl Builder {
@@ -66,6 +70,13 @@ impl Builder {
         self
     }
 
+    /// Logs into a pipe that nobody reads once the hub is ready.
+    #[must_use]
+    pub const fn with_unread_log(mut self) -> Self {
+        self.unread = true;
+        self
+    }
+
     /// Writes `switchyard.toml` into the working directory.
     #[must_use]
     pub fn file(mut self, text: &str) -> Self {
@@ -85,7 +96,8 @@ impl Builder {
             std::fs::write(folder.path().join("switchyard.toml"), text).expect("the file can be written");
         }
         let api = Api::new("http://127.0.0.1:0", Some(ADMIN_KEY));
-        Hub { folder, environment, time_factor: self.time_factor, starts: 0, address: None, child: None, api }
+        let log = if self.unread { Log::Unread(None) } else { Log::File };
+        Hub { folder, environment, time_factor: self.time_factor, starts: 0, address: None, child: None, log, api }
     }
 
     /// Starts the hub and waits until it is ready.
@@ -130,6 +142,13 @@ impl Said {
     }
 }
 
+/// Where the hub's log goes.
+enum Log {
+    File,
+    /// A pipe, kept open without being read.
+    Unread(Option<BufReader<ChildStderr>>),
+}
+
 /// The real binary on its own folder. It is killed when this is dropped.
 pub struct Hub {
     folder: TempDir,
@@ -138,6 +157,7 @@ pub struct Hub {
     starts: u32,
     address: Option<SocketAddr>,
     child: Option<Child>,
+    log: Log,
     api: Api,
 }
 
@@ -159,7 +179,7 @@ impl Hub {
             ("SWITCHYARD_LOG", "info,json"),
         ];
         let environment = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Builder { time_factor: 60, environment, file: None, bundled: false }
+        Builder { time_factor: 60, environment, file: None, bundled: false, unread: false }
     }
 
     /// A hub without plugins, ready.
@@ -254,7 +274,14 @@ impl Hub {
     /// Starts the hub again on its files and its port, after `kill` or `stop`.
     pub async fn restart(&mut self) {
         assert!(self.child.is_none(), "the hub runs already");
-        let child = self.command().spawn().expect("the hub can be started");
+        let mut command = self.command();
+        if matches!(self.log, Log::Unread(_)) {
+            command.stderr(Stdio::piped());
+        }
+        let mut child = command.spawn().expect("the hub can be started");
+        if let Log::Unread(pipe) = &mut self.log {
+            *pipe = child.stderr.take().map(BufReader::new);
+        }
         self.child = Some(child);
         let ready = tokio::time::timeout(READY_WITHIN, self.until_ready()).await;
         let address = ready.unwrap_or_else(|_| panic!("the hub was not ready in time:\n{}", self.log()));
@@ -265,6 +292,14 @@ impl Hub {
     }
 
     async fn until_ready(&mut self) -> SocketAddr {
+        if let Log::Unread(Some(pipe)) = &mut self.log {
+            let mut lines = pipe.lines();
+            while let Some(line) = lines.next_line().await.expect("the log can be read") {
+                if let Some(address) = ready_address(&line) {
+                    return address;
+                }
+            }
+        }
         loop {
             let log = std::fs::read_to_string(self.log_file(self.starts)).unwrap_or_default();
             if let Some(address) = log.lines().find_map(ready_address) {

@@ -9,5 +9,8 @@ pub mod hub;
 /// A small client of the HTTP interface that shows status and body.
 pub mod api;
 
+/// A raw TCP peer that does what no honest server does.
+pub mod sink;
+
 /// The compiled components and the simulated other sides.
 pub mod world;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::dead_at_once;
+use super::{Prepared, dead_at_once};
 use crate::{
     clock::Timestamp,
     directory::view::TenantView,
     event::{Event, Target},
     hub::Hub,
     plugin::model::EventKind,
-    queue::lane::Lane,
+    queue::{lane::Lane, tell::About},
     route::route::{Route, routes},
     store::{
         StoreError,
@@ -37,12 +37,20 @@ impl Hub {
     ) -> Result<Vec<Rerouted>, StoreError> {
         let now = self.clock.now();
         let due_at = |nth: u64| Timestamp(now.0.saturating_add_unsigned(nth.saturating_mul(spacing_ms)));
-        let routes = (0..).zip(events).map(|(nth, event)| EventRoutes {
-            event: event.key,
-            deliveries: self.routed_anew(tenant, event),
-            due_at: due_at(nth),
-        });
-        let rerouted = self.store.add_deliveries(&tenant.row.id, routes.collect(), audit).await?;
+        let (mut routes, mut news) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
+        for (nth, event) in (0..).zip(events) {
+            let (deliveries, told) = self.routed_anew(tenant, event);
+            routes.push(EventRoutes { event: event.key, deliveries, due_at: due_at(nth) });
+            news.push(told);
+        }
+        let rerouted = self.store.add_deliveries(&tenant.row.id, routes, audit).await?;
+        for (told, rerouted) in news.into_iter().zip(&rerouted) {
+            for (target, told) in told {
+                if rerouted.targets.contains(&target) {
+                    told.stored(self);
+                }
+            }
+        }
         for (nth, (event, rerouted)) in (0..).zip(events.iter().zip(&rerouted)) {
             let lane = |target: &Target| {
                 let target = target.clone();
@@ -66,15 +74,23 @@ impl Hub {
         found
     }
 
-    fn routed_anew(&self, tenant: &TenantView, event: &Event) -> Vec<NewDelivery> {
-        let routes = self.routes_of(tenant, event).into_iter();
-        routes
-            .map(|route| NewDelivery {
-                key: self.ids.next(),
-                target: route.target,
-                start: route.dead.map_or(Start::Queued, Start::Dead),
-                ordering_key: route.ordering_key,
-            })
-            .collect()
+    /// The deliveries of a stored event as it would be routed now, and for those that are dead at once what tells of it.
+    fn routed_anew(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        event: &Event,
+    ) -> (Vec<NewDelivery>, Vec<(Target, Prepared)>) {
+        let (mut deliveries, mut told) = (Vec::new(), Vec::new());
+        for Route { target, ordering_key, dead } in self.routes_of(tenant, event) {
+            let key = self.ids.next();
+            let news = dead.as_ref().and_then(|failure| {
+                self.tell_of_death(tenant, About { delivery: key, target: &target, event }, failure)
+            });
+            let stored_with_it = news.as_ref().map(|news| Box::new(news.to_new_event()));
+            told.extend(news.map(|news| (target.clone(), news)));
+            let start = dead.map_or(Start::Queued, Start::Dead);
+            deliveries.push(NewDelivery { key, target, start, ordering_key, told: stored_with_it });
+        }
+        (deliveries, told)
     }
 }

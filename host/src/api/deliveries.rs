@@ -112,23 +112,29 @@ pub(super) struct Delivery {
 }
 
 /// A delivery as people see it.
-pub(super) fn shown(tenant: &TenantView, row: &DeliveryRow) -> Delivery {
+pub(super) fn shown(api: &Api, tenant: &TenantView, row: &DeliveryRow) -> Delivery {
     let blocked = matches!(row.state, Stored::Queued | Stored::Waiting);
     let held = if blocked { hold(tenant, &row.target, row.lane.urgency) } else { None };
     let failure = held.as_ref().map(|held| &held.failure).or(row.failure.as_ref());
     let waits = held.is_none() && blocked;
+    // An open breaker, or a silence that the target asked for: its end is known.
+    let silent_until = if waits { api.hub.silent_until(&row.lane) } else { None };
     Delivery {
         id: row.key.with_prefix("dlv"),
         event_id: row.event_id.to_string(),
         event_type: row.event_type.clone(),
         correlation_id: row.correlation_id.to_string(),
         target: row.target.to_string(),
-        state: if held.is_some() { "held" } else { row.state.as_str() },
+        state: match (&held, silent_until) {
+            (Some(_), _) => "held",
+            (None, Some(_)) => Stored::Waiting.as_str(),
+            (None, None) => row.state.as_str(),
+        },
         reason: failure.map(|failure| failure.reason.as_str()),
         code: failure.map(|failure| failure.code.clone()),
         message: failure.map(|failure| failure.message.clone()),
         held_since: held.as_ref().map(|held| held.since),
-        next_attempt_at: waits.then_some(row.due_at),
+        next_attempt_at: waits.then(|| silent_until.map_or(row.due_at, |until| until.max(row.due_at))),
         attempt_count: row.epoch,
         tries: row.tries,
         crashes: row.crashes,
@@ -155,7 +161,7 @@ fn states(text: Option<&str>) -> Answer<(Vec<&str>, Vec<Stored>)> {
     let mut stored = Vec::new();
     for state in &asked {
         let can_be = match *state {
-            "held" => vec![Stored::Queued, Stored::Waiting],
+            "held" | "waiting" => vec![Stored::Queued, Stored::Waiting],
             other => {
                 vec![other.parse().map_err(|_| Problem::field("state", format!("`{other}` is none of {STATES}")))?]
             }
@@ -210,7 +216,7 @@ pub(super) async fn listed(
         let rows = api.hub.store.deliveries(&tenant.row.id, filter.clone(), page).await?;
         let ended = rows.len() < page.limit as usize;
         for row in rows {
-            let delivery = shown(tenant, &row);
+            let delivery = shown(api, tenant, &row);
             if wanted(&delivery) {
                 if data.len() == limit {
                     // One more than fits: the page before it ends at the last that was taken.
@@ -242,7 +248,7 @@ async fn retry(
     let lane = api.hub.store.retry_now(within.id(), key, audit).await?;
     api.hub.wake(&[lane]);
     let row = api.hub.store.delivery(within.id(), key).await?;
-    Ok(Out(shown(&within.tenant, &row)))
+    Ok(Out(shown(&api, &within.tenant, &row)))
 }
 
 async fn cancel(
@@ -256,7 +262,7 @@ async fn cancel(
     // What waited behind it in its order may go on.
     api.hub.wake(&[lane]);
     let row = api.hub.store.delivery(within.id(), key).await?;
-    Ok(Out(shown(&within.tenant, &row)))
+    Ok(Out(shown(&api, &within.tenant, &row)))
 }
 
 #[cfg(test)]

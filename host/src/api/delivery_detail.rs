@@ -125,7 +125,7 @@ async fn read(
     let row = api.hub.store.delivery(within.id(), key).await?;
     let attempts = api.hub.store.attempts(within.id(), key).await?;
     Ok(Out(DeliveryDetail {
-        delivery: shown(&within.tenant, &row),
+        delivery: shown(&api, &within.tenant, &row),
         attempts: attempts.into_iter().map(shown_attempt).collect(),
         journal: journal(&api, &within.tenant, key).await?,
         shadow: api.hub.store.shadow_run(within.id(), key).await?.map(shadows::shown),

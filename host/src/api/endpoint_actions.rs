@@ -1,4 +1,4 @@
-//! What people do with endpoints: rotate, test, pause, resume, replay.
+//! What people do with endpoints: rotate, test, pause, resume.
 
 use axum::{
     Json as Out,
@@ -15,9 +15,8 @@ use super::{
     auth::{In, Manage, Need as _, Read},
     body::{Json, Params},
     connection_actions::rotated,
-    dead_letters::{Replayed, replay_selection, spacing},
     deliveries::{Delivery, ListParams, listed},
-    endpoint_settings::signing_secret,
+    endpoint_settings::{SigningScheme, checked_scheme, signing_secret},
     endpoints::{Endpoint, found, update},
     paging::Paged,
     problem::Answer,
@@ -26,10 +25,8 @@ use super::{
 };
 use crate::{
     accept::Publication,
-    clock::Timestamp,
     event::{Target, Urgency},
-    secret::ExposeSecret as _,
-    store::{records::Selection, registry::EndpointState},
+    store::registry::EndpointState,
 };
 
 const TAG: &str = "endpoints";
@@ -62,13 +59,6 @@ pub(super) fn routes(routes: Routes) -> Routes {
             doc(TAG, Manage::SCOPE, "Let its deliveries go on").answers::<Endpoint>(200, "Active."),
             resume,
         )
-        .post(
-            &path("replay"),
-            doc(TAG, Manage::SCOPE, "Replay its dead deliveries")
-                .body::<EndpointReplay>()
-                .answers::<Replayed>(202, "Queued again."),
-            replay,
-        )
         .get(
             &path("deliveries"),
             doc(TAG, Read::SCOPE, "List its deliveries, newest first")
@@ -84,6 +74,8 @@ pub(super) fn routes(routes: Routes) -> Routes {
 struct SecretRotation {
     /// `whsec_..` or `whsk_..`; made if left out.
     secret: Option<String>,
+    /// `v1` or `v1a`, if one is made; without it the scheme stays.
+    signing: Option<String>,
     /// Seconds for which the old secret signs too, at most a week; a day without it.
     grace_s: Option<u64>,
 }
@@ -91,8 +83,10 @@ struct SecretRotation {
 /// An endpoint's new secret.
 #[derive(Serialize, ToSchema)]
 struct RotatedSecret {
-    /// The new secret, shown this once.
-    secret: String,
+    /// The new secret, shown this once; none of a key pair that the hub made.
+    secret: Option<String>,
+    /// The public key of a pair.
+    public_key: Option<String>,
     endpoint: Endpoint,
 }
 
@@ -104,20 +98,6 @@ struct Pause {
     reason: Option<String>,
 }
 
-/// Which deliveries of an endpoint are replayed.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct EndpointReplay {
-    /// Those made since.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    since: Option<Timestamp>,
-    /// Starts per second; at once without it.
-    rate_per_s: Option<u32>,
-    /// Those that were delivered, too.
-    #[serde(default)]
-    include_delivered: bool,
-}
-
 async fn rotate_secret(
     State(api): State<Api>,
     within: In<Manage>,
@@ -126,10 +106,14 @@ async fn rotate_secret(
 ) -> Answer<Out<RotatedSecret>> {
     let view = found(&within.tenant, &id)?;
     let mut row = view.row.clone();
-    let (secret, sealed) = signing_secret(&api, &within.tenant, row.key, rotation.secret)?;
-    row.secrets = rotated(row.secrets, sealed, rotation.grace_s, "grace_s", MAX_GRACE_S, api.hub.clock.now())?;
+    let scheme = match rotation.signing {
+        Some(scheme) => Some(checked_scheme(&scheme)?),
+        None => view.secrets.first().map(|(current, _)| SigningScheme::of(current)),
+    };
+    let made = signing_secret(&api, &within.tenant, row.key, rotation.secret, scheme)?;
+    row.secrets = rotated(row.secrets, made.sealed, rotation.grace_s, "grace_s", MAX_GRACE_S, api.hub.clock.now())?;
     let endpoint = update(&api, &within, view, row, "endpoint.secret_rotated").await?;
-    Ok(Out(RotatedSecret { secret: secret.expose_secret().to_owned(), endpoint }))
+    Ok(Out(RotatedSecret { secret: made.shown, public_key: made.public, endpoint }))
 }
 
 async fn test(
@@ -187,19 +171,6 @@ async fn resume(
     // Resumed by a person: the days of failures that disabled it do not count again.
     row.failing_since = None;
     update(&api, &within, view, row, "endpoint.resumed").await.map(Out)
-}
-
-async fn replay(
-    State(api): State<Api>,
-    within: In<Manage>,
-    Path((_, id)): Path<(String, String)>,
-    Json(replay): Json<EndpointReplay>,
-) -> Answer<impl IntoResponse> {
-    let view = found(&within.tenant, &id)?;
-    let selection = Selection::Target(Target::Endpoint(view.row.key), replay.since);
-    let spacing_ms = spacing(replay.rate_per_s)?;
-    let replayed = replay_selection(&api, &within, selection, replay.include_delivered, false, spacing_ms, &id).await?;
-    Ok((StatusCode::ACCEPTED, Out(replayed)))
 }
 
 async fn deliveries(

@@ -12,7 +12,7 @@ use crate::{
     connection::guard::is_reserved_header,
     directory::{places, view::TenantView},
     id::Key,
-    outbound::sign::{SigningSecret, generate_symmetric},
+    outbound::sign::{SigningSecret, generate_ed25519, generate_symmetric},
     route::{filter::Filter, pattern::TypePattern},
     secret::{ExposeSecret as _, SecretString},
     store::registry::SealedSecret,
@@ -127,18 +127,60 @@ fn check_headers(headers: &BTreeMap<String, String>) -> Answer<()> {
     Ok(())
 }
 
-/// The signing secret that was given, or a new one; its text, and its sealed form.
+/// How an endpoint's deliveries are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SigningScheme {
+    /// HMAC with a secret that both sides know.
+    V1,
+    /// ed25519 with a published key.
+    V1a,
+}
+
+impl SigningScheme {
+    /// That of a secret.
+    pub(super) fn of(secret: &SigningSecret) -> Self {
+        if secret.public_text().is_some() { Self::V1a } else { Self::V1 }
+    }
+}
+
+/// `v1` or `v1a`.
+pub(super) fn checked_scheme(text: &str) -> Answer<SigningScheme> {
+    match text {
+        "v1" => Ok(SigningScheme::V1),
+        "v1a" => Ok(SigningScheme::V1a),
+        _ => Err(Problem::field("signing", "must be `v1` (HMAC) or `v1a` (ed25519)")),
+    }
+}
+
+/// A signing secret for an endpoint.
+pub(super) struct MadeSecret {
+    /// To be stored.
+    pub(super) sealed: SealedSecret,
+    /// What the caller is shown this once. The private half of a pair that the hub made never leaves it.
+    pub(super) shown: Option<String>,
+    /// The public half of a pair.
+    pub(super) public: Option<String>,
+}
+
+/// The signing secret that was given, or a new one; of the given scheme, if one is named.
 pub(super) fn signing_secret(
     api: &Api,
     tenant: &TenantView,
     endpoint: Key,
     given: Option<String>,
-) -> Answer<(SecretString, SealedSecret)> {
-    let text = given.map_or_else(|| generate_symmetric(&api.hub.ids), SecretString::from);
-    SigningSecret::parse(&text)?;
+    scheme: Option<SigningScheme>,
+) -> Answer<MadeSecret> {
+    let (is_given, ids) = (given.is_some(), &api.hub.ids);
+    let text = match (given, scheme) {
+        (Some(text), _) => SecretString::from(text),
+        (None, Some(SigningScheme::V1a)) => generate_ed25519(ids),
+        (None, Some(SigningScheme::V1) | None) => generate_symmetric(ids),
+    };
+    let public = SigningSecret::parse(&text)?.public_text();
     let place = places::endpoint_secret(&tenant.row.id, &endpoint);
     let sealed = api.hub.vault.seal(&tenant.key, place, text.expose_secret().as_bytes())?;
-    Ok((text, SealedSecret { sealed, expires_at: None }))
+    let shown = (is_given || public.is_none()).then(|| text.expose_secret().to_owned());
+    Ok(MadeSecret { sealed: SealedSecret { sealed, expires_at: None }, shown, public })
 }
 
 #[cfg(test)]

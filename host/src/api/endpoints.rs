@@ -17,8 +17,8 @@ use super::{
     auth::{In, Manage, Need as _, Read},
     body::{Json, Params},
     endpoint_settings::{
-        checked_filter, checked_format, checked_number, checked_schedule, checked_types, checked_url, sealed_headers,
-        signing_secret,
+        checked_filter, checked_format, checked_number, checked_schedule, checked_scheme, checked_types, checked_url,
+        sealed_headers, signing_secret,
     },
     paging::{PageParams, Paged, paged_by_name},
     problem::{Answer, Problem},
@@ -29,7 +29,6 @@ use crate::{
     directory::view::{EndpointView, TenantView},
     event::Target,
     id::Key,
-    secret::ExposeSecret as _,
     store::registry::{EndpointRow, EndpointState},
 };
 
@@ -82,6 +81,8 @@ struct NewEndpoint {
     format: Option<String>,
     /// `whsec_..` or `whsk_..`; made if left out.
     secret: Option<String>,
+    /// What is made if no secret is given: `v1` (HMAC) or `v1a` (ed25519, its public key is published).
+    signing: Option<String>,
     /// Own header fields.
     #[serde(default)]
     headers: BTreeMap<String, String>,
@@ -175,8 +176,10 @@ pub(super) struct Endpoint {
 struct MadeEndpoint {
     #[serde(flatten)]
     endpoint: Endpoint,
-    /// The signing secret, shown this once.
-    secret: String,
+    /// The signing secret, shown this once; none of a key pair that the hub made.
+    secret: Option<String>,
+    /// The public key of a pair, also at `/.well-known/switchyard/{tenant}/keys.json`.
+    public_key: Option<String>,
 }
 
 pub(super) fn shown(row: &EndpointRow, headers: &[(String, String)], now: Timestamp) -> Endpoint {
@@ -236,7 +239,8 @@ pub(super) fn found<'a>(tenant: &'a TenantView, id: &str) -> Answer<&'a Endpoint
 async fn create(State(api): State<Api>, within: In<Manage>, Json(new): Json<NewEndpoint>) -> Answer<impl IntoResponse> {
     let (key, now) = (api.hub.ids.next(), api.hub.clock.now());
     let tenant = &within.tenant;
-    let (secret, sealed) = signing_secret(&api, tenant, key, new.secret)?;
+    let scheme = new.signing.as_deref().map(checked_scheme).transpose()?;
+    let made = signing_secret(&api, tenant, key, new.secret, scheme)?;
     let row = EndpointRow {
         key,
         tenant: within.id().clone(),
@@ -245,7 +249,7 @@ async fn create(State(api): State<Api>, within: In<Manage>, Json(new): Json<NewE
         filter: new.filter.map(checked_filter).transpose()?,
         description: new.description.map(checked_description).transpose()?,
         format: checked_format(new.format.unwrap_or_else(|| "cloudevents".to_owned()))?,
-        secrets: vec![sealed],
+        secrets: vec![made.sealed],
         state: EndpointState::Active,
         state_reason: None,
         retry_schedule: new.retry_schedule.map(checked_schedule).transpose()?,
@@ -264,7 +268,7 @@ async fn create(State(api): State<Api>, within: In<Manage>, Json(new): Json<NewE
     api.tenant_changed(within.id()).await?;
     let headers: Vec<_> = new.headers.into_iter().collect();
     let endpoint = shown(&row, &headers, now);
-    Ok((StatusCode::CREATED, Out(MadeEndpoint { endpoint, secret: secret.expose_secret().to_owned() })))
+    Ok((StatusCode::CREATED, Out(MadeEndpoint { endpoint, secret: made.shown, public_key: made.public })))
 }
 
 fn checked_description(text: String) -> Answer<String> {

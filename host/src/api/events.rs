@@ -174,7 +174,7 @@ async fn read(
     let filter = DeliveryFilter { event: Some(event.key), ..DeliveryFilter::default() };
     let page = Page { limit: MAX_DELIVERIES, after: None };
     let deliveries = api.hub.store.deliveries(within.id(), filter, page).await?;
-    let deliveries = deliveries.iter().map(|row| shown_delivery(&within.tenant, row)).collect();
+    let deliveries = deliveries.iter().map(|row| shown_delivery(&api, &within.tenant, row)).collect();
     Ok(Out(EventDetail { event: shown(&event), deliveries }))
 }
 

@@ -34,6 +34,7 @@ mod dead_letters;
 mod deliveries;
 mod delivery_detail;
 mod endpoint_actions;
+mod endpoint_replay;
 mod endpoint_settings;
 mod endpoints;
 mod event_types;
@@ -52,6 +53,7 @@ mod publish;
 mod received;
 mod routes;
 mod shadows;
+mod signing_keys;
 mod status;
 mod tenants;
 mod traces;
@@ -132,6 +134,8 @@ fn all_routes() -> Routes {
         connection_actions::routes,
         endpoints::routes,
         endpoint_actions::routes,
+        endpoint_replay::routes,
+        signing_keys::routes,
         events::routes,
         publish::routes,
         deliveries::routes,

@@ -234,7 +234,7 @@ async fn chosen(
             return Ok((rows, more));
         }
         Selection::Fingerprint(group) => fingerprint = Some(group),
-        Selection::Target(of, _) => target = Some(of),
+        Selection::Target(of, _) | Selection::Window { target: of, .. } => target = Some(of),
         Selection::AllDead => {}
     }
     let filter = DeliveryFilter { states: vec![Stored::Dead], target, fingerprint, ..DeliveryFilter::default() };

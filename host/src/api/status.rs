@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     directory::view::TenantView,
-    queue::state::State as Stored,
+    queue::{PoolKind, state::State as Stored},
     store::registry::{EndpointState, Mode},
 };
 
@@ -180,7 +180,13 @@ async fn gauges(api: &Api) {
     let ill = connections().filter(|connection| connection.row.needs_login.is_some()).count();
     metrics::connections_in("needs_login", ill);
     metrics::connections_in("ok", connections().count() - ill);
-    let (sends, runs) = api.hub.scheduler.lock().unwrap_or_else(PoisonError::into_inner).in_flight();
+    let (sends, runs, open) = {
+        let scheduler = api.hub.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
+        let (sends, runs) = scheduler.in_flight();
+        (sends, runs, scheduler.open_breakers(PoolKind::Send))
+    };
+    metrics::breakers_open("endpoint", open);
+    metrics::breakers_open("connection", api.hub.paces.open().len());
     metrics::in_flight("send", sends as usize);
     metrics::in_flight("run", runs as usize);
 }

@@ -95,7 +95,7 @@ async fn read(State(api): State<Api>, within: In<Read>, Path((_, id)): Path<(Str
         truncated |= rows.len() == MAX_DELIVERIES as usize;
         for row in rows {
             detailed += 1;
-            entries.push(of_delivery(&event.id, shown_delivery(&within.tenant, &row), row.created_at));
+            entries.push(of_delivery(&event.id, shown_delivery(&api, &within.tenant, &row), row.created_at));
             if detailed > MAX_DETAILED {
                 truncated = true;
                 continue;

@@ -34,7 +34,7 @@ fn filter(selection: &Selection) -> Option<DeliveryFilter> {
     let fingerprint = match selection {
         Selection::Target(Target::Unrouted, _) | Selection::AllDead | Selection::Deliveries(_) => None,
         Selection::Fingerprint(fingerprint) => Some(fingerprint.clone()),
-        Selection::Target(Target::Endpoint(_) | Target::Plugin(_), _) => return None,
+        Selection::Target(Target::Endpoint(_) | Target::Plugin(_), _) | Selection::Window { .. } => return None,
     };
     let since = if let Selection::Target(_, since) = selection { *since } else { None };
     let target = Some(Target::Unrouted);

@@ -283,6 +283,16 @@ pub fn filter_failed() {
     counter(&table::FILTER_ERRORS, &[]).increment(1);
 }
 
+/// A counter of a plugin, in the same exposition as the hub's own. The caller bounds names and labels.
+pub(super) fn plugin_counter(name: String, labels: Vec<Label>) -> Counter {
+    REGISTRY.recorder.register_counter(&Key::from_parts(name, labels), &METADATA)
+}
+
+/// A histogram of a plugin.
+pub(super) fn plugin_histogram(name: String, labels: Vec<Label>) -> Histogram {
+    REGISTRY.recorder.register_histogram(&Key::from_parts(name, labels), &METADATA)
+}
+
 static LOST: AtomicU64 = AtomicU64::new(0);
 static LOG_LINES_LOST: LazyLock<Counter> = LazyLock::new(|| counter(&table::LOG_DROPPED, &[]));
 

@@ -22,7 +22,10 @@ use crate::{
         reason::{Failure, ReasonClass},
         retry::{self, RetryTable},
     },
-    store::ledger::{AttemptRow, Claimed, Effect, Outcome},
+    store::{
+        ledger::{AttemptRow, Claimed, Effect, Outcome},
+        records::{EventFilter, Page},
+    },
 };
 
 /// Time for one attempt where the endpoint sets none, body included.
@@ -34,7 +37,7 @@ const CAPTURE: usize = 16 << 10;
 /// Nothing but failures for so long disables an endpoint.
 const DISABLE_AFTER: Duration = Duration::from_secs(5 * 24 * 3600);
 
-/// The failing attempt of one delivery at which `endpoint.failing` is told.
+/// The failing try of one delivery from which on `endpoint.failing` is told.
 const TELL_AT_TRY: u32 = 4;
 
 impl Hub {
@@ -74,7 +77,7 @@ impl Hub {
         match judged {
             outcome::Outcome::Delivered => {
                 crate::observe::metrics::endpoint_sent("delivered", took);
-                self.endpoint_well(tenant, endpoint, claimed, attempt(None))
+                self.endpoint_well(tenant, endpoint, claimed, attempt(None)).await
             }
             outcome::Outcome::Failed(failed) => {
                 crate::observe::metrics::endpoint_sent("failed", took);
@@ -131,7 +134,7 @@ impl Hub {
         Ok(Outgoing { method: Method::POST, target, headers, body, timeout, response_cap: CAPTURE })
     }
 
-    fn endpoint_well(
+    async fn endpoint_well(
         self: &Arc<Self>,
         tenant: &Arc<TenantView>,
         endpoint: &EndpointView,
@@ -140,19 +143,27 @@ impl Hub {
     ) -> AttemptEnd {
         let mut end = AttemptEnd::plain(Outcome::Delivered, Some(attempt));
         end.health = Health::Good;
-        if endpoint.row.failing_since.is_some() {
+        if let Some(since) = endpoint.row.failing_since {
             end.effects.push(Effect::EndpointSucceeded(endpoint.row.key));
-            if claimed.tries > TELL_AT_TRY {
-                end.emitted.extend(self.endpoint_event(
-                    tenant,
-                    endpoint,
-                    claimed,
-                    "endpoint.recovered",
-                    "an attempt succeeded again",
-                ));
+            if self.was_told_to_fail(tenant, endpoint, since).await {
+                let message = "an attempt succeeded again";
+                let told = self.tell_of_streak(tenant, endpoint, claimed, "endpoint.recovered", message, since);
+                end.emitted.extend(told);
             }
         }
         end
+    }
+
+    /// Whether `endpoint.failing` was told of the streak that began at `since`: only then its end is news.
+    async fn was_told_to_fail(&self, tenant: &TenantView, endpoint: &EndpointView, since: Timestamp) -> bool {
+        let filter = EventFilter {
+            event_type: Some("endpoint.failing".to_owned()),
+            subject: Some(endpoint.row.key.with_prefix("ep")),
+            since: Some(since),
+            ..EventFilter::default()
+        };
+        let told = self.store.events(&tenant.row.id, filter, Page { limit: 1, after: None }).await;
+        told.is_ok_and(|told| !told.is_empty())
     }
 
     fn endpoint_ill(
@@ -182,9 +193,9 @@ impl Hub {
             let text =
                 if failed.disable_endpoint { "it answered 410 Gone" } else { "every attempt failed for five days" };
             end.effects.push(Effect::EndpointDisabled(endpoint.row.key, text.to_owned()));
-            end.emitted.extend(self.endpoint_event(tenant, endpoint, claimed, "endpoint.disabled", text));
-        } else if claimed.tries == TELL_AT_TRY {
-            end.emitted.extend(self.endpoint_event(tenant, endpoint, claimed, "endpoint.failing", &failure.message));
+        } else if let Some(since) = endpoint.row.failing_since.filter(|_| claimed.tries >= TELL_AT_TRY) {
+            let told = self.tell_of_streak(tenant, endpoint, claimed, "endpoint.failing", &failure.message, since);
+            end.emitted.extend(told);
         }
         end
     }
@@ -201,22 +212,6 @@ impl Hub {
             Some(delay) => Outcome::Waiting { run_at: self.clock.now().after(delay), failure, burnt: true },
             None => Outcome::Dead(failure),
         }
-    }
-
-    fn endpoint_event(
-        self: &Arc<Self>,
-        tenant: &Arc<TenantView>,
-        endpoint: &EndpointView,
-        claimed: &Claimed,
-        event_type: &str,
-        message: &str,
-    ) -> Option<crate::accept::Prepared> {
-        if claimed.event.event_type.as_str().starts_with("endpoint.") {
-            return None;
-        }
-        let id = endpoint.row.key.with_prefix("ep");
-        let data = json!({"endpoint_id": id, "url": endpoint.row.url, "reason": message});
-        self.host_event(tenant, event_type, Some(id), &data, Some(claimed))
     }
 }
 

@@ -227,7 +227,7 @@ fn is_public(canonical: IpAddr) -> bool {
 /// Where addresses of host names come from.
 #[async_trait]
 pub trait Resolve: Send + Sync + 'static {
-    /// All addresses of `host`, within [`RESOLVE_LIMIT`]; [`EgressError::Dns`] if there is none or no answer.
+    /// All addresses of `host`; [`EgressError::Dns`] if there is none. It is not waited for beyond [`RESOLVE_LIMIT`].
     async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, EgressError>;
 }
 
@@ -251,12 +251,9 @@ impl Default for SystemResolver {
 #[async_trait]
 impl Resolve for SystemResolver {
     async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, EgressError> {
-        let lookup = async {
-            let _turn = self.0.acquire().await.map_err(|_| EgressError::Dns)?;
-            let found = tokio::net::lookup_host((host, 0)).await.map_err(|_| EgressError::Dns)?;
-            Ok(found.take(MAX_ADDRESSES + 1).map(|address| address.ip()).collect())
-        };
-        tokio::time::timeout(RESOLVE_LIMIT, lookup).await.unwrap_or(Err(EgressError::Dns))
+        let _turn = self.0.acquire().await.map_err(|_| EgressError::Dns)?;
+        let found = tokio::net::lookup_host((host, 0)).await.map_err(|_| EgressError::Dns)?;
+        Ok(found.take(MAX_ADDRESSES + 1).map(|address| address.ip()).collect())
     }
 }
 
@@ -286,7 +283,10 @@ impl EgressGuard {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let addresses = match bare.parse::<IpAddr>() {
             Ok(literal) => vec![literal],
-            Err(_) => self.resolver.resolve(host).await?,
+            Err(_) => {
+                let looking = tokio::time::timeout(RESOLVE_LIMIT, self.resolver.resolve(host));
+                looking.await.unwrap_or(Err(EgressError::Dns))?
+            }
         };
         self.policy.vet(uri, &addresses)?;
         Ok(addresses)

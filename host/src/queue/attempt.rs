@@ -3,7 +3,6 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use serde_json::json;
 
 use super::{
     Health,
@@ -13,8 +12,7 @@ use super::{
 use crate::{
     accept::Prepared,
     clock::Timestamp,
-    directory::view::TenantView,
-    event::{Event, Target, Urgency},
+    event::Target,
     hub::Hub,
     run::shadow::ShadowJob,
     store::{
@@ -134,13 +132,23 @@ impl Hub {
     }
 
     async fn finish_attempt(self: &Arc<Self>, claimed: &Claimed, mut end: AttemptEnd, slot: Slot) {
-        if let Outcome::Dead(failure) = &end.outcome {
-            let told = self.tell_of_death(claimed, failure);
-            end.emitted.extend(told);
+        if let Some(tenant) = self.directory.tenant(&claimed.lane.tenant) {
+            end.emitted.extend(self.tell_of_end(&tenant, claimed, &end.outcome, &end.effects));
         }
         count_attempt(&claimed.lane.target, &end.outcome);
-        let AttemptEnd { outcome, attempt, journal, kv, plugin, poll, emitted, effects, health, silent_until, shadow } =
-            end;
+        let AttemptEnd {
+            outcome,
+            attempt,
+            journal,
+            kv,
+            plugin,
+            poll,
+            mut emitted,
+            effects,
+            health,
+            silent_until,
+            shadow,
+        } = end;
         let events = emitted.iter().map(Prepared::to_new_event).collect();
         let mut settle = Settle {
             tenant: claimed.lane.tenant.clone(),
@@ -162,7 +170,7 @@ impl Hub {
             // What holds the lane may be newer than what the scheduler knows; it must not start again at once.
             self.reconsider_lane(claimed.lane.key(), &claimed.lane);
         }
-        match self.settle_surely(claimed, &mut settle).await {
+        match self.settle_surely(claimed, &mut settle, &mut emitted).await {
             Some(Settled::Done { accepted, released_next }) => {
                 count();
                 if touches_registry {
@@ -207,14 +215,19 @@ impl Hub {
             emitted: Accept::default(),
             effects: Vec::new(),
         };
-        if self.settle_surely(claimed, &mut settle).await.is_some() {
+        if self.settle_surely(claimed, &mut settle, &mut Vec::new()).await.is_some() {
             slot.finish(Health::Neutral, None, due_again(&settle));
         }
     }
 
     /// Settles, and tries again while the database is away: the outcome of what was done outside must not be lost. What
     /// the database refuses for good is settled once more without kv, events and effects, so that nothing stays running.
-    async fn settle_surely(&self, claimed: &Claimed, settle: &mut Settle) -> Option<Settled> {
+    async fn settle_surely(
+        self: &Arc<Self>,
+        claimed: &Claimed,
+        settle: &mut Settle,
+        emitted: &mut Vec<Prepared>,
+    ) -> Option<Settled> {
         let (mut wait, mut reduced) = (Duration::from_millis(100), false);
         loop {
             match self.store.settle(settle.clone()).await {
@@ -237,9 +250,15 @@ impl Hub {
                         "the hub could not store how this attempt ended",
                     );
                     settle.outcome = self.in_a_minute(claimed, failure);
-                    (settle.attempt, settle.poll, settle.emitted) = (None, None, Accept::default());
+                    (settle.attempt, settle.poll) = (None, None);
                     settle.kv.clear();
                     settle.effects.clear();
+                    emitted.clear();
+                    if let Some(tenant) = self.directory.tenant(&settle.tenant) {
+                        emitted.extend(self.tell_of_end(&tenant, claimed, &settle.outcome, &[]));
+                    }
+                    let events = emitted.iter().map(Prepared::to_new_event).collect();
+                    settle.emitted = Accept { events, ..Accept::default() };
                 }
             }
         }
@@ -250,7 +269,7 @@ impl Hub {
         for (prepared, outcome) in emitted.into_iter().zip(accepted.events) {
             match outcome {
                 EventOutcome::Stored => prepared.stored(self),
-                EventOutcome::Duplicate { .. } => crate::observe::metrics::event_duplicate("plugin"),
+                EventOutcome::Duplicate { .. } => crate::observe::metrics::event_duplicate(prepared.origin()),
             }
         }
     }
@@ -261,64 +280,6 @@ impl Hub {
             tracing::error!(%error, tenant = %tenant, "a tenant could not be read again");
         }
         self.reconsider(tenant);
-    }
-
-    /// The event that tells of a dead delivery; a death of a `delivery.*` event is not told, nor of a private one.
-    fn tell_of_death(self: &Arc<Self>, claimed: &Claimed, failure: &Failure) -> Option<Prepared> {
-        let event = &claimed.event;
-        if event.event_type.as_str().starts_with("delivery.") || event.event_type.is_private() {
-            return None;
-        }
-        let view = self.directory.view();
-        let tenant = view.tenants.get(&claimed.lane.tenant)?;
-        let data = json!({
-            "delivery_id": claimed.delivery.with_prefix("dlv"),
-            "event_id": event.id,
-            "event_type": event.event_type,
-            "target": claimed.lane.target.to_string(),
-            "reason": failure.reason,
-            "code": failure.code,
-            "message": failure.message,
-        });
-        self.host_event(tenant, "delivery.died", Some(claimed.delivery.with_prefix("dlv")), &data, Some(claimed))
-    }
-
-    /// An event of the hub itself, caused by a delivery.
-    #[must_use]
-    pub fn host_event(
-        self: &Arc<Self>,
-        tenant: &Arc<TenantView>,
-        event_type: &str,
-        subject: Option<String>,
-        data: &serde_json::Value,
-        cause: Option<&Claimed>,
-    ) -> Option<Prepared> {
-        let (key, now) = (self.ids.next(), self.clock.now());
-        let event = Event {
-            key,
-            id: key.with_prefix("evt").into(),
-            tenant: tenant.row.id.clone(),
-            event_type: event_type.parse().ok()?,
-            source: "switchyard:host".into(),
-            subject,
-            time: now,
-            accepted_at: now,
-            ordering_key: None,
-            correlation_id: cause.map_or_else(|| key.to_string().into(), |cause| cause.event.correlation_id.clone()),
-            traceparent: cause.map_or_else(
-                || crate::observe::trace::new_traceparent(&self.ids).into(),
-                |cause| cause.event.traceparent.clone(),
-            ),
-            cause: cause.map(|cause| cause.delivery),
-            request: None,
-            hop: cause.map_or(0, |cause| cause.event.hop + 1),
-            urgency: Urgency::Normal,
-            expires_at: None,
-            private_to: None,
-            extensions: None,
-            data: data.to_string().into(),
-        };
-        Some(self.prepare(tenant, event, data, None, None))
     }
 }
 

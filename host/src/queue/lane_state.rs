@@ -230,6 +230,11 @@ impl LaneState {
         self.limits = LaneLimits { held: true, rate_per_s: None, ..self.limits };
     }
 
+    /// Whether its breaker is open or half open.
+    pub(super) const fn is_tripped(&self) -> bool {
+        self.trips > 0
+    }
+
     /// When the lane should be looked at without any other input.
     pub(super) fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
         let start = if self.has_ready() && !self.limits.held {

@@ -25,5 +25,8 @@ pub mod dispatch;
 /// One attempt from its slot to its settle.
 pub mod attempt;
 
+/// What the host says of deliveries and their targets.
+pub mod tell;
+
 /// When a delivery is tried again.
 pub mod retry;

@@ -246,6 +246,12 @@ impl Scheduler {
         (self.sends.in_use(), self.runs.in_use())
     }
 
+    /// Lanes of a pool whose breaker is open, or half open: it has not yet been trusted again.
+    #[must_use]
+    pub fn open_breakers(&self, pool: PoolKind) -> usize {
+        self.lanes.values().filter(|state| state.limits.pool == pool && state.is_tripped()).count()
+    }
+
     /// Lanes in memory.
     #[must_use]
     pub fn lanes_in_memory(&self) -> usize {

@@ -266,6 +266,8 @@ impl Hub {
                 // A connection that the plugin can do without holds nothing, so the retry table spaces the attempts.
                 self.try_again(claimed, installation, failure, None)
             };
+            // Nor is the installation blocked: what waits runs by itself after the login, without another person's word.
+            settled.effects.retain(|effect| !matches!(effect, Effect::InstallationBlocked(..)));
             settled.effects.push(Effect::ConnectionNeedsLogin(connection, text));
         }
         settled

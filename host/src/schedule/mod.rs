@@ -1,6 +1,10 @@
 //! Schedules: making polls due, trying parked requests again, expiry and pruning.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -9,10 +13,12 @@ use crate::{
     clock::{TimeFactor, Timestamp},
     event::{Event, Urgency},
     hub::Hub,
+    id::Key,
     plugin::model::{Manifest, Trigger},
     queue::{
         dispatch::hold,
         lane::{Lane, LaneKey},
+        reason::{Failure, ReasonClass},
     },
     run::run::private,
     store::ledger::{Accept, PollDue},
@@ -51,6 +57,10 @@ pub fn next_cron(expression: &str, time_zone: Option<&str>, now: Timestamp) -> O
     let local = jiff::Timestamp::from_millisecond(now.0).ok()?.to_zoned(zone);
     let next = cron.find_next_occurrence(&local, false).ok()?;
     Some(Timestamp(next.timestamp().as_millisecond()))
+}
+
+fn too_late() -> Failure {
+    Failure::new(ReasonClass::Expired, "expired", "Its time passed before it could be delivered.")
 }
 
 impl Hub {
@@ -205,11 +215,20 @@ impl Hub {
         let now = self.clock.now();
         let held = self.held_lanes();
         loop {
-            let lanes = self.store.expire(now, &held, SWEEP_ROWS).await?;
-            if lanes.is_empty() {
+            let late = self.store.overdue(now, &held, SWEEP_ROWS).await?;
+            let lanes: HashMap<Key, LaneKey> = late.iter().map(|late| (late.delivery, late.lane.key())).collect();
+            let (ends, told): (Vec<_>, Vec<_>) = self.deaths(late, &too_late()).into_iter().unzip();
+            let told: Vec<_> = ends.iter().map(|end| end.delivery).zip(told).collect();
+            let ended: HashSet<Key> = self.store.expire(ends, now).await?.into_iter().collect();
+            if ended.is_empty() {
                 break;
             }
-            self.wake_known(lanes.into_iter().map(|(_, lane)| lane));
+            for (_, told) in told.into_iter().filter(|(delivery, _)| ended.contains(delivery)) {
+                if let Some(told) = told {
+                    told.stored(self);
+                }
+            }
+            self.wake_known(ended.iter().filter_map(|delivery| lanes.get(delivery)).copied());
         }
         self.call_all_upgrades().await;
         let retention = &self.settings.retention;

@@ -98,6 +98,8 @@ pub struct NewDelivery {
     pub start: Start,
     /// The ordering key, if the target asked for order.
     pub ordering_key: Option<String>,
+    /// Of one that is dead at once: the event that tells of it, stored with it or not at all.
+    pub told: Option<Box<NewEvent>>,
 }
 
 /// How a delivery begins.
@@ -382,6 +384,32 @@ pub struct ReadyDelivery {
     pub due_at: Timestamp,
     /// Whether it must run alone.
     pub suspect: bool,
+}
+
+/// A live delivery that may have to end without an attempt.
+#[derive(Clone, Debug)]
+pub struct LiveDelivery {
+    /// Its key.
+    pub delivery: Key,
+    /// Its fence.
+    pub epoch: u32,
+    /// Its lane.
+    pub lane: Lane,
+    /// The event.
+    pub event: Arc<Event>,
+}
+
+/// The end of a delivery without an attempt.
+#[derive(Clone, Debug)]
+pub struct Death {
+    /// Which.
+    pub delivery: Key,
+    /// Its fence.
+    pub epoch: u32,
+    /// Why.
+    pub failure: Failure,
+    /// The event that tells of it, stored in the same transaction if the delivery ends.
+    pub told: Option<NewEvent>,
 }
 
 /// A delivery whose worker was lost.

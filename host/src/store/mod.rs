@@ -26,8 +26,8 @@ pub mod sqlite;
 mod failpoint;
 
 use ledger::{
-    Accept, Accepted, ClaimRequest, Claimed, Intent, IntentOutcome, LaneHead, Parked, ParkedRequest, PollDue,
-    ReadyDelivery, Rejection, Rescued, Settle, Settled,
+    Accept, Accepted, ClaimRequest, Claimed, Death, Intent, IntentOutcome, LaneHead, LiveDelivery, Parked,
+    ParkedRequest, PollDue, ReadyDelivery, Rejection, Rescued, Settle, Settled,
 };
 
 /// Why a call failed.
@@ -82,19 +82,25 @@ pub trait Ledger: Send + Sync {
     async fn lane_head(&self, lane: LaneKey, limit: u32) -> StoreResult<Vec<ReadyDelivery>>;
 
     /// Gives every running delivery back (its worker is gone): the try is not burnt, a lost attempt is recorded, and
-    /// plugin targets count a crash; from three crashes on the delivery is a suspect. `killed_alone` names a suspect that
-    /// was the only run when the process died: it becomes dead, `plugin_bug`, `killed_host`.
-    async fn rescue(&self, killed_alone: Option<Key>, now: Timestamp) -> StoreResult<Vec<Rescued>>;
+    /// plugin targets count a crash; from three crashes on the delivery is a suspect. `killed_alone` is the end of a
+    /// suspect that was the only run when the process died: it becomes dead instead.
+    async fn rescue(&self, killed_alone: Option<Death>, now: Timestamp) -> StoreResult<Vec<Rescued>>;
 
-    /// Ends live, not running deliveries whose expiry has passed, at most `limit`; dead, `expired`.
+    /// The running delivery of this key, if it is a suspect.
+    async fn running_suspect(&self, key: Key) -> StoreResult<Option<LiveDelivery>>;
+
+    /// Live, not running deliveries that are too late, at most `limit`: their expiry has passed, or their lane is held.
     /// Lanes in `held_since` are held since that time: what waits in them ends 7 days after it was made, or after the
-    /// block began, whichever is later. Answers the lanes in which something ended.
-    async fn expire(
+    /// block began, whichever is later.
+    async fn overdue(
         &self,
         now: Timestamp,
         held_since: &[(LaneKey, Timestamp)],
         limit: u32,
-    ) -> StoreResult<Vec<(TenantId, LaneKey)>>;
+    ) -> StoreResult<Vec<LiveDelivery>>;
+
+    /// Ends live, not running deliveries whose epoch is as named; the others stay. Answers those that ended.
+    async fn expire(&self, deaths: Vec<Death>, now: Timestamp) -> StoreResult<Vec<Key>>;
 
     /// Deletes events older than `before` with everything that hangs on them, unless a delivery of theirs is live, and
     /// dedupe keys older than `dedupe_before`; at most `limit` events. Answers how many events went.

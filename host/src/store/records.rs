@@ -147,6 +147,15 @@ pub enum Selection {
     Fingerprint(String),
     /// All dead ones of an endpoint or plugin, made since a time.
     Target(Target, Option<Timestamp>),
+    /// The dead ones of a target that were made in a window.
+    Window {
+        /// Whose.
+        target: Target,
+        /// Made at or after.
+        from: Option<Timestamp>,
+        /// Made before.
+        to: Option<Timestamp>,
+    },
     /// All dead ones.
     AllDead,
 }
@@ -198,6 +207,25 @@ pub struct Rerouted {
     /// Of an event with an `unrouted` dead letter: whether that was cancelled, since the event has a handler now. Else it
     /// stays dead, with the reason of today.
     pub handled: Option<bool>,
+}
+
+/// How far the replays of a target have come.
+#[derive(Clone, Debug, Default)]
+pub struct ReplayProgress {
+    /// Not started yet.
+    pub waiting: u64,
+    /// Under way.
+    pub running: u64,
+    /// Tried, and to be tried again.
+    pub retrying: u64,
+    /// Delivered.
+    pub delivered: u64,
+    /// Dead again, or still.
+    pub dead: u64,
+    /// When the next of those that wait may start.
+    pub next_at: Option<Timestamp>,
+    /// When the last of them may start.
+    pub last_at: Option<Timestamp>,
 }
 
 /// Counts for the status page.
@@ -289,6 +317,24 @@ pub trait Records: Send + Sync {
     /// dropped, epoch kept. In an ordered lane a row goes behind a live one with its key. Those that are `unrouted` are
     /// left alone: their events are to be routed anew, by [`Records::add_deliveries`].
     async fn replay(&self, replay: Replay, audit: AuditEntry) -> StoreResult<Touched>;
+
+    /// The replayed deliveries of a target whose state changed at `since` or later.
+    async fn replay_progress(
+        &self,
+        tenant: &TenantId,
+        target: &Target,
+        since: Timestamp,
+    ) -> StoreResult<ReplayProgress>;
+
+    /// Gives up the replays of a target that have not begun: dead again, with the failure that they had. One that had been
+    /// delivered before is dead as well, `policy`, `replay_aborted`. At most `limit`; call again while it answers as many.
+    async fn abort_replay(
+        &self,
+        tenant: &TenantId,
+        target: &Target,
+        limit: u32,
+        audit: AuditEntry,
+    ) -> StoreResult<Touched>;
 
     /// Discards dead letters: cancelled, with the reason in the audit row.
     async fn discard(

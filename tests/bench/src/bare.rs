@@ -120,8 +120,13 @@ async fn insert(State(rows): State<Arc<Rows>>, body: Bytes) -> (StatusCode, Json
         data: String::from_utf8_lossy(&body).into(),
     };
     let event = Arc::new(event);
-    let delivery =
-        NewDelivery { key: rows.ids.next(), target: rows.target.clone(), start: Start::Queued, ordering_key: None };
+    let delivery = NewDelivery {
+        key: rows.ids.next(),
+        target: rows.target.clone(),
+        start: Start::Queued,
+        ordering_key: None,
+        told: None,
+    };
     let new = NewEvent { event: event.clone(), dedupe: None, persons: Vec::new(), deliveries: vec![delivery] };
     match rows.store.accept(Accept { events: vec![new], ..Accept::default() }).await {
         Ok(_) => {

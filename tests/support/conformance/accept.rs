@@ -228,3 +228,20 @@ pub async fn a_raw_request_is_kept_only_with_a_new_event(hub: &Fixture) {
         assert_eq!((requests[0].1.as_str(), requests[0].2.as_str()), ("src_1", "POST"));
     }
 }
+
+/// The host tells of it in the same transaction.
+pub async fn what_tells_of_a_dead_start_is_stored_with_it_and_not_with_a_duplicate(hub: &Fixture) {
+    let dead = || {
+        let mut new = keyed(hub, "once", 1);
+        let told = hub.queued(hub.event(&hub.acme), &hub.endpoint());
+        new.deliveries[0].start = Start::Dead(failure());
+        new.deliveries[0].told = Some(Box::new(told.clone()));
+        (new, told.deliveries[0].key)
+    };
+    let ((first, news), (again, no_news)) = (dead(), dead());
+    for new in [first, again] {
+        hub.store.accept(Accept { events: vec![new], ..Accept::default() }).await.expect("accepted");
+    }
+    assert_eq!(hub.row(news).await.state, State::Queued);
+    assert!(matches!(hub.store.delivery(&hub.acme, no_news).await, Err(StoreError::NotFound)));
+}

@@ -212,7 +212,7 @@ impl Fixture {
     #[must_use]
     pub fn starting(&self, event: Event, target: &Target, start: Start) -> NewEvent {
         let ordering_key = event.ordering_key.clone();
-        let delivery = NewDelivery { key: self.ids.next(), target: target.clone(), start, ordering_key };
+        let delivery = NewDelivery { key: self.ids.next(), target: target.clone(), start, ordering_key, told: None };
         NewEvent { event: Arc::new(event), dedupe: None, persons: Vec::new(), deliveries: vec![delivery] }
     }
 

@@ -201,7 +201,7 @@ async fn unrouted(hub: &Fixture) -> (Key, Key) {
 
 /// Routes an event anew to one target.
 async fn reroute(hub: &Fixture, event: Key, target: Target, start: Start) -> (Key, Rerouted) {
-    let delivery = NewDelivery { key: hub.ids.next(), target, start, ordering_key: None };
+    let delivery = NewDelivery { key: hub.ids.next(), target, start, ordering_key: None, told: None };
     let due_at = hub.now().after(Duration::from_secs(2));
     let routes = EventRoutes { event, deliveries: vec![delivery.clone()], due_at };
     let audit = hub.audit(&hub.acme, "events.routed_anew");
@@ -290,6 +290,7 @@ pub async fn deliveries_are_added_only_for_new_targets(hub: &Fixture) {
         target: target.clone(),
         start: Start::Queued,
         ordering_key: None,
+        told: None,
     };
     let deliveries = vec![delivery(&old), delivery(&new)];
     let audit = || hub.audit(&hub.acme, "event.replayed");

@@ -6,10 +6,14 @@ use switchyard::{
     clock::Timestamp,
     event::Urgency,
     id::Key,
-    queue::{lane::Lane, reason::ReasonClass, state::State},
+    queue::{
+        lane::{Lane, LaneKey},
+        reason::{Failure, ReasonClass},
+        state::State,
+    },
     store::{
         StoreError,
-        ledger::{EventOutcome, JournalChange, Outcome},
+        ledger::{Death, EventOutcome, JournalChange, Outcome, Start},
         records::{EventFilter, Page},
     },
 };
@@ -64,21 +68,62 @@ pub async fn an_endpoint_delivery_never_becomes_a_suspect(hub: &Fixture) {
     assert_eq!(hub.row(key).await.crashes, 0);
 }
 
-/// Only a suspect; one that was not yet under suspicion gets another chance.
-pub async fn a_suspect_that_died_alone_is_dead(hub: &Fixture) {
+/// The end of a delivery, and an event that tells of it to an endpoint of its own.
+fn death(hub: &Fixture, delivery: Key, epoch: u32, code: &str) -> Death {
+    let reason = if code == "expired" { ReasonClass::Expired } else { ReasonClass::PluginBug };
+    let mut event = hub.event(&hub.acme);
+    event.ordering_key = None;
+    let told = hub.starting(event, &hub.endpoint(), Start::Queued);
+    Death { delivery, epoch, failure: Failure::new(reason, code, "so it was"), told: Some(told) }
+}
+
+/// The key of the delivery by which a death is told.
+fn told(death: &Death) -> Key {
+    death.told.as_ref().expect("it is told").deliveries[0].key
+}
+
+/// Only a suspect; one that was not yet under suspicion gets another chance. What tells of it is stored with it.
+pub async fn a_suspect_that_died_alone_is_dead_and_told(hub: &Fixture) {
     let key = hub.deliver(&plugin("billy")).await;
     hub.claim(key).await;
-    hub.store.rescue(Some(key), hub.now()).await.expect("rescued");
+    assert!(hub.store.running_suspect(key).await.expect("read").is_none());
+    let early = death(hub, key, 1, "killed_host");
+    let never_told = told(&early);
+    hub.store.rescue(Some(early), hub.now()).await.expect("rescued");
     assert_eq!(hub.row(key).await.state, State::Queued);
+    assert!(matches!(hub.store.delivery(&hub.acme, never_told).await, Err(StoreError::NotFound)));
     crash(hub, key, 2).await;
     hub.claim(key).await;
-    hub.store.rescue(Some(key), hub.now()).await.expect("rescued");
+    let suspect = hub.store.running_suspect(key).await.expect("read").expect("a suspect");
+    let end = death(hub, key, suspect.epoch, "killed_host");
+    let news = told(&end);
+    hub.store.rescue(Some(end), hub.now()).await.expect("rescued");
     let row = hub.row(key).await;
     let failure = row.failure.expect("a failure");
     assert_eq!(
         (row.state, failure.reason, failure.code.as_str()),
         (State::Dead, ReasonClass::PluginBug, "killed_host")
     );
+    assert_eq!(hub.row(news).await.state, State::Queued);
+}
+
+/// Ends what is overdue at a time; answers what ended.
+async fn sweep(hub: &Fixture, now: Timestamp, held: &[(LaneKey, Timestamp)]) -> Vec<Key> {
+    let late = hub.store.overdue(now, held, 10).await.expect("read");
+    let ends = late.iter().map(|late| death(hub, late.delivery, late.epoch, "expired")).collect();
+    hub.store.expire(ends, now).await.expect("swept")
+}
+
+/// What began meanwhile goes on, and nothing is told of it.
+pub async fn only_what_still_waits_as_it_was_seen_is_ended(hub: &Fixture) {
+    let (begun, waits) = (hub.deliver(&hub.endpoint()).await, hub.deliver(&hub.endpoint()).await);
+    let ends = [death(hub, begun, 0, "expired"), death(hub, waits, 0, "expired")];
+    let (untold, news) = (told(&ends[0]), told(&ends[1]));
+    hub.claim(begun).await;
+    assert_eq!(hub.store.expire(ends.to_vec(), hub.now()).await.expect("swept"), [waits]);
+    assert_eq!((hub.row(begun).await.state, hub.row(waits).await.state), (State::Running, State::Dead));
+    assert!(matches!(hub.store.delivery(&hub.acme, untold).await, Err(StoreError::NotFound)));
+    assert_eq!(hub.row(news).await.state, State::Queued);
 }
 
 /// Not before its time, and not while it runs.
@@ -97,9 +142,8 @@ pub async fn what_is_too_late_expires_and_lets_the_next_go(hub: &Fixture) {
     let mut other = hub.event(&hub.acme);
     other.expires_at = Some(deadline);
     let running = hub.claim(hub.deliver_event(other, &hub.endpoint()).await).await;
-    assert!(hub.store.expire(Timestamp(deadline.0 - 1), &[], 10).await.expect("swept").is_empty());
-    let touched = hub.store.expire(deadline, &[], 10).await.expect("swept");
-    assert_eq!(touched, [(hub.acme.clone(), hub.row(late).await.lane.key())]);
+    assert!(sweep(hub, Timestamp(deadline.0 - 1), &[]).await.is_empty());
+    assert_eq!(sweep(hub, deadline, &[]).await, [late]);
     let row = hub.row(late).await;
     assert_eq!((row.state, row.failure.map(|failure| failure.reason)), (State::Dead, Some(ReasonClass::Expired)));
     assert!(!hub.row(next).await.behind);
@@ -117,9 +161,9 @@ pub async fn a_held_lane_expires_seven_days_after_its_block(hub: &Fixture) {
     let young = hub.deliver(&target).await;
     let week = blocked_at.after(7 * DAY);
     let held = [(lane, blocked_at)];
-    assert!(hub.store.expire(Timestamp(week.0 - 1), &held, 10).await.expect("swept").is_empty());
-    assert!(hub.store.expire(week, &[], 10).await.expect("swept").is_empty());
-    assert_eq!(hub.store.expire(week, &held, 10).await.expect("swept").len(), 1);
+    assert!(sweep(hub, Timestamp(week.0 - 1), &held).await.is_empty());
+    assert!(sweep(hub, week, &[]).await.is_empty());
+    assert_eq!(sweep(hub, week, &held).await.len(), 1);
     assert_eq!((hub.row(old).await.state, hub.row(young).await.state), (State::Dead, State::Queued));
 }
 

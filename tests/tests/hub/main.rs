@@ -31,6 +31,9 @@ mod preview;
 /// What was accepted outlives the process.
 mod durability;
 
+/// What goes out: hostile sinks, forged URLs, what the host says, signatures, replays.
+mod outbound;
+
 /// Secrets stay where they belong.
 mod secrets;
 

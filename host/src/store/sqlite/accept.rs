@@ -82,16 +82,14 @@ impl NewRow {
 impl Prepared {
     /// Computes lanes and fingerprints.
     pub(super) fn of(accept: Accept) -> Self {
-        let row = |new: &NewEvent| {
-            new.deliveries.iter().map(|delivery| NewRow::of(&new.event, delivery, new.event.accepted_at)).collect()
-        };
-        Self { rows: accept.events.iter().map(row).collect(), accept }
+        let rows = |new| with_told(new).flat_map(rows_of).collect();
+        Self { rows: accept.events.iter().map(rows).collect(), accept }
     }
 
     /// Roughly how many bytes it writes.
     pub(super) fn size(&self) -> usize {
         let request = self.accept.request.as_ref().map_or(0, |request| request.body.len() + 1024);
-        let events: usize = self.accept.events.iter().map(|new| new.event.data.len() + 1024).sum();
+        let events: usize = self.accept.events.iter().flat_map(with_told).map(|new| new.event.data.len() + 1024).sum();
         request + events + self.rows.iter().map(Vec::len).sum::<usize>() * 512
     }
 
@@ -99,6 +97,21 @@ impl Prepared {
     pub(super) fn latest(&self) -> Timestamp {
         self.accept.events.iter().map(|new| new.event.accepted_at).max().unwrap_or_default()
     }
+}
+
+/// An event, and the events that tell of deliveries of it that are dead at once. Those tell of no further ones.
+fn with_told(new: &NewEvent) -> impl Iterator<Item = &NewEvent> {
+    std::iter::once(new).chain(new.deliveries.iter().filter_map(|delivery| delivery.told.as_deref()))
+}
+
+fn rows_of(new: &NewEvent) -> impl Iterator<Item = NewRow> {
+    new.deliveries.iter().map(|delivery| NewRow::of(&new.event, delivery, new.event.accepted_at))
+}
+
+/// Stores events by which the host tells of what the same transaction does. Their ids are new and they have no dedupe key.
+pub(super) fn tell(conn: &mut WriteConnection, told: &[&NewEvent]) -> StoreResult<()> {
+    let rows: Vec<NewRow> = told.iter().flat_map(|new| rows_of(new)).collect();
+    Inserts { events: told.to_vec(), rows: rows.iter().collect(), requests: Vec::new() }.write(conn)
 }
 
 /// One accept of the group.
@@ -152,7 +165,7 @@ pub(super) async fn run(
                 _ => firsts.decide(new),
             };
             if outcome == EventOutcome::Stored {
-                inserts.events.push(new);
+                inserts.events.extend(with_told(new));
                 inserts.rows.extend(&part.prepared.rows[place]);
                 if let Some(poll) = accept.polls_started.get(place) {
                     polls.start(conn, poll, &new.event).await?;

@@ -16,8 +16,8 @@ use crate::{
     store::{
         Ledger, StoreError, StoreResult,
         ledger::{
-            Accept, Accepted, ClaimRequest, Claimed, Intent, IntentOutcome, KvRow, LaneHead, Parked, ParkedRequest,
-            PollDue, ReadyDelivery, Rejection, Rescued, Settle, Settled,
+            Accept, Accepted, ClaimRequest, Claimed, Death, Intent, IntentOutcome, KvRow, LaneHead, LiveDelivery,
+            Parked, ParkedRequest, PollDue, ReadyDelivery, Rejection, Rescued, Settle, Settled,
         },
         registry::Registry as _,
     },
@@ -67,20 +67,28 @@ impl Ledger for SqliteStore {
         lanes::lane_head(&mut *self.reader().await?, lane, limit).await
     }
 
-    async fn rescue(&self, killed_alone: Option<Key>, now: Timestamp) -> StoreResult<Vec<Rescued>> {
+    async fn rescue(&self, killed_alone: Option<Death>, now: Timestamp) -> StoreResult<Vec<Rescued>> {
         self.saw(now);
         self.writer.alone(move |conn| Box::pin(rescue::rescue(conn, killed_alone, now))).await
     }
 
-    async fn expire(
+    async fn running_suspect(&self, key: Key) -> StoreResult<Option<LiveDelivery>> {
+        rescue::running_suspect(&mut *self.reader().await?, key).await
+    }
+
+    async fn overdue(
         &self,
         now: Timestamp,
         held_since: &[(LaneKey, Timestamp)],
         limit: u32,
-    ) -> StoreResult<Vec<(TenantId, LaneKey)>> {
+    ) -> StoreResult<Vec<LiveDelivery>> {
         self.saw(now);
-        let held = held_since.to_vec();
-        self.writer.alone(move |conn| Box::pin(async move { rescue::expire(conn, now, &held, limit).await })).await
+        rescue::overdue(&mut *self.reader().await?, now, held_since, limit).await
+    }
+
+    async fn expire(&self, deaths: Vec<Death>, now: Timestamp) -> StoreResult<Vec<Key>> {
+        self.saw(now);
+        self.writer.alone(move |conn| Box::pin(rescue::expire(conn, deaths, now))).await
     }
 
     async fn prune(&self, before: Timestamp, dedupe_before: Timestamp, limit: u32) -> StoreResult<u64> {

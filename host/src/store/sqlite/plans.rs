@@ -41,6 +41,8 @@ async fn no_statement_of_the_path_of_an_event_walks_a_table() {
         rescue::RUNNING.to_owned(),
         rescue::LATE.to_owned(),
         rescue::HELD.to_owned(),
+        rescue::LIVE.sample(),
+        rescue::WAITING.sample(),
         prune::OLDEST.to_owned(),
         prune::END_LEAVING.to_owned(),
     ];

@@ -1,20 +1,33 @@
 //! Deliveries whose worker is gone, and deliveries whose time has passed.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use sqlx::SqliteConnection;
 
-use super::{accept::bytes, direct::WriteConnection, lanes::SUSPECT_CRASHES, order, row::Fields, sql::Rows};
+use super::{
+    accept::{self, bytes},
+    direct::WriteConnection,
+    lanes::SUSPECT_CRASHES,
+    order,
+    row::{Fields, event_columns},
+    sql::Rows,
+};
 use crate::{
     clock::Timestamp,
-    event::{Target, TenantId},
+    event::Target,
     id::Key,
     queue::{
         lane::{Lane, LaneKey},
-        reason::{Failure, ReasonClass},
+        reason::Failure,
         state::{Cause, State, transition},
     },
-    store::{StoreError, StoreResult, ledger::Rescued},
+    store::{
+        StoreError, StoreResult,
+        ledger::{Death, LiveDelivery, NewEvent, Rescued},
+    },
 };
 
 /// Held deliveries live this long after they were made, or after their block began.
@@ -53,10 +66,10 @@ static DIE: Rows = Rows::new(
      where delivery.key = won.key and delivery.epoch = won.epoch and delivery.state in (0, 1, 2)",
 );
 
-/// One death: key, epoch, crashes, failure, target, time.
-type Death = (Key, u32, u32, Failure, String, Timestamp);
+/// Key, epoch, crashes, failure, target, time.
+type NewlyDead = (Key, u32, u32, Failure, String, Timestamp);
 
-async fn die(conn: &mut SqliteConnection, deaths: &[Death]) -> StoreResult<()> {
+async fn die(conn: &mut SqliteConnection, deaths: &[NewlyDead]) -> StoreResult<()> {
     DIE.write_all(conn, deaths, |query, (key, epoch, crashes, failure, target, now)| {
         query
             .bind(bytes(*key))
@@ -74,10 +87,10 @@ async fn die(conn: &mut SqliteConnection, deaths: &[Death]) -> StoreResult<()> {
 /// Gives every running delivery back and records the lost attempts.
 pub(super) async fn rescue(
     conn: &mut WriteConnection,
-    killed_alone: Option<Key>,
+    killed_alone: Option<Death>,
     now: Timestamp,
 ) -> StoreResult<Vec<Rescued>> {
-    let lost = lost(conn, killed_alone).await?;
+    let lost = lost(conn, killed_alone.as_ref().map(|death| death.delivery)).await?;
     LOST_ATTEMPT
         .write_all(conn, &lost, |query, row| {
             let duration = i64::try_from(now.since(row.started_at).as_micros()).unwrap_or(i64::MAX);
@@ -95,16 +108,15 @@ pub(super) async fn rescue(
                 .bind(now.0)
         })
         .await?;
-    let why = Failure::new(
-        ReasonClass::PluginBug,
-        "killed_host",
-        "The process died each time it ran, the last time with nothing else running.",
-    );
-    let deaths: Vec<Death> = dead
-        .iter()
-        .map(|row| (row.key, row.epoch, row.crashes, why.clone(), row.lane.target.to_string(), now))
-        .collect();
-    die(conn, &deaths).await?;
+    if let Some(end) = &killed_alone {
+        let deaths: Vec<NewlyDead> = dead
+            .iter()
+            .map(|row| (row.key, row.epoch, row.crashes, end.failure.clone(), row.lane.target.to_string(), now))
+            .collect();
+        die(conn, &deaths).await?;
+        let told: Vec<&NewEvent> = end.told.iter().filter(|_| !dead.is_empty()).collect();
+        accept::tell(conn, &told)?;
+    }
     let left: Vec<order::Place> =
         dead.iter().filter_map(|row| row.ordering_key.clone().map(|key| (row.lane.key(), key))).collect();
     order::release(conn, &left)?;
@@ -132,46 +144,94 @@ async fn lost(conn: &mut SqliteConnection, killed_alone: Option<Key>) -> StoreRe
         .collect()
 }
 
-pub(super) const LATE: &str = "select key, tenant, target, lane, epoch, crashes, ordering_key from delivery \
+pub(super) const LATE: &str = "select key from delivery \
     where expires_at is not null and state in (0, 2) and expires_at <= ? order by expires_at limit ?";
 
 // Both branches walk an index of the lane's own deliveries.
-pub(super) const HELD: &str = "select key, tenant, target, lane, epoch, crashes, ordering_key from delivery \
+pub(super) const HELD: &str = "select key from delivery \
     where lane = ?1 and state in (0, 2) and behind = 0 and created_at <= ?2 \
-    union select key, tenant, target, lane, epoch, crashes, ordering_key from delivery \
+    union select key from delivery \
     where lane = ?1 and ordering_key is not null and state in (0, 1, 2) and state != 1 and created_at <= ?2 \
     limit ?3";
 
-/// Ends deliveries that are too late: past their expiry, or held longer than they may be.
-pub(super) async fn expire(
-    conn: &mut WriteConnection,
+pub(super) static LIVE: Rows = Rows::new(
+    "with wanted (key) as (values ",
+    "(?)",
+    concat!(
+        ") select d.key, d.tenant, d.target, d.shard, d.epoch, d.state, d.crashes, ",
+        event_columns!(),
+        " from wanted w cross join delivery d on d.key = w.key \
+         cross join event e on e.tenant = d.tenant and e.key = d.event where d.state in (0, 1, 2)"
+    ),
+);
+
+/// Live deliveries by key, each with its crashes.
+async fn live(conn: &mut SqliteConnection, keys: &[Key]) -> StoreResult<Vec<(LiveDelivery, State, u32)>> {
+    let mut found = BTreeMap::new();
+    for row in LIVE.read(conn, keys, |query, key| query.bind(bytes(*key))).await? {
+        let mut fields = Fields::of(&row);
+        let (delivery, lane, epoch) = (fields.key()?, fields.lane()?, fields.number()?);
+        let (state, crashes) = (fields.state()?, fields.number()?);
+        let one = LiveDelivery { delivery, epoch, lane, event: Arc::new(fields.event()?) };
+        found.insert(delivery, (one, state, crashes));
+    }
+    Ok(found.into_values().collect())
+}
+
+/// The delivery, if it runs and its worker was lost too often before.
+pub(super) async fn running_suspect(conn: &mut SqliteConnection, key: Key) -> StoreResult<Option<LiveDelivery>> {
+    let found = live(conn, &[key]).await?.pop();
+    let suspect = found.filter(|(_, state, crashes)| *state == State::Running && *crashes >= SUSPECT_CRASHES);
+    Ok(suspect.map(|(delivery, ..)| delivery))
+}
+
+/// Deliveries that are too late: past their expiry, or held longer than they may be.
+pub(super) async fn overdue(
+    conn: &mut SqliteConnection,
     now: Timestamp,
     held_since: &[(LaneKey, Timestamp)],
     limit: u32,
-) -> StoreResult<Vec<(TenantId, LaneKey)>> {
-    let mut rows = sqlx::query(LATE).bind(now.0).bind(limit).fetch_all(&mut **conn).await?;
+) -> StoreResult<Vec<LiveDelivery>> {
+    let mut rows = sqlx::query(LATE).bind(now.0).bind(limit).fetch_all(&mut *conn).await?;
     for (lane, since) in held_since {
         let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(rows.len());
         let made_before = now.0 - HELD_LIFE_MS;
         if room > 0 && since.0 <= made_before {
             let query = sqlx::query(HELD).bind(lane.0.to_vec()).bind(made_before);
-            rows.extend(query.bind(i64::try_from(room).unwrap_or(i64::MAX)).fetch_all(&mut **conn).await?);
+            rows.extend(query.bind(i64::try_from(room).unwrap_or(i64::MAX)).fetch_all(&mut *conn).await?);
         }
     }
-    let why = Failure::new(ReasonClass::Expired, "expired", "Its time passed before it could be delivered.");
-    let (mut seen, mut deaths, mut lanes, mut left) = (BTreeSet::new(), Vec::new(), BTreeSet::new(), Vec::new());
+    let keys: BTreeSet<Key> = rows.iter().map(|row| Fields::of(row).key()).collect::<StoreResult<_>>()?;
+    let keys: Vec<Key> = keys.into_iter().collect();
+    let found = live(conn, &keys).await?;
+    Ok(found.into_iter().filter(|(_, state, _)| *state != State::Running).map(|(delivery, ..)| delivery).collect())
+}
+
+pub(super) static WAITING: Rows = Rows::new(
+    "with wanted (key, epoch) as (values ",
+    "(?, ?)",
+    ") select d.key, d.epoch, d.state, d.crashes, d.target, d.lane, d.ordering_key from wanted w \
+     cross join delivery d on d.key = w.key and d.epoch = w.epoch where d.state in (0, 2)",
+);
+
+/// Ends what still waits as it was seen, lets the next of its order go, and stores what tells of it.
+pub(super) async fn expire(conn: &mut WriteConnection, ends: Vec<Death>, now: Timestamp) -> StoreResult<Vec<Key>> {
+    let rows =
+        WAITING.read(conn, &ends, |query, end| query.bind(bytes(end.delivery)).bind(i64::from(end.epoch))).await?;
+    let mut ends: BTreeMap<Key, Death> = ends.into_iter().map(|end| (end.delivery, end)).collect();
+    let (mut deaths, mut left, mut told) = (Vec::new(), Vec::new(), Vec::new());
     for row in &rows {
         let mut fields = Fields::of(row);
-        let key = fields.key()?;
-        if !seen.insert(key) {
-            continue;
-        }
-        let (tenant, target, lane): (TenantId, _, _) = (fields.parsed()?, fields.text()?, fields.lane_key()?);
-        deaths.push((key, fields.number()?, fields.number()?, why.clone(), target, now));
+        let (key, epoch) = (fields.key()?, fields.number()?);
+        transition(fields.state()?, Cause::Die).map_err(|error| StoreError::Inconsistent(error.to_string()))?;
+        let (crashes, target, lane): (_, _, LaneKey) = (fields.number()?, fields.text()?, fields.lane_key()?);
+        let Some(end) = ends.remove(&key) else { continue };
         left.extend(fields.opt_text()?.map(|ordering_key| (lane, ordering_key)));
-        lanes.insert((tenant, lane));
+        deaths.push((key, epoch, crashes, end.failure, target, now));
+        told.extend(end.told);
     }
     die(conn, &deaths).await?;
     order::release(conn, &left)?;
-    Ok(lanes.into_iter().collect())
+    accept::tell(conn, &told.iter().collect::<Vec<_>>())?;
+    Ok(deaths.into_iter().map(|(key, ..)| key).collect())
 }

@@ -30,13 +30,14 @@ use crate::{
 /// A delivery that a person acts on.
 pub(super) struct Chosen {
     pub(super) key: Key,
-    lane: Lane,
-    state: State,
-    epoch: u32,
-    ordering_key: Option<String>,
+    pub(super) lane: Lane,
+    pub(super) state: State,
+    pub(super) epoch: u32,
+    pub(super) ordering_key: Option<String>,
 }
 
-const CHOSEN: &str = "select key, tenant, target, shard, state, epoch, ordering_key from delivery where tenant = ";
+pub(super) const CHOSEN: &str =
+    "select key, tenant, target, shard, state, epoch, ordering_key from delivery where tenant = ";
 
 /// The first condition repeats that of the index, so that it is used.
 const DEAD: &str = " and state in (0, 1, 2, 4) and state = 4";
@@ -93,6 +94,12 @@ async fn choose(
             query.push(" and target = ").push_bind(target.to_string());
             query.push(" and created_at >= ").push_bind(since.unwrap_or_default().0);
         }
+        Selection::Window { target, from, to } => {
+            state_clause(&mut query);
+            query.push(" and target = ").push_bind(target.to_string());
+            query.push(" and created_at >= ").push_bind(from.unwrap_or_default().0);
+            query.push(" and created_at < ").push_bind(to.map_or(i64::MAX, |to| to.0));
+        }
         Selection::AllDead => {
             query.push(DEAD);
         }
@@ -121,11 +128,11 @@ async fn named(conn: &mut SqliteConnection, tenant: &TenantId, keys: &[Key]) -> 
     Ok(found)
 }
 
-fn move_by(state: State, cause: Cause) -> StoreResult<State> {
+pub(super) fn move_by(state: State, cause: Cause) -> StoreResult<State> {
     transition(state, cause).map_err(|error| StoreError::Conflict(error.to_string()))
 }
 
-fn touched(chosen: &[Chosen]) -> Touched {
+pub(super) fn touched(chosen: &[Chosen]) -> Touched {
     let mut seen = HashSet::new();
     Touched {
         deliveries: chosen.iter().map(|one| one.key).collect(),

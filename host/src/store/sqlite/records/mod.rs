@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{SqliteStore, registry::audit};
 use crate::{
     clock::Timestamp,
-    event::{Event, TenantId},
+    event::{Event, Target, TenantId},
     id::Key,
     queue::lane::Lane,
     store::{
@@ -15,7 +15,7 @@ use crate::{
         ledger::Rejection,
         records::{
             AttemptRecord, AuditRow, DeadGroup, DeliveryFilter, DeliveryRow, EventFilter, EventRoutes, Page, ParkedRow,
-            Records, Replay, Rerouted, Selection, StateCounts, Touched,
+            Records, Replay, ReplayProgress, Rerouted, Selection, StateCounts, Touched,
         },
         registry::AuditEntry,
     },
@@ -32,6 +32,9 @@ mod act;
 
 /// Events routed anew.
 mod reroute;
+
+/// Replays under way.
+mod replaying;
 
 /// After every key.
 const LAST: Key = Key([0xff; 16]);
@@ -90,6 +93,26 @@ impl Records for SqliteStore {
     async fn replay(&self, replay: Replay, audit: AuditEntry) -> StoreResult<Touched> {
         self.saw(replay.now);
         self.writer.alone(|conn| Box::pin(act::replay(conn, replay, audit))).await
+    }
+
+    async fn replay_progress(
+        &self,
+        tenant: &TenantId,
+        target: &Target,
+        since: Timestamp,
+    ) -> StoreResult<ReplayProgress> {
+        replaying::progress(&mut *self.reader().await?, tenant, target, since).await
+    }
+
+    async fn abort_replay(
+        &self,
+        tenant: &TenantId,
+        target: &Target,
+        limit: u32,
+        audit: AuditEntry,
+    ) -> StoreResult<Touched> {
+        let (tenant, target) = (tenant.clone(), target.clone());
+        self.writer.alone(move |conn| Box::pin(replaying::abort(conn, tenant, target, limit, audit))).await
     }
 
     async fn discard(

@@ -63,6 +63,8 @@ async fn add_to_event(
     }
     let rows: Vec<&NewRow> = rows.iter().collect();
     accept::insert_rows(conn, &rows)?;
+    let told: Vec<_> = new.iter().filter_map(|delivery| delivery.told.as_deref()).collect();
+    accept::tell(conn, &told)?;
     Ok(Rerouted { targets: new.iter().map(|delivery| delivery.target.clone()).collect(), handled })
 }
 

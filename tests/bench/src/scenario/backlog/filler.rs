@@ -151,6 +151,7 @@ impl Filler {
             target: target.clone(),
             start: Start::Queued,
             ordering_key: None,
+            told: None,
         };
         let deliveries = targets.iter().map(delivery).collect();
         NewEvent { event: Arc::new(event), dedupe: None, persons: Vec::new(), deliveries }
