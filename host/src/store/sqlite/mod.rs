@@ -85,6 +85,7 @@ pub use open::{Options, pending_migrations};
 /// A store on one SQLite file that no other process may open.
 pub struct SqliteStore {
     writer: writer::Writer,
+    place: writer::FilePlace,
     readers: SqlitePool,
     latest: Arc<AtomicI64>,
     walks: tokio::sync::Mutex<prune::Walks>,

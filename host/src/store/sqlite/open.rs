@@ -18,10 +18,11 @@ use super::{
     SqliteStore,
     registry::api_key,
     row::Fields,
-    writer::{Memory, WatchedFile, Writer},
+    writer::{FilePlace, Memory, WatchedFile, Writer},
 };
 use crate::{
     clock::SharedClock,
+    failpoint::{self, Point},
     store::{StoreError, StoreResult},
 };
 
@@ -65,7 +66,7 @@ pub(super) async fn open(url: &str, options: Options, clock: SharedClock) -> Sto
     migrate(&mut conn).await?;
     let stored = stored_clock(&mut conn).await?;
     let latest = Arc::new(AtomicI64::new(stored));
-    let identity = WatchedFile::identity_of(&path).map_err(|error| away(&path, &error))?;
+    let place = FilePlace::of(path.clone()).map_err(|error| away(&path, &error))?;
     let readers = SqlitePoolOptions::new()
         .max_connections(options.readers.max(1))
         .acquire_timeout(Duration::from_secs(5))
@@ -75,8 +76,8 @@ pub(super) async fn open(url: &str, options: Options, clock: SharedClock) -> Sto
         .connect_with(base(&path).read_only(true).row_buffer_size(512))
         .await?;
     let memory = Memory { tenants: std::collections::HashSet::new(), latest: latest.clone(), stored, clock };
-    let writer = Writer::start(conn, WatchedFile { path, identity, lock }, memory);
-    Ok(SqliteStore { writer, readers, latest, walks: tokio::sync::Mutex::default() })
+    let writer = Writer::start(conn, WatchedFile { place: place.clone(), lock }, memory);
+    Ok(SqliteStore { writer, place, readers, latest, walks: tokio::sync::Mutex::default() })
 }
 
 /// `sqlite:./data/hub.db`, `sqlite:///var/lib/hub.db` or a bare path.
@@ -197,11 +198,13 @@ async fn migrate(conn: &mut SqliteConnection) -> StoreResult<()> {
             )));
         }
     }
+    failpoint::pass(Point::MigrationBefore).await?;
     MIGRATIONS
         // The direct call, since the general one is not `Send` for every lifetime.
         .run_direct(None, conn, false)
         .await
-        .map_err(|error| StoreError::Refused(format!("the schema could not be brought up to date: {error}")))
+        .map_err(|error| StoreError::Refused(format!("the schema could not be brought up to date: {error}")))?;
+    failpoint::pass(Point::MigrationAfter).await
 }
 
 /// The migrations that opening the file would run, by number and name. A file that is not there would get all of them;
@@ -225,7 +228,15 @@ pub async fn pending_migrations(url: &str) -> StoreResult<Vec<String>> {
     Ok(missing.map(|migration| format!("{:04} {}", migration.version, migration.description)).collect())
 }
 
+/// The latest time that was written: the stored one, or that of the youngest event, since the clock is not stored with
+/// every group.
 async fn stored_clock(conn: &mut SqliteConnection) -> StoreResult<i64> {
+    const YOUNGEST: &str = "select key from event order by seq desc limit 1";
     let bytes = api_key::meta(conn, "clock").await?;
-    Ok(bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes))
+    let stored = bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
+    let youngest = match sqlx::query(YOUNGEST).fetch_optional(&mut *conn).await? {
+        Some(row) => Fields::of(&row).key()?.made_at().0,
+        None => 0,
+    };
+    Ok(stored.max(youngest))
 }

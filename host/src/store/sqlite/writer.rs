@@ -19,6 +19,7 @@ use super::group::{self, Call, Reply};
 use crate::{
     clock::{SharedClock, Timestamp},
     event::TenantId,
+    failpoint::{self, Around},
     store::{StoreError, StoreResult},
 };
 
@@ -66,10 +67,12 @@ struct Waiting {
 
 trait Job: Send {
     fn run<'c>(&'c mut self, conn: &'c mut SqliteConnection) -> BoxFuture<'c, StoreResult<()>>;
+    fn points(&self) -> Around;
     fn answer(self: Box<Self>, end: StoreResult<()>);
 }
 
 struct Single<T> {
+    points: Around,
     work: Option<Work<T>>,
     done: Option<T>,
     answer: oneshot::Sender<StoreResult<T>>,
@@ -83,6 +86,10 @@ impl<T: Send> Job for Single<T> {
             }
             Ok(())
         })
+    }
+
+    fn points(&self) -> Around {
+        self.points
     }
 
     fn answer(self: Box<Self>, end: StoreResult<()>) {
@@ -127,13 +134,22 @@ impl Writer {
         reply.await.map_err(|_| gone())?
     }
 
-    /// Runs `work` in a transaction of its own.
+    /// Runs `work`, a write to the registry, in a transaction of its own.
     pub(super) async fn alone<T: Send + 'static>(
         &self,
         work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, StoreResult<T>> + Send + 'static,
     ) -> StoreResult<T> {
+        self.alone_at(failpoint::REGISTRY, work).await
+    }
+
+    /// Runs `work` in a transaction of its own, with these fail points around its commit.
+    pub(super) async fn alone_at<T: Send + 'static>(
+        &self,
+        points: Around,
+        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, StoreResult<T>> + Send + 'static,
+    ) -> StoreResult<T> {
         let (answer, reply) = oneshot::channel();
-        let job = Single { work: Some(Box::new(work)), done: None, answer };
+        let job = Single { points, work: Some(Box::new(work)), done: None, answer };
         self.messages.send(Message::Alone(Box::new(job))).await.map_err(|_| gone())?;
         reply.await.map_err(|_| gone())?
     }
@@ -148,20 +164,32 @@ impl Writer {
     }
 }
 
-/// The database file, held under a lock, with what tells that it is still the same one.
+/// Where the database file is, with what tells that it is still the same one.
+#[derive(Clone)]
+pub(super) struct FilePlace {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+/// The database file, held under a lock.
 pub(super) struct WatchedFile {
-    pub(super) path: PathBuf,
-    pub(super) identity: (u64, u64),
+    pub(super) place: FilePlace,
     /// Locked as long as the writer lives; the system unlocks it when the process dies.
     pub(super) lock: File,
 }
 
-impl WatchedFile {
-    pub(super) fn identity_of(path: &std::path::Path) -> std::io::Result<(u64, u64)> {
+impl FilePlace {
+    /// The file that is at this path now.
+    pub(super) fn of(path: PathBuf) -> std::io::Result<Self> {
+        Ok(Self { identity: Self::identity_of(&path)?, path })
+    }
+
+    fn identity_of(path: &std::path::Path) -> std::io::Result<(u64, u64)> {
         std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino()))
     }
 
-    fn check(&self) -> StoreResult<()> {
+    /// The file must still be the one that was opened.
+    pub(super) fn check(&self) -> StoreResult<()> {
         match Self::identity_of(&self.path) {
             Ok(identity) if identity == self.identity => Ok(()),
             _ => Err(StoreError::Refused(format!(
@@ -282,12 +310,12 @@ impl WriterTask {
         if store_clock {
             group::store_clock(&mut self.conn, latest).await?;
         }
-        group::before_commit(calls)?;
+        group::before_commit(calls).await?;
         commit(&mut self.conn).await?;
         if store_clock {
             self.memory.stored = latest;
         }
-        group::after_commit(calls)?;
+        group::after_commit(calls).await?;
         Ok(replies)
     }
 
@@ -296,7 +324,9 @@ impl WriterTask {
         let end = async {
             begin(&mut self.conn).await?;
             job.run(&mut self.conn).await?;
-            commit(&mut self.conn).await
+            failpoint::pass(job.points().0).await?;
+            commit(&mut self.conn).await?;
+            failpoint::pass(job.points().1).await
         }
         .await;
         if end.is_err() {
@@ -310,7 +340,7 @@ impl WriterTask {
         if let Some(why) = &self.refused {
             return Err(StoreError::Refused(why.clone()));
         }
-        let checked = self.file.check();
+        let checked = self.file.place.check();
         if let Err(StoreError::Refused(why)) = &checked {
             self.refused = Some(why.clone());
         }
