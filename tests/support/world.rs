@@ -14,8 +14,9 @@ pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
 #[must_use]
 pub fn build_folder() -> PathBuf {
     let executable = std::env::current_exe().expect("a test knows its own path");
-    let folder = executable.parent().and_then(Path::parent);
-    folder.expect("a test lies two folders below the profile's folder").to_owned()
+    let folder = executable.parent().expect("an executable lies in a folder");
+    // Tests lie in a folder of their own below it.
+    folder.ancestors().find(|folder| !folder.ends_with("deps")).expect("the profile's folder").to_owned()
 }
 
 /// A file that `make build` makes.
