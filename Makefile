@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup plugins build demo test lint deny clean
+.PHONY: help setup plugins build demo test chaos lint deny clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -76,6 +76,9 @@ test: build ## Check the format, build everything, run every test
 	else \
 		$(CARGO) test --workspace --no-fail-fast; \
 	fi
+
+chaos: build ## Random harm to a hub under load, checked; MINUTES=5 says how long, SEED= repeats a run
+	@MINUTES='$(MINUTES)' SEED='$(SEED)' $(OUT)/chaos
 
 lint: ## Clippy, every warning an error
 	$(CARGO) clippy --workspace --all-targets -- -D warnings

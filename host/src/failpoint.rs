@@ -54,6 +54,10 @@ points! {
     PollBeforeCommit = "poll.before_commit",
     /// It is committed, and has not started.
     PollAfterCommit = "poll.after_commit",
+    /// The end of a poll with its cursor is written, not committed.
+    CursorBeforeCommit = "cursor.before_commit",
+    /// It is committed.
+    CursorAfterCommit = "cursor.after_commit",
     /// Deliveries are claimed, not committed.
     ClaimBeforeCommit = "claim.before_commit",
     /// They are claimed, and nothing of them has started.
@@ -74,10 +78,6 @@ points! {
     SettleBeforeCommit = "settle.before_commit",
     /// It is committed, and what follows from it has not started.
     SettleAfterCommit = "settle.after_commit",
-    /// The end of a poll with its cursor is written, not committed.
-    CursorBeforeCommit = "cursor.before_commit",
-    /// It is committed.
-    CursorAfterCommit = "cursor.after_commit",
     /// A group of callers is written, not committed.
     GroupBeforeCommit = "group.before_commit",
     /// A group is about to be synced; a delay here is a slow disk.

@@ -103,8 +103,9 @@ impl SqliteStore {
 
     /// Writes what waits and closes the file, so that another process may open it.
     pub async fn close(&self) {
-        self.writer.close().await;
+        // Whoever closes last writes the log back into the file, and readers may not write.
         self.readers.close().await;
+        self.writer.close().await;
     }
 
     async fn reader(&self) -> StoreResult<PoolConnection<Sqlite>> {
