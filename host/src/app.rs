@@ -38,14 +38,14 @@ use crate::{
     },
 };
 
+/// What the process needs to go on.
+mod guard;
+
 /// The longest time that the upload of a component may take.
 const UPLOAD: Duration = Duration::from_secs(300);
 
 /// The last keys of an earlier process may be so much younger than the last time that it stored.
 const KEYS_AHEAD: Duration = Duration::from_millis(100);
-
-/// How often the hub looks whether its database is still in its place.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// How long closing the database may take at the end.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -286,7 +286,7 @@ fn spawn(hub: &Arc<Hub>, listener: TcpListener, lifecycle: &Lifecycle) {
     let component =
         BodyLimits { bytes: crate::plugin::registry::MAX_WASM, idle: limits.body_idle_timeout, deadline: UPLOAD };
     limits.large_bodies.push(LargeBody { path: "/v1/plugins", limits: component });
-    limits.connections = limits.connections.min(connections_within_descriptors());
+    limits.connections = limits.connections.min(guard::connections_within_descriptors());
     let serving = crate::ingress::listen::serve(listener, router, limits, lifecycle.soft());
     lifecycle.spawn("listen", serving);
     lifecycle.spawn("ticks", hub.clone().run_ticks(lifecycle.soft()));
@@ -295,36 +295,10 @@ fn spawn(hub: &Arc<Hub>, listener: TcpListener, lifecycle: &Lifecycle) {
         lifecycle.spawn("parked", hub.clone().run_parked(lifecycle.soft()));
         lifecycle.spawn("sweeps", hub.clone().run_sweeps(lifecycle.soft()));
     }
-    lifecycle.spawn("database", watch_database(hub.clone(), lifecycle.soft()));
+    lifecycle.spawn("database", guard::watch_database(hub.clone(), lifecycle.soft()));
     lifecycle.spawn("changes", follow_changes(hub.clone(), lifecycle.soft()));
     lifecycle.spawn("drain", drain(hub.clone(), lifecycle.soft()));
     lifecycle.spawn("metrics", crate::observe::metrics::keep(lifecycle.soft()));
-}
-
-/// How many connections the process has descriptors for: half of them, since the database, providers and subscribers need
-/// some as well. Raises the process's own limit as far as it may, since the usual one is meant for smaller programs.
-fn connections_within_descriptors() -> usize {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        let raised = rustix::process::Rlimit { current: limit.maximum, ..limit.clone() };
-        if setrlimit(Resource::Nofile, raised).is_ok() {
-            limit.current = limit.maximum;
-        }
-    }
-    limit.current.map_or(usize::MAX, |descriptors| usize::try_from(descriptors / 2).unwrap_or(usize::MAX))
-}
-
-/// Looks whether the database is still the file that was opened, and ends when it is not, which stops the process: what it
-/// would write from then on would be found by nobody.
-async fn watch_database(hub: Arc<Hub>, stop: CancellationToken) {
-    while tokio::time::timeout(WATCH_EVERY, stop.cancelled()).await.is_err() {
-        if let Err(error) = hub.store.in_place().await {
-            tracing::error!(%error, "the database is gone; stopping");
-            return;
-        }
-    }
 }
 
 /// Gives lanes their limits again, and parked requests another chance, whenever an admin changed something.

@@ -16,6 +16,9 @@ pub mod acts;
 /// What must hold afterwards.
 pub mod checker;
 
+/// What the database and the other sides hold, compared with what was asked.
+pub mod evidence;
+
 /// What the database holds.
 pub mod ledger;
 
