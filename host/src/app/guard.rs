@@ -15,7 +15,7 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 pub(super) fn connections_within_descriptors() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
-        let raised = Rlimit { current: limit.maximum, ..limit.clone() };
+        let raised = Rlimit { current: limit.maximum, ..limit };
         if setrlimit(Resource::Nofile, raised).is_ok() {
             limit.current = limit.maximum;
         }
