@@ -2,9 +2,12 @@
 
 use std::collections::HashSet;
 
-use sqlx::SqliteConnection;
-
-use super::{duplicate::Firsts, intake, order, schedule, sql::Rows, writer::Memory};
+use super::{
+    direct::{Each, WriteConnection},
+    duplicate::Firsts,
+    intake, order, schedule,
+    writer::Memory,
+};
 use crate::{
     clock::Timestamp,
     event::{Event, TenantId, Urgency},
@@ -125,17 +128,17 @@ struct Inserts<'a> {
 
 /// Decides all parts and writes what is new. An `Err` inside the answer is that caller's alone.
 pub(super) async fn run(
-    conn: &mut SqliteConnection,
+    conn: &mut WriteConnection,
     parts: &[Part<'_>],
     memory: &mut Memory,
 ) -> StoreResult<Vec<StoreResult<Accepted>>> {
     if parts.is_empty() {
         return Ok(Vec::new());
     }
-    learn_tenants(conn, parts, memory).await?;
+    learn_tenants(conn, parts, memory)?;
     let all = || parts.iter().flat_map(|part| &part.prepared.accept.events);
     // A group that breaks on a key that was used before is run caller by caller, and then every id is looked up.
-    let mut firsts = Firsts::read(conn, all(), parts.len() == 1).await?;
+    let mut firsts = Firsts::read(conn, all(), parts.len() == 1)?;
     let mut inserts = Inserts::default();
     let mut answers = Vec::with_capacity(parts.len());
     let now = memory.now();
@@ -176,13 +179,13 @@ pub(super) async fn run(
         }
         answers.push(Ok(Accepted { events: outcomes }));
     }
-    inserts.write(conn).await?;
+    inserts.write(conn)?;
     Ok(answers)
 }
 
 /// Makes sure that the tenants of the group's events are there: routes are cached, and a tenant may be gone.
-async fn learn_tenants(conn: &mut SqliteConnection, parts: &[Part<'_>], memory: &mut Memory) -> StoreResult<()> {
-    static TENANTS: Rows = Rows::new("select id from tenant where id in (", "?", ")");
+fn learn_tenants(conn: &mut WriteConnection, parts: &[Part<'_>], memory: &mut Memory) -> StoreResult<()> {
+    static TENANT: Each = Each("select id from tenant where id = ?");
     let mut unknown = HashSet::new();
     for new in parts.iter().flat_map(|part| &part.prepared.accept.events) {
         if !memory.tenants.contains(&new.event.tenant) {
@@ -190,91 +193,79 @@ async fn learn_tenants(conn: &mut SqliteConnection, parts: &[Part<'_>], memory: 
         }
     }
     let unknown: Vec<_> = unknown.into_iter().collect();
-    for row in TENANTS.read(conn, &unknown, |query, tenant| query.bind(tenant.as_str().to_owned())).await? {
-        memory.tenants.insert(super::row::Fields::of(&row).parsed()?);
-    }
+    let known =
+        TENANT.read(conn, &unknown, |query, tenant| query.bind(tenant.as_str()), |_, fields| fields.parsed())?;
+    memory.tenants.extend(known);
     Ok(())
 }
 
 // `or rollback`: a broken constraint fails the whole group anyway, and SQLite then keeps no undo log of the statement.
-static INSERT_EVENTS: Rows = Rows::new(
+static INSERT_EVENT: Each = Each(
     "insert or rollback into event (key, tenant, id, type, source, subject, time, accepted_at, ordering_key, correlation_id, \
-     traceparent, cause, request, hop, urgency, expires_at, private_to, extensions, data) values ",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "",
+     traceparent, cause, request, hop, urgency, expires_at, private_to, extensions, data) \
+     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 );
 
-static INSERT_DEDUPES: Rows = Rows::new(
-    "insert or rollback into dedupe (tenant, scope, key, event_id, hash, at) values ",
-    "(?, ?, ?, ?, ?, ?)",
-    "",
-);
+static INSERT_DEDUPE: Each =
+    Each("insert or rollback into dedupe (tenant, scope, key, event_id, hash, at) values (?, ?, ?, ?, ?, ?)");
 
-static INSERT_PERSONS: Rows =
-    Rows::new("insert or ignore into person_index (tenant, hash, event) values ", "(?, ?, ?)", "");
+static INSERT_PERSON: Each = Each("insert or ignore into person_index (tenant, hash, event) values (?, ?, ?)");
 
-static INSERT_DELIVERIES: Rows = Rows::new(
+static INSERT_DELIVERY: Each = Each(
     "insert or rollback into delivery (key, tenant, event, target, shard, lane, state, due_at, epoch, tries, crashes, behind, \
-     ordering_key, reason, code, message, fingerprint, replayed, created_at, updated_at, expires_at) values ",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
-    "",
+     ordering_key, reason, code, message, fingerprint, replayed, created_at, updated_at, expires_at) \
+     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
 );
 
 impl Inserts<'_> {
-    async fn write(&self, conn: &mut SqliteConnection) -> StoreResult<()> {
-        intake::keep(conn, &self.requests).await?;
-        INSERT_EVENTS
-            .write(conn, &self.events, |query, new| {
-                let event = &new.event;
-                query
-                    .bind(bytes(event.key))
-                    .bind(event.tenant.as_str().to_owned())
-                    .bind(event.id.clone())
-                    .bind(event.event_type.as_str().to_owned())
-                    .bind(event.source.clone())
-                    .bind(event.subject.clone())
-                    .bind(event.time.0)
-                    .bind(event.accepted_at.0)
-                    .bind(event.ordering_key.clone())
-                    .bind(event.correlation_id.clone())
-                    .bind(event.traceparent.clone())
-                    .bind(event.cause.map(bytes))
-                    .bind(event.request.map(bytes))
-                    .bind(i64::from(event.hop))
-                    .bind(i64::from(event.urgency == Urgency::Emergency))
-                    .bind(event.expires_at.map(|at| at.0))
-                    .bind(event.private_to.clone())
-                    .bind(event.extensions.clone())
-                    .bind(event.data.clone())
-            })
-            .await?;
+    fn write(&self, conn: &mut WriteConnection) -> StoreResult<()> {
+        intake::keep(conn, &self.requests)?;
+        INSERT_EVENT.write(conn, &self.events, |query, new| {
+            let event = &new.event;
+            query
+                .bind(&event.key.0[..])
+                .bind(event.tenant.as_str())
+                .bind(&*event.id)
+                .bind(event.event_type.as_str())
+                .bind(&*event.source)
+                .bind(event.subject.as_deref())
+                .bind(event.time.0)
+                .bind(event.accepted_at.0)
+                .bind(event.ordering_key.as_deref())
+                .bind(&*event.correlation_id)
+                .bind(&*event.traceparent)
+                .bind(event.cause.as_ref().map(|key| &key.0[..]))
+                .bind(event.request.as_ref().map(|key| &key.0[..]))
+                .bind(i64::from(event.hop))
+                .bind(i64::from(event.urgency == Urgency::Emergency))
+                .bind(event.expires_at.map(|at| at.0))
+                .bind(event.private_to.as_deref())
+                .bind(event.extensions.as_deref())
+                .bind(&*event.data)
+        })?;
         let dedupes: Vec<_> =
             self.events.iter().filter_map(|new| new.dedupe.as_ref().map(|dedupe| (&new.event, dedupe))).collect();
-        INSERT_DEDUPES
-            .write(conn, &dedupes, |query, (event, dedupe)| {
-                query
-                    .bind(event.tenant.as_str().to_owned())
-                    .bind(dedupe.scope.clone())
-                    .bind(dedupe.key.clone())
-                    .bind(event.id.clone())
-                    .bind(dedupe.hash.to_vec())
-                    .bind(event.accepted_at.0)
-            })
-            .await?;
+        INSERT_DEDUPE.write(conn, &dedupes, |query, (event, dedupe)| {
+            query
+                .bind(event.tenant.as_str())
+                .bind(&*dedupe.scope)
+                .bind(&*dedupe.key)
+                .bind(&*event.id)
+                .bind(&dedupe.hash[..])
+                .bind(event.accepted_at.0)
+        })?;
         let persons: Vec<_> =
             self.events.iter().flat_map(|new| new.persons.iter().map(move |person| (&new.event, person))).collect();
-        INSERT_PERSONS
-            .write(conn, &persons, |query, (event, person)| {
-                query.bind(event.tenant.as_str().to_owned()).bind(person.to_vec()).bind(bytes(event.key))
-            })
-            .await?;
-        insert_rows(conn, &self.rows).await
+        INSERT_PERSON.write(conn, &persons, |query, (event, person)| {
+            query.bind(event.tenant.as_str()).bind(&person[..]).bind(&event.key.0[..])
+        })?;
+        insert_rows(conn, &self.rows)
     }
 }
 
 /// Inserts deliveries, putting each behind a live one with its ordering key.
-pub(super) async fn insert_rows(conn: &mut SqliteConnection, rows: &[&NewRow]) -> StoreResult<()> {
-    let mut heads = order::heads(conn, rows).await?;
+pub(super) fn insert_rows(conn: &mut WriteConnection, rows: &[&NewRow]) -> StoreResult<()> {
+    let mut heads = order::heads(conn, rows)?;
     let placed: Vec<(&NewRow, bool)> = rows
         .iter()
         .map(|row| {
@@ -282,35 +273,33 @@ pub(super) async fn insert_rows(conn: &mut SqliteConnection, rows: &[&NewRow]) -
             (*row, ordered.is_some_and(|key| !heads.insert((row.lane, key.to_owned()))))
         })
         .collect();
-    INSERT_DELIVERIES
-        .write(conn, &placed, |query, (row, behind)| {
-            let attempts = i64::from(matches!(row.start, Start::Claimed));
-            let failure = match &row.start {
-                Start::Dead(failure) => Some(failure),
-                Start::Queued | Start::Claimed => None,
-            };
-            query
-                .bind(bytes(row.key))
-                .bind(row.tenant.as_str().to_owned())
-                .bind(bytes(row.event))
-                .bind(row.target.clone())
-                .bind(row.shard)
-                .bind(row.lane.0.to_vec())
-                .bind(row.state().code())
-                .bind(row.at.0)
-                .bind(attempts)
-                .bind(attempts)
-                .bind(i64::from(*behind))
-                .bind(row.ordering_key.clone())
-                .bind(failure.map(|failure| failure.reason.as_str()))
-                .bind(failure.map(|failure| failure.code.clone()))
-                .bind(failure.map(|failure| failure.message.clone()))
-                .bind(row.fingerprint.clone())
-                .bind(row.at.0)
-                .bind(row.at.0)
-                .bind(row.expires_at.map(|at| at.0))
-        })
-        .await?;
+    INSERT_DELIVERY.write(conn, &placed, |query, (row, behind)| {
+        let attempts = i64::from(matches!(row.start, Start::Claimed));
+        let failure = match &row.start {
+            Start::Dead(failure) => Some(failure),
+            Start::Queued | Start::Claimed => None,
+        };
+        query
+            .bind(&row.key.0[..])
+            .bind(row.tenant.as_str())
+            .bind(&row.event.0[..])
+            .bind(&*row.target)
+            .bind(row.shard)
+            .bind(&row.lane.0[..])
+            .bind(row.state().code())
+            .bind(row.at.0)
+            .bind(attempts)
+            .bind(attempts)
+            .bind(i64::from(*behind))
+            .bind(row.ordering_key.as_deref())
+            .bind(failure.map(|failure| failure.reason.as_str()))
+            .bind(failure.map(|failure| &*failure.code))
+            .bind(failure.map(|failure| &*failure.message))
+            .bind(row.fingerprint.as_deref())
+            .bind(row.at.0)
+            .bind(row.at.0)
+            .bind(row.expires_at.map(|at| at.0))
+    })?;
     Ok(())
 }
 

@@ -2,9 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use sqlx::SqliteConnection;
-
-use super::{row::Fields, sql::Rows};
+use super::direct::{Each, WriteConnection};
 use crate::{
     id::Key,
     store::{
@@ -38,20 +36,13 @@ pub(super) struct Firsts<'a> {
     by_name: HashMap<Name<'a>, First>,
 }
 
-pub(super) static DEDUPES: Rows = Rows::new(
-    "with wanted (nth, tenant, scope, key) as (values ",
-    "(?, ?, ?, ?)",
-    ") select w.nth, d.event_id, d.hash, e.correlation_id from wanted w \
-     cross join dedupe d on d.tenant = w.tenant and d.scope = w.scope and d.key = w.key \
-     left join event e on e.tenant = d.tenant and e.id = d.event_id",
+pub(super) static DEDUPE: Each = Each(
+    "select d.event_id, d.hash, e.correlation_id from dedupe d \
+     left join event e on e.tenant = d.tenant and e.id = d.event_id \
+     where d.tenant = ? and d.scope = ? and d.key = ?",
 );
 
-pub(super) static IDS: Rows = Rows::new(
-    "with wanted (nth, tenant, id) as (values ",
-    "(?, ?, ?)",
-    ") select w.nth, e.correlation_id, e.type, e.data from wanted w \
-     cross join event e on e.tenant = w.tenant and e.id = w.id",
-);
+pub(super) static ID: Each = Each("select correlation_id, type, data from event where tenant = ? and id = ?");
 
 /// An id that the hub made from the event's own key.
 fn is_own(new: &NewEvent) -> bool {
@@ -69,39 +60,35 @@ fn by_key(new: &NewEvent) -> Option<Name<'_>> {
 impl<'a> Firsts<'a> {
     /// Reads what is stored under the names of `events`. Ids that the hub made are new, so they are looked up only if
     /// `own_ids` says so.
-    pub(super) async fn read(
-        conn: &mut SqliteConnection,
+    pub(super) fn read(
+        conn: &mut WriteConnection,
         events: impl Iterator<Item = &'a NewEvent> + Clone,
         own_ids: bool,
     ) -> StoreResult<Self> {
-        let mut by_name = HashMap::new();
-        let keyed: Vec<_> = (0_i64..).zip(events.clone().filter_map(by_key)).collect();
-        let rows = DEDUPES
-            .read(conn, &keyed, |query, (nth, (tenant, scope, key))| {
-                query.bind(*nth).bind((*tenant).to_owned()).bind((*scope).to_owned()).bind((*key).to_owned())
-            })
-            .await?;
-        for row in &rows {
-            let mut fields = Fields::of(row);
-            let nth: usize = fields.number()?;
-            let (id, print) = (fields.shared()?, Print::Hash(fields.array()?));
-            let first = First { id, correlation_id: fields.opt_shared()?, print };
-            by_name.extend(keyed.get(nth).map(|(_, name)| (*name, first)));
-        }
-        let named: Vec<_> = (0_i64..).zip(events.filter(|new| own_ids || !is_own(new))).collect();
-        let rows = IDS
-            .read(conn, &named, |query, (nth, new)| {
-                query.bind(*nth).bind(new.event.tenant.as_str().to_owned()).bind(new.event.id.clone())
-            })
-            .await?;
-        for row in &rows {
-            let mut fields = Fields::of(row);
-            let nth: usize = fields.number()?;
-            let Some((_, new)) = named.get(nth) else { continue };
-            let correlation_id = fields.opt_shared()?;
-            let print = Print::Whole(fields.shared()?, fields.shared()?);
-            by_name.insert(by_id(new), First { id: new.event.id.clone(), correlation_id, print });
-        }
+        let keyed: Vec<Name<'a>> = events.clone().filter_map(by_key).collect();
+        let mut by_name: HashMap<_, _> = DEDUPE
+            .read(
+                conn,
+                &keyed,
+                |query, (tenant, scope, key)| query.bind(tenant).bind(scope).bind(key),
+                |name, fields| {
+                    let (id, print) = (fields.shared()?, Print::Hash(fields.array()?));
+                    Ok((*name, First { id, correlation_id: fields.opt_shared()?, print }))
+                },
+            )?
+            .into_iter()
+            .collect();
+        let named: Vec<&'a NewEvent> = events.filter(|new| own_ids || !is_own(new)).collect();
+        by_name.extend(ID.read(
+            conn,
+            &named,
+            |query, new| query.bind(new.event.tenant.as_str()).bind(&*new.event.id),
+            |new, fields| {
+                let correlation_id = fields.opt_shared()?;
+                let print = Print::Whole(fields.shared()?, fields.shared()?);
+                Ok((by_id(new), First { id: new.event.id.clone(), correlation_id, print }))
+            },
+        )?);
         Ok(Self { by_name })
     }
 

@@ -1,10 +1,10 @@
 //! One group of callers: decide each, write once.
 
-use sqlx::SqliteConnection;
-
 use super::{
     accept::{self, Part, Prepared},
-    claim, settle,
+    claim,
+    direct::WriteConnection,
+    settle,
     writer::Memory,
 };
 use crate::{
@@ -72,7 +72,7 @@ impl Call {
 
 /// Decides every caller and writes for those that won. An error means that nothing may be committed.
 pub(super) async fn run(
-    conn: &mut SqliteConnection,
+    conn: &mut WriteConnection,
     calls: &[Call],
     memory: &mut Memory,
 ) -> StoreResult<Vec<StoreResult<Reply>>> {
@@ -82,14 +82,14 @@ pub(super) async fn run(
     let mut replies: Vec<Option<StoreResult<Reply>>> = calls.iter().map(|_| None).collect();
     let released = settle::run(conn, calls, memory, &mut replies).await?;
     accept_all(conn, calls, &released, memory, &mut replies).await?;
-    claim::run(conn, calls, &mut replies).await?;
+    claim::run(conn, calls, &mut replies)?;
     let unanswered = || Err(StoreError::Inconsistent("a caller of the group was left out".to_owned()));
     Ok(replies.into_iter().map(|reply| reply.unwrap_or_else(unanswered)).collect())
 }
 
 /// Accepts what callers bring and what the settles that won emit, by the same code.
 async fn accept_all(
-    conn: &mut SqliteConnection,
+    conn: &mut WriteConnection,
     calls: &[Call],
     released: &[Option<bool>],
     memory: &mut Memory,
@@ -119,10 +119,10 @@ async fn accept_all(
 }
 
 /// The latest time that was ever written, for a queue whose clock must not step back.
-pub(super) async fn store_clock(conn: &mut SqliteConnection, latest: i64) -> StoreResult<()> {
+pub(super) async fn store_clock(conn: &mut WriteConnection, latest: i64) -> StoreResult<()> {
     const STORE: &str =
         "insert into meta (name, value) values ('clock', ?) on conflict do update set value = excluded.value";
-    sqlx::query(STORE).bind(latest.to_be_bytes().to_vec()).execute(conn).await?;
+    sqlx::query(STORE).bind(latest.to_be_bytes().to_vec()).execute(&mut **conn).await?;
     Ok(())
 }
 

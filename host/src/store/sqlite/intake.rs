@@ -4,6 +4,7 @@ use sqlx::SqliteConnection;
 
 use super::{
     accept::bytes,
+    direct::{Each, WriteConnection},
     row::{Fields, inconsistent},
     sql::{Rows, one_row},
 };
@@ -46,27 +47,24 @@ fn read_headers(text: &str) -> StoreResult<Vec<(String, Vec<u8>)>> {
 }
 
 /// Keeps the requests that events came from.
-pub(super) async fn keep(conn: &mut SqliteConnection, requests: &[&RawRequest]) -> StoreResult<()> {
-    static KEEP: Rows = Rows::new(
+pub(super) fn keep(conn: &mut WriteConnection, requests: &[&RawRequest]) -> StoreResult<()> {
+    static KEEP: Each = Each(
         "insert into raw_request (key, tenant, source_id, method, url, headers, body, received_at, remote_addr, \
-         correlation_id) values ",
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "",
+         correlation_id) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     );
     KEEP.write(conn, requests, |query, request| {
         query
-            .bind(bytes(request.key))
-            .bind(request.tenant.as_str().to_owned())
-            .bind(request.source_id.clone())
-            .bind(request.method.clone())
-            .bind(request.url.clone())
+            .bind(&request.key.0[..])
+            .bind(request.tenant.as_str())
+            .bind(&*request.source_id)
+            .bind(&*request.method)
+            .bind(&*request.url)
             .bind(write_headers(&request.headers))
-            .bind(request.body.to_vec())
+            .bind(&request.body[..])
             .bind(request.received_at.0)
-            .bind(request.remote_addr.clone())
-            .bind(request.correlation_id.clone())
-    })
-    .await?;
+            .bind(request.remote_addr.as_deref())
+            .bind(&*request.correlation_id)
+    })?;
     Ok(())
 }
 

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use sqlx::SqliteConnection;
 
-use super::{row::Fields, sql::Rows};
+use super::{
+    direct::{Each, WriteConnection},
+    row::Fields,
+};
 use crate::{
     clock::Timestamp,
     event::TenantId,
@@ -47,17 +50,12 @@ pub(super) struct Staged {
     slots: HashMap<Place, Slot>,
 }
 
-static READ: Rows = Rows::new(
-    "with wanted (tenant, plugin, key) as (values ",
-    "(?, ?, ?)",
-    ") select k.tenant, k.plugin, k.key, k.version, k.value is not null, k.expires_at from wanted w \
-     cross join kv k on k.tenant = w.tenant and k.plugin = w.plugin and k.key = w.key",
-);
+static READ: Each =
+    Each("select version, value is not null, expires_at from kv where tenant = ? and plugin = ? and key = ?");
 
-static WRITE: Rows = Rows::new(
-    "insert into kv (tenant, plugin, key, version, value, expires_at, person, updated_at) values ",
-    "(?, ?, ?, ?, ?, ?, ?, ?)",
-    " on conflict do update set version = excluded.version, value = excluded.value, \
+static WRITE: Each = Each(
+    "insert into kv (tenant, plugin, key, version, value, expires_at, person, updated_at) \
+     values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do update set version = excluded.version, value = excluded.value, \
      expires_at = excluded.expires_at, person = excluded.person, updated_at = excluded.updated_at",
 );
 
@@ -67,24 +65,22 @@ fn place(tenant: &TenantId, plugin: &str, write: &KvWrite) -> Place {
 
 impl Staged {
     /// Reads the keys that any caller of the group writes.
-    pub(super) async fn read<'a>(
-        conn: &mut SqliteConnection,
+    pub(super) fn read<'a>(
+        conn: &mut WriteConnection,
         writes: impl Iterator<Item = (&'a TenantId, &'a str, &'a KvWrite)>,
     ) -> StoreResult<Self> {
         let mut slots: HashMap<Place, Slot> =
             writes.map(|(tenant, plugin, write)| (place(tenant, plugin, write), Slot::default())).collect();
         let wanted: Vec<Place> = slots.keys().cloned().collect();
-        let rows = READ
-            .read(conn, &wanted, |query, (tenant, plugin, key)| {
-                query.bind(tenant.clone()).bind(plugin.clone()).bind(key.clone())
-            })
-            .await?;
-        for row in &rows {
-            let mut fields = Fields::of(row);
-            let place = (fields.text()?, fields.text()?, fields.text()?);
-            let (version, present, expires_at) = (fields.number()?, fields.flag()?, fields.opt_time()?);
-            slots.insert(place, Slot { version, present, expires_at, written: None });
-        }
+        slots.extend(READ.read(
+            conn,
+            &wanted,
+            |query, (tenant, plugin, key)| query.bind(tenant).bind(plugin).bind(key),
+            |place, fields| {
+                let (version, present, expires_at) = (fields.number()?, fields.flag()?, fields.opt_time()?);
+                Ok((place.clone(), Slot { version, present, expires_at, written: None }))
+            },
+        )?);
         Ok(Self { slots })
     }
 
@@ -109,22 +105,20 @@ impl Staged {
     }
 
     /// Writes what was staged.
-    pub(super) async fn write(self, conn: &mut SqliteConnection) -> StoreResult<()> {
+    pub(super) fn write(self, conn: &mut WriteConnection) -> StoreResult<()> {
         let written: Vec<_> = self.slots.iter().filter(|(_, slot)| slot.written.is_some()).collect();
-        WRITE
-            .write_all(conn, &written, |query, ((tenant, plugin, key), slot)| {
-                let (value, person, at) = slot.written.clone().unwrap_or_default();
-                query
-                    .bind(tenant.clone())
-                    .bind(plugin.clone())
-                    .bind(key.clone())
-                    .bind(i64::try_from(slot.version).unwrap_or(i64::MAX))
-                    .bind(value)
-                    .bind(slot.expires_at.map(|at| at.0))
-                    .bind(person.map(|person| person.to_vec()))
-                    .bind(at.0)
-            })
-            .await
+        WRITE.write_all(conn, &written, |query, ((tenant, plugin, key), slot)| {
+            let (value, person, at) = slot.written.clone().unwrap_or_default();
+            query
+                .bind(tenant)
+                .bind(plugin)
+                .bind(key)
+                .bind(i64::try_from(slot.version).unwrap_or(i64::MAX))
+                .bind(value)
+                .bind(slot.expires_at.map(|at| at.0))
+                .bind(person.map(|person| person.to_vec()))
+                .bind(at.0)
+        })
     }
 }
 

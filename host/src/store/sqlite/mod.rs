@@ -19,6 +19,9 @@ mod open;
 /// The task that owns the writing connection.
 mod writer;
 
+/// The hot statements, without sqlx's thread.
+mod direct;
+
 /// One group of callers.
 mod group;
 

@@ -16,6 +16,7 @@ use sqlx::{
 
 use super::{
     SqliteStore,
+    direct::WriteConnection,
     registry::api_key,
     row::Fields,
     writer::{FilePlace, Memory, WatchedFile, Writer},
@@ -76,7 +77,8 @@ pub(super) async fn open(url: &str, options: Options, clock: SharedClock) -> Sto
         .connect_with(base(&path).read_only(true).row_buffer_size(512))
         .await?;
     let memory = Memory { tenants: std::collections::HashSet::new(), latest: latest.clone(), stored, clock };
-    let writer = Writer::start(conn, WatchedFile { place: place.clone(), lock }, memory);
+    let conn = WriteConnection::new(conn).await?;
+    let writer = Writer::start(conn, WatchedFile { place: place.clone(), lock }, memory)?;
     Ok(SqliteStore { writer, place, readers, latest, walks: tokio::sync::Mutex::default() })
 }
 
@@ -132,6 +134,7 @@ fn base(path: &Path) -> SqliteConnectOptions {
 
 async fn connect(path: &Path, options: &Options) -> StoreResult<SqliteConnection> {
     let mut writing = base(path)
+        .serialized(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("wal_autocheckpoint", options.checkpoint_pages.to_string())

@@ -1,74 +1,55 @@
 //! Order: of the live deliveries with one (lane, ordering key), exactly one is not behind.
 
-use std::collections::HashSet;
-
-use sqlx::SqliteConnection;
+use std::collections::{HashMap, HashSet};
 
 use super::{
-    accept::{NewRow, bytes},
-    row::Fields,
-    sql::{Bound, Rows},
+    accept::NewRow,
+    direct::{Each, Values, WriteConnection},
 };
 use crate::{id::Key, queue::lane::LaneKey, store::StoreResult};
 
 /// A lane and an ordering key.
 pub(super) type Place = (LaneKey, String);
 
-pub(super) static HEADS: Rows = Rows::new(
-    "with wanted (lane, ordering_key) as (values ",
-    "(?, ?)",
-    ") select w.lane, w.ordering_key from wanted w where exists (select 1 from delivery d \
-     where d.lane = w.lane and d.ordering_key = w.ordering_key and d.ordering_key is not null and d.state in (0, 1, 2))",
+pub(super) static HEAD: Each = Each(
+    "select 1 from delivery where lane = ? and ordering_key = ? and ordering_key is not null and state in (0, 1, 2) \
+     limit 1",
 );
 
-fn bind_place<'q>(query: Bound<'q>, place: &Place) -> Bound<'q> {
-    query.bind(place.0.0.to_vec()).bind(place.1.clone())
+fn bind_place<'s, 'c>(query: Values<'s, 'c>, place: &Place) -> Values<'s, 'c> {
+    query.bind(&place.0.0[..]).bind(&*place.1)
 }
 
 /// Which places of `rows` have a live delivery.
-pub(super) async fn heads(conn: &mut SqliteConnection, rows: &[&NewRow]) -> StoreResult<HashSet<Place>> {
+pub(super) fn heads(conn: &mut WriteConnection, rows: &[&NewRow]) -> StoreResult<HashSet<Place>> {
     let wanted: HashSet<Place> =
         rows.iter().filter_map(|row| row.ordering_key.clone().map(|key| (row.lane, key))).collect();
-    occupied(conn, wanted).await
+    occupied(conn, wanted)
 }
 
 /// Which of `places` have a live delivery.
-pub(super) async fn occupied(conn: &mut SqliteConnection, places: HashSet<Place>) -> StoreResult<HashSet<Place>> {
+pub(super) fn occupied(conn: &mut WriteConnection, places: HashSet<Place>) -> StoreResult<HashSet<Place>> {
     let wanted: Vec<Place> = places.into_iter().collect();
-    let rows = HEADS.read(conn, &wanted, bind_place).await?;
-    rows.iter()
-        .map(|row| {
-            let mut fields = Fields::of(row);
-            Ok((fields.lane_key()?, fields.text()?))
-        })
-        .collect()
+    let occupied = HEAD.read(conn, &wanted, bind_place, |place, _| Ok(place.clone()))?;
+    Ok(occupied.into_iter().collect())
 }
 
-pub(super) static NEXT: Rows = Rows::new(
-    "with wanted (lane, ordering_key) as (values ",
-    "(?, ?)",
-    ") select w.lane, w.ordering_key, (select d.key from delivery d where d.lane = w.lane \
-       and d.ordering_key = w.ordering_key and d.ordering_key is not null and d.state in (0, 1, 2) \
-       order by d.key limit 1) as next from wanted w \
-     where next is not null and not exists (select 1 from delivery h where h.lane = w.lane \
-       and h.ordering_key = w.ordering_key and h.ordering_key is not null and h.state in (0, 1, 2) and h.behind = 0)",
+pub(super) static NEXT: Each = Each(
+    "select d.key from delivery d where d.lane = ?1 and d.ordering_key = ?2 and d.ordering_key is not null \
+       and d.state in (0, 1, 2) and not exists (select 1 from delivery h where h.lane = ?1 and h.ordering_key = ?2 \
+         and h.ordering_key is not null and h.state in (0, 1, 2) and h.behind = 0) \
+     order by d.key limit 1",
 );
 
-pub(super) static RELEASE: Rows =
-    Rows::new("update delivery set behind = 0 where behind = 1 and state in (0, 2) and key in (", "?", ")");
+pub(super) static RELEASE: Each =
+    Each("update delivery set behind = 0 where behind = 1 and state in (0, 2) and key = ?");
 
 /// Lets the oldest live delivery of each place go, where the one before it has left. Answers where one was let go.
-pub(super) async fn release(conn: &mut SqliteConnection, places: &[Place]) -> StoreResult<HashSet<Place>> {
-    let mut released = HashSet::new();
-    let mut keys: Vec<Key> = Vec::new();
-    for row in NEXT.read(conn, places, bind_place).await? {
-        let mut fields = Fields::of(&row);
-        let place = (fields.lane_key()?, fields.text()?);
-        let key = fields.key()?;
-        if released.insert(place) {
-            keys.push(key);
-        }
-    }
-    RELEASE.write_all(conn, &keys, |query, key| query.bind(bytes(*key))).await?;
-    Ok(released)
+pub(super) fn release(conn: &mut WriteConnection, places: &[Place]) -> StoreResult<HashSet<Place>> {
+    let next = NEXT.read(conn, places, bind_place, |place, fields| Ok((place.clone(), fields.key()?)))?;
+    // A place may be named more than once; the map keeps one of the equal answers.
+    let next: HashMap<Place, Key> = next.into_iter().collect();
+    let keys: Vec<Key> = next.values().copied().collect();
+    RELEASE.write_all(conn, &keys, |query, key| query.bind(&key.0[..]))?;
+    Ok(next.into_keys().collect())
 }

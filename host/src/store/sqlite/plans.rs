@@ -29,14 +29,14 @@ async fn listing_lanes_seeks_once_a_lane() {
 async fn no_statement_of_the_path_of_an_event_walks_a_table() {
     let mut conn = migrated().await;
     let statements = [
-        claim::CLAIMABLE.sample(),
-        claim::CLAIM.sample(),
-        settle::HELD.sample(),
-        duplicate::DEDUPES.sample(),
-        duplicate::IDS.sample(),
-        order::HEADS.sample(),
-        order::NEXT.sample(),
-        order::RELEASE.sample(),
+        claim::CLAIMABLE.0.to_owned(),
+        claim::CLAIM.0.to_owned(),
+        settle::HELD.0.to_owned(),
+        duplicate::DEDUPE.0.to_owned(),
+        duplicate::ID.0.to_owned(),
+        order::HEAD.0.to_owned(),
+        order::NEXT.0.to_owned(),
+        order::RELEASE.0.to_owned(),
         lanes::HEAD.to_owned(),
         rescue::RUNNING.to_owned(),
         rescue::LATE.to_owned(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::SqliteConnection;
 
-use super::{accept::bytes, lanes::SUSPECT_CRASHES, order, row::Fields, sql::Rows};
+use super::{accept::bytes, direct::WriteConnection, lanes::SUSPECT_CRASHES, order, row::Fields, sql::Rows};
 use crate::{
     clock::Timestamp,
     event::{Target, TenantId},
@@ -73,7 +73,7 @@ async fn die(conn: &mut SqliteConnection, deaths: &[Death]) -> StoreResult<()> {
 
 /// Gives every running delivery back and records the lost attempts.
 pub(super) async fn rescue(
-    conn: &mut SqliteConnection,
+    conn: &mut WriteConnection,
     killed_alone: Option<Key>,
     now: Timestamp,
 ) -> StoreResult<Vec<Rescued>> {
@@ -107,7 +107,7 @@ pub(super) async fn rescue(
     die(conn, &deaths).await?;
     let left: Vec<order::Place> =
         dead.iter().filter_map(|row| row.ordering_key.clone().map(|key| (row.lane.key(), key))).collect();
-    order::release(conn, &left).await?;
+    order::release(conn, &left)?;
     Ok(lost.into_iter().map(|row| Rescued { delivery: row.key, lane: row.lane, crashes: row.crashes }).collect())
 }
 
@@ -144,18 +144,18 @@ pub(super) const HELD: &str = "select key, tenant, target, lane, epoch, crashes,
 
 /// Ends deliveries that are too late: past their expiry, or held longer than they may be.
 pub(super) async fn expire(
-    conn: &mut SqliteConnection,
+    conn: &mut WriteConnection,
     now: Timestamp,
     held_since: &[(LaneKey, Timestamp)],
     limit: u32,
 ) -> StoreResult<Vec<(TenantId, LaneKey)>> {
-    let mut rows = sqlx::query(LATE).bind(now.0).bind(limit).fetch_all(&mut *conn).await?;
+    let mut rows = sqlx::query(LATE).bind(now.0).bind(limit).fetch_all(&mut **conn).await?;
     for (lane, since) in held_since {
         let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(rows.len());
         let made_before = now.0 - HELD_LIFE_MS;
         if room > 0 && since.0 <= made_before {
             let query = sqlx::query(HELD).bind(lane.0.to_vec()).bind(made_before);
-            rows.extend(query.bind(i64::try_from(room).unwrap_or(i64::MAX)).fetch_all(&mut *conn).await?);
+            rows.extend(query.bind(i64::try_from(room).unwrap_or(i64::MAX)).fetch_all(&mut **conn).await?);
         }
     }
     let why = Failure::new(ReasonClass::Expired, "expired", "Its time passed before it could be delivered.");
@@ -172,6 +172,6 @@ pub(super) async fn expire(
         lanes.insert((tenant, lane));
     }
     die(conn, &deaths).await?;
-    order::release(conn, &left).await?;
+    order::release(conn, &left)?;
     Ok(lanes.into_iter().collect())
 }

@@ -2,8 +2,9 @@
 
 use std::{str::FromStr, sync::Arc};
 
+use rusqlite::types::ValueRef;
 use serde::de::DeserializeOwned;
-use sqlx::{Decode, Row, Sqlite, Type, sqlite::SqliteRow};
+use sqlx::{Row as _, sqlite::SqliteRow};
 
 use crate::{
     clock::Timestamp,
@@ -19,19 +20,78 @@ use crate::{
 
 /// The columns of one row, taken from left to right.
 pub(super) struct Fields<'r> {
-    row: &'r SqliteRow,
+    row: Row<'r>,
     at: usize,
+}
+
+/// A row of either driver.
+#[derive(Clone, Copy)]
+enum Row<'r> {
+    Sqlx(&'r SqliteRow),
+    Direct(&'r rusqlite::Row<'r>),
+}
+
+/// What a column can be read as.
+trait Column<'r>: Sized {
+    fn of_sqlx(row: &'r SqliteRow, at: usize) -> StoreResult<Self>;
+    /// None if the value has another type.
+    fn of_direct(value: ValueRef<'r>) -> Option<Self>;
+}
+
+macro_rules! columns {
+    ($($of:ty: $pattern:pat => $value:expr;)*) => {$(
+        impl<'r> Column<'r> for $of {
+            fn of_sqlx(row: &'r SqliteRow, at: usize) -> StoreResult<Self> {
+                Ok(row.try_get(at)?)
+            }
+
+            fn of_direct(value: ValueRef<'r>) -> Option<Self> {
+                match value {
+                    $pattern => $value,
+                    _ => None,
+                }
+            }
+        }
+
+        impl<'r> Column<'r> for Option<$of> {
+            fn of_sqlx(row: &'r SqliteRow, at: usize) -> StoreResult<Self> {
+                Ok(row.try_get(at)?)
+            }
+
+            fn of_direct(value: ValueRef<'r>) -> Option<Self> {
+                match value {
+                    ValueRef::Null => Some(None),
+                    value => <$of>::of_direct(value).map(Some),
+                }
+            }
+        }
+    )*};
+}
+
+columns! {
+    i64: ValueRef::Integer(number) => Some(number);
+    &'r str: ValueRef::Text(text) => std::str::from_utf8(text).ok();
+    String: ValueRef::Text(text) => std::str::from_utf8(text).ok().map(str::to_owned);
+    &'r [u8]: ValueRef::Blob(bytes) => Some(bytes);
+    Vec<u8>: ValueRef::Blob(bytes) => Some(bytes.to_vec());
 }
 
 impl<'r> Fields<'r> {
     pub(super) const fn of(row: &'r SqliteRow) -> Self {
-        Self { row, at: 0 }
+        Self { row: Row::Sqlx(row), at: 0 }
     }
 
-    fn take<T: Decode<'r, Sqlite> + Type<Sqlite>>(&mut self) -> StoreResult<T> {
+    pub(super) const fn direct(row: &'r rusqlite::Row<'r>) -> Self {
+        Self { row: Row::Direct(row), at: 0 }
+    }
+
+    fn take<T: Column<'r>>(&mut self) -> StoreResult<T> {
         let at = self.at;
         self.at += 1;
-        Ok(self.row.try_get(at)?)
+        match self.row {
+            Row::Sqlx(row) => T::of_sqlx(row, at),
+            Row::Direct(row) => T::of_direct(row.get_ref(at)?).ok_or_else(|| inconsistent("column")),
+        }
     }
 
     pub(super) fn int(&mut self) -> StoreResult<i64> {

@@ -2,17 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::SqliteConnection;
-
 use super::{
-    accept::bytes,
+    direct::{Each, WriteConnection},
     effect,
     group::{Call, Reply},
     kv::Staged,
-    order,
-    row::Fields,
-    schedule,
-    sql::Rows,
+    order, schedule,
     writer::Memory,
 };
 use crate::{
@@ -42,12 +37,8 @@ struct Held {
     ordering_key: Option<String>,
 }
 
-pub(super) static HELD: Rows = Rows::new(
-    "with wanted (key) as (values ",
-    "(?)",
-    ") select d.key, d.tenant, d.state, d.epoch, d.tries, d.lane, d.target, d.due_at, d.ordering_key from wanted w \
-     cross join delivery d on d.key = w.key",
-);
+pub(super) static HELD: Each =
+    Each("select tenant, state, epoch, tries, lane, target, due_at, ordering_key from delivery where key = ?");
 
 /// A delivery that leaves `running`, with the columns that change.
 struct Moved {
@@ -88,17 +79,17 @@ pub(super) fn size(settle: &Settle) -> usize {
 /// Decides and writes the intents and settles of a group. For each caller whose settle won: whether it let another
 /// delivery of its order go. What those emit is accepted afterwards.
 pub(super) async fn run(
-    conn: &mut SqliteConnection,
+    conn: &mut WriteConnection,
     calls: &[Call],
     memory: &Memory,
     replies: &mut [Option<StoreResult<Reply>>],
 ) -> StoreResult<Vec<Option<bool>>> {
     let mut released = vec![None; calls.len()];
-    let held = read_held(conn, calls).await?;
+    let held = read_held(conn, calls)?;
     if held.is_empty() && !calls.iter().any(|call| matches!(call, Call::Intend(_) | Call::Settle(..))) {
         return Ok(released);
     }
-    let mut staged = Staged::read(conn, calls.iter().flat_map(kv_of)).await?;
+    let mut staged = Staged::read(conn, calls.iter().flat_map(kv_of))?;
     let mut writes = Writes::default();
     let mut ended = HashSet::new();
     for (place, call) in calls.iter().enumerate() {
@@ -135,7 +126,7 @@ pub(super) async fn run(
             Call::Accept(_) | Call::Claim(..) => {}
         }
     }
-    staged.write(conn).await?;
+    staged.write(conn)?;
     writes.write(conn, &mut released).await?;
     Ok(released)
 }
@@ -149,7 +140,7 @@ fn kv_of(call: &Call) -> Vec<(&TenantId, &str, &KvWrite)> {
     plugin.map(|plugin| writes.iter().map(|write| (tenant, plugin.as_str(), write)).collect()).unwrap_or_default()
 }
 
-async fn read_held(conn: &mut SqliteConnection, calls: &[Call]) -> StoreResult<HashMap<Key, Held>> {
+fn read_held(conn: &mut WriteConnection, calls: &[Call]) -> StoreResult<HashMap<Key, Held>> {
     let mut keys = Vec::new();
     for call in calls {
         match call {
@@ -158,11 +149,11 @@ async fn read_held(conn: &mut SqliteConnection, calls: &[Call]) -> StoreResult<H
             Call::Accept(_) | Call::Claim(..) => {}
         }
     }
-    let rows = HELD.read(conn, &keys, |query, key| query.bind(bytes(*key))).await?;
-    rows.iter()
-        .map(|row| {
-            let mut fields = Fields::of(row);
-            let key = fields.key()?;
+    let held = HELD.read(
+        conn,
+        &keys,
+        |query, key| query.bind(&key.0[..]),
+        |key, fields| {
             let held = Held {
                 tenant: fields.parsed()?,
                 state: fields.state()?,
@@ -173,9 +164,10 @@ async fn read_held(conn: &mut SqliteConnection, calls: &[Call]) -> StoreResult<H
                 due_at: fields.time()?,
                 ordering_key: fields.opt_text()?,
             };
-            Ok((key, held))
-        })
-        .collect()
+            Ok((*key, held))
+        },
+    )?;
+    Ok(held.into_iter().collect())
 }
 
 /// The delivery, if the caller still holds it.
@@ -240,25 +232,23 @@ impl<'a> Writes<'a> {
         Ok(())
     }
 
-    async fn write(self, conn: &mut SqliteConnection, released: &mut [Option<bool>]) -> StoreResult<()> {
-        write_delivered(conn, &self.delivered).await?;
-        write_moved(conn, &self.moved).await?;
-        write_attempts(conn, &self.attempts).await?;
-        static PUT: Rows = Rows::new(
-            "insert into journal (delivery, record) values ",
-            "(?, ?)",
-            " on conflict do update set record = excluded.record",
+    async fn write(self, conn: &mut WriteConnection, released: &mut [Option<bool>]) -> StoreResult<()> {
+        write_delivered(conn, &self.delivered)?;
+        write_moved(conn, &self.moved)?;
+        write_attempts(conn, &self.attempts)?;
+        static PUT: Each = Each(
+            "insert into journal (delivery, record) values (?, ?) on conflict do update set record = excluded.record",
         );
-        static CLEAR: Rows = Rows::new("delete from journal where delivery in (", "?", ")");
+        static CLEAR: Each = Each("delete from journal where delivery = ?");
         let journals: Vec<_> = self.journals.into_iter().collect();
-        PUT.write_all(conn, &journals, |query, (key, record)| query.bind(bytes(*key)).bind(record.to_vec())).await?;
+        PUT.write_all(conn, &journals, |query, (key, record)| query.bind(&key.0[..]).bind(record))?;
         // A record pins its version and config again: only the first attempt after a replay may leave them.
-        static PIN: Rows = Rows::new("update delivery set replayed = 0 where key in (", "?", ") and replayed = 1");
+        static PIN: Each = Each("update delivery set replayed = 0 where key = ? and replayed = 1");
         let pinned: Vec<Key> = journals.iter().map(|(key, _)| *key).collect();
-        PIN.write(conn, &pinned, |query, key| query.bind(bytes(*key))).await?;
-        CLEAR.write(conn, &self.cleared, |query, key| query.bind(bytes(*key))).await?;
+        PIN.write(conn, &pinned, |query, key| query.bind(&key.0[..]))?;
+        CLEAR.write(conn, &self.cleared, |query, key| query.bind(&key.0[..]))?;
         let places: Vec<order::Place> = self.left.iter().map(|(_, place)| place.clone()).collect();
-        let let_go = order::release(conn, &places).await?;
+        let let_go = order::release(conn, &places)?;
         for (caller, place) in &self.left {
             released[*caller] = Some(let_go.contains(place));
         }
@@ -271,68 +261,53 @@ impl<'a> Writes<'a> {
     }
 }
 
-async fn write_delivered(conn: &mut SqliteConnection, delivered: &[(Key, u32, Timestamp)]) -> StoreResult<()> {
-    static DELIVERED: Rows = Rows::new(
-        "with won (key, epoch, now) as (values ",
-        "(?, ?, ?)",
-        ") update or rollback delivery set state = 3, reason = null, code = null, message = null, fingerprint = null, \
-         updated_at = won.now from won where delivery.key = won.key and delivery.epoch = won.epoch and state = 1",
+fn write_delivered(conn: &mut WriteConnection, delivered: &[(Key, u32, Timestamp)]) -> StoreResult<()> {
+    static DELIVERED: Each = Each(
+        "update or rollback delivery set state = 3, reason = null, code = null, message = null, fingerprint = null, \
+         updated_at = ?3 where key = ?1 and epoch = ?2 and state = 1",
     );
-    DELIVERED
-        .write_all(conn, delivered, |query, (key, epoch, now)| {
-            query.bind(bytes(*key)).bind(i64::from(*epoch)).bind(now.0)
-        })
-        .await
+    DELIVERED.write_all(conn, delivered, |query, (key, epoch, now)| query.bind(&key.0[..]).bind(*epoch).bind(now.0))
 }
 
-async fn write_moved(conn: &mut SqliteConnection, moved: &[Moved]) -> StoreResult<()> {
-    static MOVED: Rows = Rows::new(
-        "with won (key, epoch, state, due_at, tries, reason, code, message, fingerprint, now) as (values ",
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        ") update or rollback delivery set state = won.state, due_at = won.due_at, tries = won.tries, reason = won.reason, \
-         code = won.code, message = won.message, fingerprint = won.fingerprint, updated_at = won.now from won \
-         where delivery.key = won.key and delivery.epoch = won.epoch and delivery.state = 1",
+fn write_moved(conn: &mut WriteConnection, moved: &[Moved]) -> StoreResult<()> {
+    static MOVED: Each = Each(
+        "update or rollback delivery set state = ?3, due_at = ?4, tries = ?5, reason = ?6, code = ?7, message = ?8, \
+         fingerprint = ?9, updated_at = ?10 where key = ?1 and epoch = ?2 and state = 1",
     );
-    MOVED
-        .write_all(conn, moved, |query, row| {
-            let failure = row.failure.as_ref();
-            query
-                .bind(bytes(row.key))
-                .bind(i64::from(row.epoch))
-                .bind(row.state.code())
-                .bind(row.due_at.0)
-                .bind(i64::from(row.tries))
-                .bind(failure.map(|failure| failure.reason.as_str()))
-                .bind(failure.map(|failure| failure.code.clone()))
-                .bind(failure.map(|failure| failure.message.clone()))
-                .bind(row.fingerprint.clone())
-                .bind(row.now.0)
-        })
-        .await
+    MOVED.write_all(conn, moved, |query, row| {
+        let failure = row.failure.as_ref();
+        query
+            .bind(&row.key.0[..])
+            .bind(i64::from(row.epoch))
+            .bind(row.state.code())
+            .bind(row.due_at.0)
+            .bind(i64::from(row.tries))
+            .bind(failure.map(|failure| failure.reason.as_str()))
+            .bind(failure.map(|failure| &*failure.code))
+            .bind(failure.map(|failure| &*failure.message))
+            .bind(row.fingerprint.as_deref())
+            .bind(row.now.0)
+    })
 }
 
-async fn write_attempts(conn: &mut SqliteConnection, attempts: &[(&Settle, &AttemptRow)]) -> StoreResult<()> {
-    static ATTEMPTS: Rows = Rows::new(
+fn write_attempts(conn: &mut WriteConnection, attempts: &[(&Settle, &AttemptRow)]) -> StoreResult<()> {
+    static ATTEMPT: Each = Each(
         "insert or rollback into attempt (delivery, number, started_at, duration_us, outcome, reason, code, message, status, \
-         plugin_version, detail) values ",
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "",
+         plugin_version, detail) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     );
-    ATTEMPTS
-        .write_all(conn, attempts, |query, (settle, attempt)| {
-            let failure = attempt.failure.as_ref();
-            query
-                .bind(bytes(settle.delivery))
-                .bind(i64::from(settle.epoch))
-                .bind(attempt.started_at.0)
-                .bind(i64::try_from(attempt.duration_us).unwrap_or(i64::MAX))
-                .bind(if failure.is_some() { "failed" } else { "succeeded" })
-                .bind(failure.map(|failure| failure.reason.as_str()))
-                .bind(failure.map(|failure| failure.code.clone()))
-                .bind(failure.map(|failure| failure.message.clone()))
-                .bind(attempt.status.map(i64::from))
-                .bind(attempt.plugin_version.clone())
-                .bind(attempt.detail.clone())
-        })
-        .await
+    ATTEMPT.write_all(conn, attempts, |query, (settle, attempt)| {
+        let failure = attempt.failure.as_ref();
+        query
+            .bind(&settle.delivery.0[..])
+            .bind(i64::from(settle.epoch))
+            .bind(attempt.started_at.0)
+            .bind(i64::try_from(attempt.duration_us).unwrap_or(i64::MAX))
+            .bind(if failure.is_some() { "failed" } else { "succeeded" })
+            .bind(failure.map(|failure| failure.reason.as_str()))
+            .bind(failure.map(|failure| &*failure.code))
+            .bind(failure.map(|failure| &*failure.message))
+            .bind(attempt.status.map(i64::from))
+            .bind(attempt.plugin_version.as_deref())
+            .bind(attempt.detail.as_deref())
+    })
 }

@@ -41,12 +41,6 @@ impl Rows {
         AssertSqlSafe(Arc::clone(text))
     }
 
-    /// Its text for two rows.
-    #[cfg(test)]
-    pub(super) fn sample(&self) -> String {
-        self.text(1).0.to_string()
-    }
-
     /// Writes all items, the largest pieces first, and answers how many rows were touched.
     pub(super) async fn write<T>(
         &self,

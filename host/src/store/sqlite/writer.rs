@@ -12,10 +12,13 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use sqlx::{Connection, SqliteConnection};
+use sqlx::Connection as _;
 use tokio::sync::{mpsc, oneshot};
 
-use super::group::{self, Call, Reply};
+use super::{
+    direct::WriteConnection,
+    group::{self, Call, Reply},
+};
 use crate::{
     clock::{SharedClock, Timestamp},
     event::TenantId,
@@ -33,7 +36,7 @@ const GROUP_BYTES: usize = 8 << 20;
 const WAITING: usize = 4096;
 
 /// Work that gets a transaction of its own.
-pub(super) type Work<T> = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, StoreResult<T>> + Send>;
+pub(super) type Work<T> = Box<dyn for<'c> FnOnce(&'c mut WriteConnection) -> BoxFuture<'c, StoreResult<T>> + Send>;
 
 /// What the writer remembers between groups.
 pub(super) struct Memory {
@@ -66,7 +69,7 @@ struct Waiting {
 }
 
 trait Job: Send {
-    fn run<'c>(&'c mut self, conn: &'c mut SqliteConnection) -> BoxFuture<'c, StoreResult<()>>;
+    fn run<'c>(&'c mut self, conn: &'c mut WriteConnection) -> BoxFuture<'c, StoreResult<()>>;
     fn points(&self) -> Around;
     fn answer(self: Box<Self>, end: StoreResult<()>);
 }
@@ -79,7 +82,7 @@ struct Single<T> {
 }
 
 impl<T: Send> Job for Single<T> {
-    fn run<'c>(&'c mut self, conn: &'c mut SqliteConnection) -> BoxFuture<'c, StoreResult<()>> {
+    fn run<'c>(&'c mut self, conn: &'c mut WriteConnection) -> BoxFuture<'c, StoreResult<()>> {
         Box::pin(async move {
             if let Some(work) = self.work.take() {
                 self.done = Some(work(conn).await?);
@@ -110,11 +113,19 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the task. It ends after [`close`](Self::close), or when the last handle is gone.
-    pub(super) fn start(conn: SqliteConnection, file: WatchedFile, memory: Memory) -> Self {
+    /// Starts the writer. It ends after [`close`](Self::close), or when the last handle is gone.
+    ///
+    /// It has a thread of its own: as a task of the shared runtime it would wait in that runtime's queue, behind the
+    /// requests that wait for it, after each of a group's statements.
+    pub(super) fn start(conn: WriteConnection, file: WatchedFile, memory: Memory) -> StoreResult<Self> {
         let (messages, inbox) = mpsc::channel(WAITING);
-        tokio::spawn(WriterTask { conn, file, memory, inbox, refused: None }.run());
-        Self { messages }
+        let writer = WriterTask { conn, file, memory, inbox, refused: None };
+        let runtime = tokio::runtime::Handle::current();
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || runtime.block_on(writer.run()))
+            .map_err(|error| StoreError::Unavailable(format!("the writer's thread could not be started: {error}")))?;
+        Ok(Self { messages })
     }
 
     /// Hands a call to the next group, or says at once that too many wait.
@@ -137,7 +148,7 @@ impl Writer {
     /// Runs `work`, a write to the registry, in a transaction of its own.
     pub(super) async fn alone<T: Send + 'static>(
         &self,
-        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, StoreResult<T>> + Send + 'static,
+        work: impl for<'c> FnOnce(&'c mut WriteConnection) -> BoxFuture<'c, StoreResult<T>> + Send + 'static,
     ) -> StoreResult<T> {
         self.alone_at(failpoint::REGISTRY, work).await
     }
@@ -146,7 +157,7 @@ impl Writer {
     pub(super) async fn alone_at<T: Send + 'static>(
         &self,
         points: Around,
-        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, StoreResult<T>> + Send + 'static,
+        work: impl for<'c> FnOnce(&'c mut WriteConnection) -> BoxFuture<'c, StoreResult<T>> + Send + 'static,
     ) -> StoreResult<T> {
         let (answer, reply) = oneshot::channel();
         let job = Single { points, work: Some(Box::new(work)), done: None, answer };
@@ -202,7 +213,7 @@ impl FilePlace {
 }
 
 struct WriterTask {
-    conn: SqliteConnection,
+    conn: WriteConnection,
     file: WatchedFile,
     memory: Memory,
     inbox: mpsc::Receiver<Message>,
@@ -297,13 +308,13 @@ impl WriterTask {
         self.check()?;
         let end = self.try_transact(calls).await;
         if end.is_err() {
-            self.roll_back().await;
+            self.roll_back();
         }
         end
     }
 
     async fn try_transact(&mut self, calls: &[Call]) -> StoreResult<Vec<StoreResult<Reply>>> {
-        begin(&mut self.conn).await?;
+        self.conn.run("begin immediate")?;
         let replies = group::run(&mut self.conn, calls, &mut self.memory).await?;
         let latest = self.memory.latest.load(Ordering::Relaxed);
         let store_clock = latest >= self.memory.stored + group::CLOCK_STEP_MS;
@@ -311,7 +322,7 @@ impl WriterTask {
             group::store_clock(&mut self.conn, latest).await?;
         }
         group::before_commit(calls).await?;
-        commit(&mut self.conn).await?;
+        self.conn.run("commit")?;
         if store_clock {
             self.memory.stored = latest;
         }
@@ -322,15 +333,15 @@ impl WriterTask {
     async fn commit_alone(&mut self, job: &mut dyn Job) -> StoreResult<()> {
         self.check()?;
         let end = async {
-            begin(&mut self.conn).await?;
+            self.conn.run("begin immediate")?;
             job.run(&mut self.conn).await?;
             failpoint::pass(job.points().0).await?;
-            commit(&mut self.conn).await?;
+            self.conn.run("commit")?;
             failpoint::pass(job.points().1).await
         }
         .await;
         if end.is_err() {
-            self.roll_back().await;
+            self.roll_back();
         }
         end
     }
@@ -348,8 +359,8 @@ impl WriterTask {
     }
 
     /// Ends a transaction that failed. SQLite has ended it itself after some errors; then this one says so.
-    async fn roll_back(&mut self) {
-        sqlx::query("rollback").execute(&mut self.conn).await.ok();
+    fn roll_back(&mut self) {
+        self.conn.run("rollback").ok();
     }
 
     /// Stores the clock and closes the connection; the lock goes with `self`.
@@ -358,19 +369,9 @@ impl WriterTask {
         if self.check().is_ok() && latest > self.memory.stored {
             group::store_clock(&mut self.conn, latest).await.ok();
         }
-        if let Err(error) = self.conn.close().await {
+        if let Err(error) = self.conn.into_sqlx().close().await {
             tracing::warn!(error = %error, "the database was not closed cleanly");
         }
         drop(self.file.lock);
     }
-}
-
-async fn begin(conn: &mut SqliteConnection) -> StoreResult<()> {
-    sqlx::query("begin immediate").execute(conn).await?;
-    Ok(())
-}
-
-async fn commit(conn: &mut SqliteConnection) -> StoreResult<()> {
-    sqlx::query("commit").execute(conn).await?;
-    Ok(())
 }

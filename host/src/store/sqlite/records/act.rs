@@ -6,6 +6,7 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::super::{
     accept::{self, NewRow, bytes},
+    direct::WriteConnection,
     order,
     registry::audit,
     row::{Fields, event_columns},
@@ -131,7 +132,7 @@ fn touched(chosen: &[Chosen]) -> Touched {
 }
 
 /// Re-queues deliveries as the same rows.
-pub(super) async fn replay(conn: &mut SqliteConnection, replay: Replay, entry: AuditEntry) -> StoreResult<Touched> {
+pub(super) async fn replay(conn: &mut WriteConnection, replay: Replay, entry: AuditEntry) -> StoreResult<Touched> {
     static REQUEUE: Rows = Rows::new(
         "with won (key, epoch, was, due_at, behind, now) as (values ",
         "(?, ?, ?, ?, ?, ?)",
@@ -145,7 +146,7 @@ pub(super) async fn replay(conn: &mut SqliteConnection, replay: Replay, entry: A
     let mut answer = touched(&chosen);
     let (unrouted, chosen): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|one| one.lane.target == Target::Unrouted);
     let places = chosen.iter().filter_map(|one| one.ordering_key.clone().map(|key| (one.lane.key(), key))).collect();
-    let mut occupied = order::occupied(conn, places).await?;
+    let mut occupied = order::occupied(conn, places)?;
     let mut requeued = Vec::with_capacity(chosen.len());
     for (nth, one) in (0_u64..).zip(&chosen) {
         move_by(one.state, Cause::Replay)?;
@@ -176,7 +177,7 @@ pub(super) async fn replay(conn: &mut SqliteConnection, replay: Replay, entry: A
 }
 
 /// Cancels what is chosen, and lets the next of its order go.
-async fn end(conn: &mut SqliteConnection, chosen: &[Chosen], now: Timestamp) -> StoreResult<()> {
+async fn end(conn: &mut WriteConnection, chosen: &[Chosen], now: Timestamp) -> StoreResult<()> {
     static CANCEL: Rows = Rows::new(
         "with won (key, epoch, was, now) as (values ",
         "(?, ?, ?, ?)",
@@ -196,7 +197,7 @@ async fn end(conn: &mut SqliteConnection, chosen: &[Chosen], now: Timestamp) -> 
         .filter(|one| one.state.is_live())
         .filter_map(|one| one.ordering_key.clone().map(|key| (one.lane.key(), key)))
         .collect();
-    order::release(conn, &left).await?;
+    order::release(conn, &left)?;
     Ok(())
 }
 
@@ -208,7 +209,7 @@ async fn event(conn: &mut SqliteConnection, tenant: &TenantId, key: Key) -> Stor
 
 /// Discards dead letters.
 pub(super) async fn discard(
-    conn: &mut SqliteConnection,
+    conn: &mut WriteConnection,
     tenant: TenantId,
     selection: Selection,
     limit: u32,
@@ -245,7 +246,7 @@ pub(super) async fn retry_now(
 
 /// Cancels a live delivery.
 pub(super) async fn cancel(
-    conn: &mut SqliteConnection,
+    conn: &mut WriteConnection,
     tenant: TenantId,
     delivery: Key,
     entry: AuditEntry,
@@ -261,7 +262,7 @@ pub(super) async fn cancel(
 
 /// Adds deliveries to an event for targets that have none.
 pub(super) async fn add_deliveries(
-    conn: &mut SqliteConnection,
+    conn: &mut WriteConnection,
     tenant: TenantId,
     key: Key,
     deliveries: Vec<NewDelivery>,
@@ -270,12 +271,12 @@ pub(super) async fn add_deliveries(
     const TARGETS: &str = "select target from delivery where event = ?";
     let mut event = event(conn, &tenant, key).await?;
     event.expires_at = event.expires_at.filter(|at| *at > entry.at);
-    let rows = sqlx::query(TARGETS).bind(bytes(key)).fetch_all(&mut *conn).await?;
+    let rows = sqlx::query(TARGETS).bind(bytes(key)).fetch_all(&mut **conn).await?;
     let mut taken: HashSet<Target> = rows.iter().map(|row| Fields::of(row).parsed()).collect::<StoreResult<_>>()?;
     let new: Vec<&NewDelivery> = deliveries.iter().filter(|delivery| taken.insert(delivery.target.clone())).collect();
     let rows: Vec<NewRow> = new.iter().map(|delivery| NewRow::of(&event, delivery, entry.at)).collect();
     let rows: Vec<&NewRow> = rows.iter().collect();
-    accept::insert_rows(conn, &rows).await?;
+    accept::insert_rows(conn, &rows)?;
     audit::write(conn, entry).await?;
     Ok(new.iter().map(|delivery| delivery.target.clone()).collect())
 }
