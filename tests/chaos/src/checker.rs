@@ -145,11 +145,13 @@ pub async fn drain(world: &World) {
 pub async fn judge(world: &World, shared: &Shared) -> Verdict {
     let file = world.hub.database();
     let entries = ledger::entries(&file).await;
-    let books = shared.books();
-    let mut verdict = Verdict { accepted: books.count(), ..Verdict::default() };
-    verdict.wrong.extend(books.wrong.iter().cloned());
-    Evidence::gather(world, &entries, &books).judge(&mut verdict);
-    drop(books);
+    let mut verdict = Verdict::default();
+    {
+        let books = shared.books();
+        verdict.accepted = books.count();
+        verdict.wrong.extend(books.wrong.iter().cloned());
+        Evidence::gather(world, &entries, &books).judge(&mut verdict);
+    }
     find_spilled(world, &mut verdict);
     verdict.damaged.extend(ledger::damage(&file).await);
     if !verdict.is_clean() {

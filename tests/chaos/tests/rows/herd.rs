@@ -51,10 +51,11 @@ async fn publish(tenant: Tenant, caller: usize, heard: Arc<Mutex<Heard>>, stop: 
         }
         let id = format!("e-{caller}-{n}");
         let body = json!({"type": "a.b", "id": id, "data": {}}).to_string();
-        while {
+        loop {
             let sent = tenant.api.try_raw("POST", &tenant.path("/events"), &headers, body.clone().into()).await;
-            heard.lock().expect("no caller panicked").was_refused_a_connection(&id, sent)
-        } {
+            if !heard.lock().expect("no caller panicked").was_refused_a_connection(&id, sent) {
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
