@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup plugins build demo test bench fuzz lint deny clean
+.PHONY: help setup plugins build demo test bench fuzz chaos lint deny clean
 
 CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -96,6 +96,9 @@ fuzz: ## Feed every parser of outside bytes for SECONDS=15 each
 	else \
 		$(CARGO) test --workspace --no-fail-fast -- fuzz_; \
 	fi
+
+chaos: build ## Random harm to a hub under load, checked; MINUTES=5 says how long, SEED= repeats a run
+	@MINUTES='$(MINUTES)' SEED='$(SEED)' $(OUT)/chaos
 
 lint: ## Clippy, every warning an error
 	$(CARGO) clippy --workspace --all-targets -- -D warnings

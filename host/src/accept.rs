@@ -11,6 +11,7 @@ use crate::{
     clock::Timestamp,
     directory::view::TenantView,
     event::{Event, EventType, Target, Urgency, catalogue::SchemaFault},
+    failpoint::{self, Point},
     hub::Hub,
     plugin::model::EventKind,
     policy::{self, Verdict},
@@ -304,7 +305,10 @@ impl Hub {
         match accepted.events.into_iter().next() {
             Some(EventOutcome::Stored) => {
                 let id = prepared.event.id.to_string();
+                // It is stored, so it starts, whatever else.
+                failpoint::pass(Point::PublishBeforeStart).await.ok();
                 prepared.stored(&self);
+                failpoint::pass(Point::PublishBeforeAnswer).await?;
                 Ok(Published { id, duplicate: false, correlation_id })
             }
             Some(EventOutcome::Duplicate { first_id, correlation_id: first, same: true }) => {

@@ -10,7 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     cli::{GlobalArgs, Output, ServeArgs},
-    clock::{SharedClock, SystemClock, TimeFactor},
+    clock::{SharedClock, SteadyClock, SystemClock, TimeFactor},
     config::{Database, Role, Settings},
     connection::{master_keys, pace::Paces, vault::Vault},
     directory::{Change, Directory},
@@ -44,8 +44,14 @@ use crate::{
     },
 };
 
+/// What the process needs to go on.
+mod guard;
+
 /// The longest time that the upload of a component may take.
 const UPLOAD: Duration = Duration::from_secs(300);
+
+/// The last keys of an earlier process may be so much younger than the last time that it stored.
+const KEYS_AHEAD: Duration = Duration::from_millis(100);
 
 /// How long closing the database may take at the end.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -79,11 +85,13 @@ pub struct Running {
 pub async fn start(start: Start) -> anyhow::Result<Running> {
     let Start { settings, listener, time_factor, clock, lifecycle } = start;
     let settings = Arc::new(settings);
-    let ids = Ids::from_os(clock.clone());
     let database = database_file(&settings)?;
     let options = Options { readers: settings.pool.database_readers, ..Options::default() };
     let store = SqliteStore::open(&database.to_string_lossy(), options, clock.clone()).await?;
     let store: SharedStore = Arc::new(store);
+    let queue_clock = SteadyClock::after(store.last_seen().await?.after(KEYS_AHEAD), clock.clone());
+    // Keys order deliveries, so that they must not step back either.
+    let ids = Ids::from_os(queue_clock.clone());
     let keys = keyring(&settings, &database, &ids)?;
     check_master_keys(&store, &keys).await?;
     let vault = Arc::new(Vault::new(keys, ids.clone()));
@@ -121,6 +129,7 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
         tasks: TaskTracker::new(),
         hard_stop: lifecycle.hard(),
         clock,
+        queue_clock,
         ids,
         time_factor,
         store,
@@ -297,7 +306,7 @@ async fn recover(hub: &Arc<Hub>) -> anyhow::Result<()> {
     );
     let death = hub.deaths(suspect.into_iter().collect(), &killed_host).pop();
     let (death, told) = death.map_or((None, None), |(death, told)| (Some(death), told));
-    let rescued = hub.store.rescue(death, hub.clock.now()).await?;
+    let rescued = hub.store.rescue(death, hub.queue_clock.now()).await?;
     if let Some(told) = told {
         told.stored(hub);
     }
@@ -318,6 +327,7 @@ fn spawn(hub: &Arc<Hub>, listener: TcpListener, lifecycle: &Lifecycle) {
     let component =
         BodyLimits { bytes: crate::plugin::registry::MAX_WASM, idle: limits.body_idle_timeout, deadline: UPLOAD };
     limits.large_bodies.push(LargeBody { path: "/v1/plugins", limits: component });
+    limits.connections = limits.connections.min(guard::connections_within_descriptors());
     let serving = crate::ingress::listen::serve(listener, router, limits, lifecycle.soft());
     lifecycle.spawn("listen", serving);
     lifecycle.spawn("ticks", hub.clone().run_ticks(lifecycle.soft()));
@@ -326,6 +336,7 @@ fn spawn(hub: &Arc<Hub>, listener: TcpListener, lifecycle: &Lifecycle) {
         lifecycle.spawn("parked", hub.clone().run_parked(lifecycle.soft()));
         lifecycle.spawn("sweeps", hub.clone().run_sweeps(lifecycle.soft()));
     }
+    lifecycle.spawn("database", guard::watch_database(hub.clone(), lifecycle.soft()));
     lifecycle.spawn("changes", follow_changes(hub.clone(), lifecycle.soft()));
     lifecycle.spawn("shadows", hub.clone().run_shadows(lifecycle.soft()));
     lifecycle.spawn("drain", drain(hub.clone(), lifecycle.soft()));

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -105,6 +105,39 @@ impl Clock for SystemClock {
     }
 }
 
+/// The queue's clock: the later of the wall clock and the time that has passed since the latest moment it has shown.
+/// When the wall clock steps back it goes on at its own pace, so that nothing waits for an hour to pass twice.
+pub struct SteadyClock {
+    wall: SharedClock,
+    /// A moment that was shown, and the monotonic time at which it was.
+    base: Mutex<(Timestamp, Duration)>,
+}
+
+impl SteadyClock {
+    /// A clock that never shows a moment before `latest`, which is kept from an earlier process.
+    #[must_use]
+    pub fn after(latest: Timestamp, wall: SharedClock) -> SharedClock {
+        let base = Mutex::new((latest, wall.monotonic()));
+        Arc::new(Self { wall, base })
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        let (wall, monotonic) = (self.wall.now(), self.wall.monotonic());
+        let mut base = self.base.lock().unwrap_or_else(PoisonError::into_inner);
+        let steady = base.0.after(monotonic.saturating_sub(base.1));
+        if wall > steady {
+            *base = (wall, monotonic);
+        }
+        wall.max(steady)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.wall.monotonic()
+    }
+}
+
 /// A clock that moves only when a test says so.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
@@ -151,5 +184,60 @@ impl TimeFactor {
     #[must_use]
     pub fn scale(self, delay: Duration) -> Duration {
         delay / self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A wall clock that can be set, beside a monotonic one that cannot.
+    #[derive(Default)]
+    struct Settable {
+        wall: AtomicI64,
+        monotonic_ms: AtomicI64,
+    }
+
+    impl Settable {
+        fn pass(&self, ms: i64) {
+            self.wall.fetch_add(ms, Ordering::SeqCst);
+            self.monotonic_ms.fetch_add(ms, Ordering::SeqCst);
+        }
+    }
+
+    impl Clock for Settable {
+        fn now(&self) -> Timestamp {
+            Timestamp(self.wall.load(Ordering::SeqCst))
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_millis(u64::try_from(self.monotonic_ms.load(Ordering::SeqCst)).unwrap_or(0))
+        }
+    }
+
+    #[test]
+    fn the_queues_clock_goes_on_when_the_wall_clock_steps_back() {
+        let wall = Arc::new(Settable::default());
+        wall.pass(10_000);
+        let steady = SteadyClock::after(Timestamp(0), wall.clone());
+        assert_eq!(steady.now(), Timestamp(10_000));
+        wall.wall.fetch_sub(8000, Ordering::SeqCst);
+        assert_eq!(steady.now(), Timestamp(10_000));
+        wall.pass(500);
+        assert_eq!(steady.now(), Timestamp(10_500), "it neither steps back nor stands still");
+        wall.wall.store(30_000, Ordering::SeqCst);
+        assert_eq!(steady.now(), Timestamp(30_000), "a step ahead is taken over");
+        wall.pass(1);
+        assert_eq!(steady.now(), Timestamp(30_001));
+    }
+
+    #[test]
+    fn the_queues_clock_begins_where_an_earlier_process_ended() {
+        let wall = Arc::new(Settable::default());
+        wall.pass(10_000);
+        let steady = SteadyClock::after(Timestamp(50_000), wall.clone());
+        assert_eq!(steady.now(), Timestamp(50_000));
+        wall.pass(700);
+        assert_eq!(steady.now(), Timestamp(50_700));
     }
 }

@@ -24,8 +24,10 @@ use crate::{
 
 /// One hub. Everything in it can be shared and is safe to use from many tasks.
 pub struct Hub {
-    /// Time.
+    /// Time, for stamps and signature windows.
     pub clock: SharedClock,
+    /// Time for the queue: when something is due. It never steps back, also not over a restart.
+    pub queue_clock: SharedClock,
     /// Identifiers and randomness.
     pub ids: Ids,
     /// How much faster than real time retries, polls and schedules run.

@@ -8,7 +8,7 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::ChaCha20Rng};
 
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, Timestamp};
 
 /// The 128 bits behind an identifier. Ordered by the time of making, within one [`Ids`] strictly.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -20,6 +20,13 @@ impl Key {
     pub fn parse(prefix: &str, text: &str) -> Option<Self> {
         let hex = text.strip_prefix(prefix)?.strip_prefix('_')?;
         hex.parse().ok()
+    }
+
+    /// When it was made.
+    #[must_use]
+    pub fn made_at(self) -> Timestamp {
+        let [a, b, c, d, e, f, ..] = self.0;
+        Timestamp(i64::from_be_bytes([0, 0, a, b, c, d, e, f]))
     }
 
     /// Writes `<prefix>_<32 hex digits>`.

@@ -84,6 +84,9 @@ pub mod cli;
 /// Secrets in memory, keys at rest.
 pub mod secret;
 
+/// Places where a test makes the hub fail.
+pub mod failpoint;
+
 /// Time as a parameter.
 pub mod clock;
 

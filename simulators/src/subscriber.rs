@@ -167,6 +167,12 @@ impl Handle {
         self.inbox.read(|state| state.totals.clone())
     }
 
+    /// For each path the most requests that were under way at once.
+    #[must_use]
+    pub fn peaks(&self) -> BTreeMap<String, usize> {
+        self.inbox.read(|state| state.under_way.iter().map(|(path, (_, peak))| (path.clone(), *peak)).collect())
+    }
+
     /// Waits until `count` requests have come to a path, and gives those that are kept.
     ///
     /// # Errors
@@ -212,6 +218,8 @@ pub(crate) struct State {
     kept_bytes: usize,
     /// By path, also what is no longer kept.
     pub(crate) totals: BTreeMap<String, u64>,
+    /// By path, how many requests are under way and how many were at most.
+    under_way: BTreeMap<String, (usize, usize)>,
     paths: BTreeMap<String, PathSetup>,
     last_number: u64,
 }
@@ -321,12 +329,40 @@ impl Inbox {
     }
 }
 
+/// Counts one request until it is answered or its sender goes away.
+struct UnderWay<'a> {
+    inbox: &'a Inbox,
+    path: &'a str,
+}
+
+impl<'a> UnderWay<'a> {
+    fn begin(inbox: &'a Inbox, path: &'a str) -> Self {
+        let mut state = inbox.lock();
+        let (now, peak) = state.under_way.entry(path.to_owned()).or_default();
+        *now += 1;
+        *peak = (*peak).max(*now);
+        drop(state);
+        Self { inbox, path }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some((now, _)) = self.inbox.lock().under_way.get_mut(self.path) {
+            *now = now.saturating_sub(1);
+        }
+    }
+}
+
 #[async_trait]
 impl Handler for Inbox {
     async fn answer(&self, call: Call) -> Answer {
         match call.path.strip_prefix("/_sim/") {
             Some(command) => Answer::Reply(control::answer(self, command, &call).await),
-            None => self.receive(&call).perform().await,
+            None => {
+                let _under_way = UnderWay::begin(self, &call.path);
+                self.receive(&call).perform().await
+            }
         }
     }
 }

@@ -39,9 +39,18 @@ pub struct Builder {
     file: Option<String>,
     bundled: bool,
     unread: bool,
+    wrapper: Vec<String>,
 }
 
 impl Builder {
+    /// Runs the hub through a command that ends by executing its further arguments, such as `prlimit`, or
+    /// `sh -c 'ulimit -n 256; exec "$0" "$@"'`.
+    #[must_use]
+    pub fn through(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|part| (*part).to_owned()).collect();
+        self
+    }
+
     /// How much faster than real time retries, polls and schedules run.
     #[must_use]
     pub const fn time_factor(mut self, factor: u32) -> Self {
@@ -97,7 +106,17 @@ impl Builder {
         }
         let api = Api::new("http://127.0.0.1:0", Some(ADMIN_KEY));
         let log = if self.unread { Log::Unread(None) } else { Log::File };
-        Hub { folder, environment, time_factor: self.time_factor, starts: 0, address: None, child: None, log, api }
+        Hub {
+            folder,
+            environment,
+            time_factor: self.time_factor,
+            wrapper: self.wrapper,
+            starts: 0,
+            address: None,
+            child: None,
+            log,
+            api,
+        }
     }
 
     /// Starts the hub and waits until it is ready.
@@ -154,6 +173,7 @@ pub struct Hub {
     folder: TempDir,
     environment: BTreeMap<String, String>,
     time_factor: u32,
+    wrapper: Vec<String>,
     starts: u32,
     address: Option<SocketAddr>,
     child: Option<Child>,
@@ -179,7 +199,7 @@ impl Hub {
             ("SWITCHYARD_LOG", "info,json"),
         ];
         let environment = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Builder { time_factor: 60, environment, file: None, bundled: false, unread: false }
+        Builder { time_factor: 60, environment, file: None, bundled: false, unread: false, wrapper: Vec::new() }
     }
 
     /// A hub without plugins, ready.
@@ -225,7 +245,15 @@ impl Hub {
     /// The binary with the settings of this hub and nothing else.
     fn binary(&self) -> Command {
         let listen = self.address.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string());
-        let mut command = Command::new(built(&build_folder().join("switchyard")));
+        let executable = built(&build_folder().join("switchyard"));
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(executable),
+            Some((wrapper, arguments)) => {
+                let mut command = Command::new(wrapper);
+                command.args(arguments).arg(executable);
+                command
+            }
+        };
         command
             .current_dir(self.folder.path())
             // Nothing of the developer's environment changes a test.
@@ -246,7 +274,7 @@ impl Hub {
         command
     }
 
-    /// Sets a variable of the environment for the next start.
+    /// Sets a variable of the environment for the next starts.
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.insert(name.to_owned(), value.to_owned());
     }
@@ -271,8 +299,22 @@ impl Hub {
         Said { success: ended.status.success(), out: text(&ended.stdout), err: text(&ended.stderr) }
     }
 
+    /// Leaves a variable of the environment out at the next starts.
+    pub fn unset(&mut self, name: &str) {
+        self.environment.remove(name);
+    }
+
     /// Starts the hub again on its files and its port, after `kill` or `stop`.
     pub async fn restart(&mut self) {
+        self.begin();
+        if let Err(status) = self.ready().await {
+            panic!("the hub ended with {status}:\n{}", self.log());
+        }
+        let _ = self.api.get("/readyz").await.expect(200);
+    }
+
+    /// Starts the hub again and does not wait for it.
+    pub fn begin(&mut self) {
         assert!(self.child.is_none(), "the hub runs already");
         let mut command = self.command();
         if matches!(self.log, Log::Unread(_)) {
@@ -283,34 +325,58 @@ impl Hub {
             *pipe = child.stderr.take().map(BufReader::new);
         }
         self.child = Some(child);
-        let ready = tokio::time::timeout(READY_WITHIN, self.until_ready()).await;
-        let address = ready.unwrap_or_else(|_| panic!("the hub was not ready in time:\n{}", self.log()));
-        self.address = Some(address);
-        let key = self.environment.get("SWITCHYARD_ADMIN_KEY").map(String::as_str);
-        self.api = Api::new(&self.url(), key);
-        let _ = self.api.get("/readyz").await.expect(200);
     }
 
-    async fn until_ready(&mut self) -> SocketAddr {
+    /// Waits until the hub that was begun says that it is ready, or gives how it ended instead.
+    ///
+    /// # Errors
+    /// It ended.
+    pub async fn ready(&mut self) -> Result<(), ExitStatus> {
+        let ready = tokio::time::timeout(READY_WITHIN, self.until_ready()).await;
+        let address = ready.unwrap_or_else(|_| panic!("the hub was not ready in time:\n{}", self.log()))?;
+        if self.address != Some(address) {
+            self.address = Some(address);
+            let key = self.environment.get("SWITCHYARD_ADMIN_KEY").map(String::as_str);
+            self.api = Api::new(&self.url(), key);
+        }
+        Ok(())
+    }
+
+    async fn until_ready(&mut self) -> Result<SocketAddr, ExitStatus> {
         if let Log::Unread(Some(pipe)) = &mut self.log {
             let mut lines = pipe.lines();
             while let Some(line) = lines.next_line().await.expect("the log can be read") {
                 if let Some(address) = ready_address(&line) {
-                    return address;
+                    return Ok(address);
                 }
             }
         }
         loop {
             let log = std::fs::read_to_string(self.log_file(self.starts)).unwrap_or_default();
             if let Some(address) = log.lines().find_map(ready_address) {
-                return address;
+                return Ok(address);
             }
             let child = self.child.as_mut().expect("it was started");
             if let Some(status) = child.try_wait().expect("its state can be read") {
-                panic!("the hub ended with {status}:\n{}", self.log());
+                self.child = None;
+                return Err(status);
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// The number of the running process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().and_then(Child::id).expect("the hub runs")
+    }
+
+    /// Waits until the hub has ended by itself; none if it still runs after that time.
+    pub async fn ended(&mut self, within: Duration) -> Option<ExitStatus> {
+        let child = self.child.as_mut().expect("the hub was started");
+        let status = tokio::time::timeout(within, child.wait()).await.ok()?.expect("its end can be seen");
+        self.child = None;
+        Some(status)
     }
 
     /// Ends the hub as a power cut would.

@@ -15,9 +15,9 @@ pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
 #[must_use]
 pub fn build_folder() -> PathBuf {
     let executable = std::env::current_exe().expect("a test knows its own path");
-    let folder = executable.parent().expect("a binary lies in a folder");
-    if folder.ends_with("deps") { folder.parent().expect("`deps` lies in the profile's folder") } else { folder }
-        .to_owned()
+    let folder = executable.parent().expect("an executable lies in a folder");
+    // Tests lie in a folder of their own below it.
+    folder.ancestors().find(|folder| !folder.ends_with("deps")).expect("the profile's folder").to_owned()
 }
 
 /// A file that `make build` makes.

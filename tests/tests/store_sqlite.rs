@@ -103,6 +103,20 @@ async fn a_damaged_file_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn of_a_file_too_large_to_be_checked_whole_the_registry_is_checked() {
+    let folder = Folder::new();
+    let bounded = || Options { check_up_to: 0, ..Options::default() };
+    folder.open(bounded()).await.expect("it opens").close().await;
+    folder.open(bounded()).await.expect("a sound file is opened again").close().await;
+    let mut bytes = std::fs::read(folder.file()).expect("the file");
+    // Page 1 holds the schema; the roots of the first tables follow it.
+    let end = bytes.len().min(4096 * 12);
+    bytes[4096..end].fill(0x5a);
+    std::fs::write(folder.file(), &bytes).expect("the damage is done");
+    assert!(refusal(folder.open(bounded()).await).contains("damaged"));
+}
+
+#[tokio::test]
 async fn a_url_that_names_no_file_is_refused() {
     let clock = ManualClock::starting_at(Timestamp(0));
     for url in ["sqlite::memory:", "sqlite:", ""] {

@@ -35,7 +35,7 @@ impl Hub {
         spacing_ms: u64,
         audit: AuditEntry,
     ) -> Result<Vec<Rerouted>, StoreError> {
-        let now = self.clock.now();
+        let now = self.queue_clock.now();
         let due_at = |nth: u64| Timestamp(now.0.saturating_add_unsigned(nth.saturating_mul(spacing_ms)));
         let (mut routes, mut news) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
         for (nth, event) in (0..).zip(events) {

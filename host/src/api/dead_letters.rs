@@ -243,7 +243,7 @@ pub(super) async fn replay_selection(
     let mut result =
         Replayed { replayed: 0, deliveries: Vec::new(), rerouted: 0, still_unrouted: 0, may_double, more: false };
     // One time for all steps: what this replay delivers again is younger and is not taken twice.
-    let now = api.hub.clock.now();
+    let now = api.hub.queue_clock.now();
     let steps = if spacing_ms == 0 { MAX_TOUCHED / STEP as usize } else { 1 };
     for _ in 0..steps {
         let after = json!({"selection": format!("{selection:?}"), "include_delivered": include_delivered,

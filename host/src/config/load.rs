@@ -21,6 +21,9 @@ const PREFIX: &str = "SWITCHYARD_";
 /// Names of the environment that are no settings of the hub but options of the command line.
 const OPTIONS: [&str; 4] = ["SWITCHYARD_URL", "SWITCHYARD_KEY", "SWITCHYARD_CONFIG", "SWITCHYARD_SIM_URL"];
 
+/// What tests may name where fail points are compiled in.
+const FAILPOINTS: &str = "SWITCHYARD_FAILPOINTS";
+
 /// The file that is read when none is given.
 const USUAL_FILE: &str = "switchyard.toml";
 
@@ -146,7 +149,7 @@ pub(super) fn settings(
     }
     let mut variables = Vec::new();
     for (name, value) in environment {
-        if OPTIONS.contains(&name.as_str()) {
+        if OPTIONS.contains(&name.as_str()) || (cfg!(debug_assertions) && name == FAILPOINTS) {
             continue;
         }
         let value = value.ok_or_else(|| ConfigError::NotText { name: name.clone() })?;

@@ -18,6 +18,7 @@ use axum::{
     body::Body,
     response::{IntoResponse as _, Response},
 };
+use futures_util::FutureExt as _;
 use http::{HeaderValue, Request, StatusCode, Version, header};
 use hyper::{
     body::{Body as _, Incoming},
@@ -49,6 +50,7 @@ use crate::observe::metrics::{self, Closed};
 /// Every request carries a [`Client`] in its extensions. An answer that leaves a body unread closes its connection.
 pub async fn serve(listener: TcpListener, router: Router, limits: ListenLimits, shutdown: CancellationToken) {
     let hub = Arc::new(Edge {
+        stopping: shutdown.clone(),
         builder: builder(&limits),
         budget: MemoryBudget::new(limits.body_memory),
         census: Mutex::default(),
@@ -66,12 +68,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ListenLimits, 
         match accepted {
             Ok((stream, peer)) => {
                 pause = SHORTEST_PAUSE;
-                match Edge::admit(&hub, peer.ip()) {
-                    Some(seat) => {
-                        connections.spawn(connection(Arc::clone(&hub), stream, peer, seat, shutdown.child_token()));
-                    }
-                    None => turn_away(&stream),
-                }
+                take(&hub, &connections, stream, peer);
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
@@ -84,10 +81,26 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ListenLimits, 
             }
         }
     }
+    // Who was told by the system that the connection stands is answered; closing the listener would reset it.
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        take(&hub, &connections, stream, peer);
+    }
     drop(listener);
     connections.close();
     connections.wait().await;
 }
+
+fn take(hub: &Arc<Edge>, connections: &TaskTracker, stream: TcpStream, peer: SocketAddr) {
+    match Edge::admit(hub, peer.ip()) {
+        Some(seat) => {
+            connections.spawn(connection(Arc::clone(hub), stream, peer, seat, hub.stopping.child_token()));
+        }
+        None => turn_away(&stream),
+    }
+}
+
+/// How long an idle connection is kept after the hub was told to stop: its next request may be on its way.
+const LAST_REQUEST: Duration = Duration::from_millis(250);
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -100,6 +113,7 @@ const SMALLEST_HEADER_BYTES: usize = 8192;
 
 /// What all connections share.
 struct Edge {
+    stopping: CancellationToken,
     limits: ListenLimits,
     router: Router,
     builder: auto::Builder<TokioExecutor>,
@@ -190,6 +204,8 @@ enum Stage {
     /// No request's head was complete yet.
     Opening,
     Open,
+    /// The hub stops: the next answer closes the connection.
+    Last,
     /// Asked to close after what it is doing.
     Closing,
 }
@@ -226,6 +242,11 @@ async fn connection(edge: Arc<Edge>, stream: TcpStream, peer: SocketAddr, seat: 
                     stage = Stage::Open;
                     clock.set(sleep(limits.connection_lifetime.saturating_sub(limits.header_timeout)));
                 }
+                Stage::Last => {
+                    stage = Stage::Closing;
+                    hyper.as_mut().graceful_shutdown();
+                    clock.set(sleep(limits.closing_grace));
+                }
                 Stage::Open => {
                     stage = Stage::Closing;
                     metrics::connection_closed(Closed::Lifetime);
@@ -234,10 +255,9 @@ async fn connection(edge: Arc<Edge>, stream: TcpStream, peer: SocketAddr, seat: 
                 }
                 Stage::Closing => return metrics::connection_closed(Closed::Grace),
             },
-            () = shutdown.cancelled(), if !matches!(stage, Stage::Closing) => {
-                stage = Stage::Closing;
-                hyper.as_mut().graceful_shutdown();
-                clock.set(sleep(limits.closing_grace));
+            () = shutdown.cancelled(), if !matches!(stage, Stage::Last | Stage::Closing) => {
+                stage = Stage::Last;
+                clock.set(sleep(LAST_REQUEST));
             }
         }
     }
@@ -255,12 +275,25 @@ async fn speaks(stream: &TcpStream, patience: Duration, shutdown: &CancellationT
                 false
             }
         },
-        () = shutdown.cancelled() => false,
+        () = async { shutdown.cancelled().await; sleep(LAST_REQUEST).await } => false,
     }
 }
 
-/// One request: refused by its head, or handed to the router with a guarded body.
+/// One request. The last one of a connection when the hub stops, so that no request meets a connection that goes.
 async fn answer(
+    edge: Arc<Edge>,
+    account: Arc<Account>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    let closes_by_header = request.version() < Version::HTTP_2;
+    let stopping = edge.stopping.clone();
+    let response = handle(edge, account, peer, request).await?;
+    Ok(if stopping.is_cancelled() { closing(response, closes_by_header) } else { response })
+}
+
+/// Refused by its head, or handed to the router with a guarded body.
+async fn handle(
     edge: Arc<Edge>,
     account: Arc<Account>,
     peer: SocketAddr,

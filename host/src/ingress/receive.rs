@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::{body::read_body, client::Client, receive_calls::ReceiveCalls};
 use crate::{
     directory::view::{InstallationView, PluginVersion, SourceView, TenantView},
+    failpoint::{self, Point},
     hub::Hub,
     id::Key,
     observe::metrics::Surface,
@@ -304,6 +305,7 @@ impl Hub {
         let polls = !accept.polls_now.is_empty();
         let accepted = self.store.accept(accept).await?;
         self.emitted_stored(prepared, accepted);
+        failpoint::pass(Point::ReceiveBeforeAnswer).await?;
         if polls {
             self.polls_moved.notify_one();
         }

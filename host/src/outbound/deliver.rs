@@ -15,6 +15,7 @@ use crate::{
     clock::Timestamp,
     directory::view::{EndpointView, TenantView},
     event::Urgency,
+    failpoint::{self, Point},
     hub::Hub,
     queue::{
         Health,
@@ -50,7 +51,13 @@ impl Hub {
     ) -> AttemptEnd {
         let (started_at, started) = (self.clock.now(), self.clock.monotonic());
         let result = match self.outgoing(endpoint, claimed, started_at) {
-            Ok(outgoing) => self.client.send(outgoing).await,
+            Ok(outgoing) => {
+                // Nobody could be told of an error here, so these places only wait or die.
+                failpoint::pass(Point::EndpointBeforeSend).await.ok();
+                let result = self.client.send(outgoing).await;
+                failpoint::pass(Point::EndpointAfterAnswer).await.ok();
+                result
+            }
             Err(failure) => {
                 let attempt = AttemptRow {
                     started_at,
@@ -184,7 +191,7 @@ impl Hub {
         } else {
             Health::Bad
         };
-        end.silent_until = failed.retry_after.map(|wait| now.after(wait));
+        end.silent_until = failed.retry_after.map(|wait| self.queue_clock.now().after(wait));
         if endpoint.row.failing_since.is_none() {
             end.effects.push(Effect::EndpointFailed(endpoint.row.key, now));
         }
@@ -209,7 +216,7 @@ impl Hub {
     ) -> Outcome {
         let table = retry_table(endpoint.row.retry_schedule.as_deref(), RetryTable::Endpoint);
         match retry::next_delay(&table, claimed.tries, retry_after, self.time_factor, self.ids.fraction()) {
-            Some(delay) => Outcome::Waiting { run_at: self.clock.now().after(delay), failure, burnt: true },
+            Some(delay) => Outcome::Waiting { run_at: self.queue_clock.now().after(delay), failure, burnt: true },
             None => Outcome::Dead(failure),
         }
     }

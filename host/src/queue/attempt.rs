@@ -127,7 +127,7 @@ impl Hub {
         if claimed.tries >= FAULTY_TRIES {
             return Outcome::Dead(failure);
         }
-        let run_at = self.clock.now().after(self.time_factor.scale(Duration::from_secs(60)));
+        let run_at = self.queue_clock.now().after(self.time_factor.scale(Duration::from_secs(60)));
         Outcome::Waiting { run_at, failure, burnt: true }
     }
 
@@ -154,7 +154,7 @@ impl Hub {
             tenant: claimed.lane.tenant.clone(),
             delivery: claimed.delivery,
             epoch: claimed.epoch,
-            now: self.clock.now(),
+            now: self.queue_clock.now(),
             outcome,
             attempt,
             journal,
@@ -180,7 +180,7 @@ impl Hub {
                 if polled {
                     self.polls_moved.notify_one();
                 }
-                let due_at = if released_next { Some(self.clock.now()) } else { due_again(&settle) };
+                let due_at = if released_next { Some(self.queue_clock.now()) } else { due_again(&settle) };
                 slot.finish(health, silent_until, due_at);
                 if let Some(job) = shadow {
                     self.shadows.push(job);
@@ -205,7 +205,7 @@ impl Hub {
             tenant: claimed.lane.tenant.clone(),
             delivery: claimed.delivery,
             epoch: claimed.epoch,
-            now: self.clock.now(),
+            now: self.queue_clock.now(),
             outcome: Outcome::Released { failure: None },
             attempt: None,
             journal,

@@ -106,7 +106,7 @@ impl Hub {
 
     /// Tells the scheduler that these lanes have work now: after a replay, a retry by hand, a rescue.
     pub fn wake(self: &Arc<Self>, lanes: &[Lane]) {
-        self.wake_at(lanes.iter().map(|lane| (lane.clone(), self.clock.now())));
+        self.wake_at(lanes.iter().map(|lane| (lane.clone(), self.queue_clock.now())));
     }
 
     /// Tells the scheduler when lanes have work: at start.
@@ -123,7 +123,7 @@ impl Hub {
         for key in keys {
             let lane = self.locked_scheduler().lane(key).cloned();
             if let Some(lane) = lane {
-                self.lane_has_work(&lane, key, self.clock.now());
+                self.lane_has_work(&lane, key, self.queue_clock.now());
             }
         }
     }
@@ -157,7 +157,7 @@ impl Hub {
     /// Until when a lane is silent, for the view of its deliveries.
     #[must_use]
     pub fn silent_until(&self, lane: &Lane) -> Option<Timestamp> {
-        self.locked_scheduler().silent_until(lane.key(), self.clock.now())
+        self.locked_scheduler().silent_until(lane.key(), self.queue_clock.now())
     }
 
     /// Feeds the scheduler and carries out what it commands.
@@ -171,7 +171,7 @@ impl Hub {
     fn step_limited(&self, lane: &Lane, input: impl FnOnce(LaneLimits) -> Input) -> Vec<Command> {
         let mut scheduler = self.locked_scheduler();
         let limits = limits(self.directory.tenant(&lane.tenant).as_deref(), lane);
-        let (commands, sooner) = stepped(&mut scheduler, input(limits), self.clock.now());
+        let (commands, sooner) = stepped(&mut scheduler, input(limits), self.queue_clock.now());
         drop(scheduler);
         if sooner {
             self.tick_moved.notify_one();
@@ -180,7 +180,7 @@ impl Hub {
     }
 
     fn step(&self, input: Input) -> Vec<Command> {
-        let (commands, sooner) = stepped(&mut self.locked_scheduler(), input, self.clock.now());
+        let (commands, sooner) = stepped(&mut self.locked_scheduler(), input, self.queue_clock.now());
         if sooner {
             self.tick_moved.notify_one();
         }
@@ -233,13 +233,13 @@ impl Hub {
         for (_, ready) in starts {
             if ready.suspect && !self.mark_alone(ready.delivery).await {
                 if let Some(slot) = slots.remove(&ready.delivery) {
-                    slot.finish(Health::Neutral, None, Some(self.clock.now().after(READ_AGAIN)));
+                    slot.finish(Health::Neutral, None, Some(self.queue_clock.now().after(READ_AGAIN)));
                 }
                 continue;
             }
             requests.push(ClaimRequest { delivery: ready.delivery, epoch: ready.epoch });
         }
-        match self.store.claim(requests, self.clock.now()).await {
+        match self.store.claim(requests, self.queue_clock.now()).await {
             Ok(claimed) => {
                 for claimed in claimed {
                     if let Some(slot) = slots.remove(&claimed.delivery) {
@@ -250,7 +250,7 @@ impl Hub {
             }
             Err(error) => {
                 tracing::warn!(%error, "claiming deliveries failed; they are read again");
-                let again = self.clock.now().after(READ_AGAIN);
+                let again = self.queue_clock.now().after(READ_AGAIN);
                 for (_, slot) in slots.drain() {
                     slot.finish(Health::Neutral, None, Some(again));
                 }
@@ -274,7 +274,8 @@ impl Hub {
         loop {
             let next = self.locked_scheduler().next_tick();
             // A bound on the sleep lets a wall clock that stepped back delay nothing for long.
-            let wait = next.map_or(Duration::from_secs(1), |at| at.since(self.clock.now())).min(Duration::from_secs(1));
+            let wait =
+                next.map_or(Duration::from_secs(1), |at| at.since(self.queue_clock.now())).min(Duration::from_secs(1));
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.tick_moved.notified() => {}

@@ -67,7 +67,7 @@ impl Hub {
     ) -> Outcome {
         let table = retry_table(installation.row.retry_schedule.as_deref(), RetryTable::Plugin);
         match retry::next_delay(&table, claimed.tries, after, self.time_factor, self.ids.fraction()) {
-            Some(delay) => Outcome::Waiting { run_at: self.clock.now().after(delay), failure, burnt: true },
+            Some(delay) => Outcome::Waiting { run_at: self.queue_clock.now().after(delay), failure, burnt: true },
             None => Outcome::Dead(failure),
         }
     }
@@ -174,12 +174,17 @@ impl Hub {
         end.kv = calls.take_staged();
         if let Some(output) = poll {
             let schedule = schedule_of(claimed);
-            let now = self.clock.now();
+            let now = self.queue_clock.now();
             let regular = crate::schedule::next_due(&version.manifest, &schedule, now, self.time_factor);
             let sooner =
                 output.next_in_ms.map(|ms| now.after(self.time_factor.scale(Duration::from_millis(ms.max(1000)))));
             let due_at = if output.has_more { Some(now) } else { [regular, sooner].into_iter().flatten().min() };
-            end.poll = Some(PollSettled { schedule, cursor: Some(output.cursor), due_at, succeeded_at: Some(now) });
+            end.poll = Some(PollSettled {
+                schedule,
+                cursor: Some(output.cursor),
+                due_at,
+                succeeded_at: Some(self.clock.now()),
+            });
         }
         if let Some((connection, text)) = calls.needs_login() {
             // The plugin went on without it; its next calls would be refused as well.
@@ -193,7 +198,8 @@ impl Hub {
         let died = matches!(end.outcome, Outcome::Dead(_));
         if died && claimed.event.event_type.as_str() == private::POLL_DUE {
             let schedule = schedule_of(claimed);
-            let due_at = crate::schedule::next_due(&version.manifest, &schedule, self.clock.now(), self.time_factor);
+            let due_at =
+                crate::schedule::next_due(&version.manifest, &schedule, self.queue_clock.now(), self.time_factor);
             end.poll = Some(PollSettled { schedule, cursor: None, due_at, succeeded_at: None });
         }
     }

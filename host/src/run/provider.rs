@@ -20,6 +20,7 @@ use crate::{
         template::{self, UsedSecrets},
     },
     directory::view::ConnectionView,
+    failpoint::{self, Point},
     outbound::{client::Outgoing, deliver::add_trace},
     plugin::{
         host_calls::{Answer, Stop},
@@ -187,7 +188,10 @@ impl RunCalls {
         sending: Sending,
     ) -> Answer<HttpResponse, HttpError> {
         let started = self.hub.clock.monotonic();
+        // Nobody could be told of an error here, so these places only wait or die.
+        failpoint::pass(Point::ProviderBeforeSend).await.ok();
         let result = self.hub.client.send(ready.outgoing).await;
+        failpoint::pass(Point::ProviderAfterAnswer).await.ok();
         let now = self.hub.clock.now();
         let Judged { outcome, seen, signal } = call::judge(&sending, result, now);
         self.hub.paces.record(ready.connection, self.hub.clock.monotonic(), signal, self.hub.ids.fraction());

@@ -84,12 +84,12 @@ impl Hub {
     }
 
     async fn make_polls_due(self: &Arc<Self>) -> Result<Duration, crate::store::StoreError> {
-        let now = self.clock.now();
+        let now = self.queue_clock.now();
         for due in self.store.polls_due(now, 256).await? {
             self.start_poll(due).await?;
         }
         let next = self.store.next_poll().await?;
-        Ok(next.map_or(Duration::from_secs(5), |at| at.since(self.clock.now())))
+        Ok(next.map_or(Duration::from_secs(5), |at| at.since(self.queue_clock.now())))
     }
 
     async fn start_poll(self: &Arc<Self>, due: PollDue) -> Result<(), crate::store::StoreError> {

@@ -22,9 +22,6 @@ pub mod shadow;
 /// The store on one SQLite file.
 pub mod sqlite;
 
-/// Places where a test makes the store fail.
-mod failpoint;
-
 use ledger::{
     Accept, Accepted, ClaimRequest, Claimed, Death, Intent, IntentOutcome, LaneHead, LiveDelivery, Parked,
     ParkedRequest, PollDue, ReadyDelivery, Rejection, Rescued, Settle, Settled,
@@ -151,6 +148,9 @@ pub trait Ledger: Send + Sync {
     /// The stored clock of the queue: the latest time that was ever written. SQLite's queue uses the later of it and
     /// the wall clock.
     async fn last_seen(&self) -> StoreResult<Timestamp>;
+
+    /// Whether the database is still the one that was opened; `Refused`, with what to do, if it was replaced or removed.
+    async fn in_place(&self) -> StoreResult<()>;
 
     /// Writes what waits and closes the database, so that its file is whole and another process may open it. Every call
     /// after it fails.

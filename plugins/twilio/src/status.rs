@@ -42,9 +42,10 @@ pub fn callback(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError>
         return Ok(Output::none());
     }
     let key = format!("twilio:{}:message:{}", callback.account, callback.message_id);
+    // Not the key of `sms.sent`: a callback may arrive before the command could say that the message was sent.
     let emit = Emit::new("sms.status", event.data.clone())
         .subject(callback.message_id)
-        .dedupe(format!("{key}:{}", callback.status))
+        .dedupe(format!("{key}:status:{}", callback.status))
         .ordering(key);
     Ok(emit.into())
 }

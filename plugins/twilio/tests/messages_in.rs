@@ -164,7 +164,7 @@ fn a_status_only_rises_however_the_callbacks_arrive() {
 fn a_status_event_names_message_person_and_reference() {
     let events = callback(&host(), "delivered");
     assert_eq!(events[0].event_type, "sms.status");
-    assert_eq!(events[0].dedupe_key.as_deref(), Some("twilio:AC1:message:SM9:delivered"));
+    assert_eq!(events[0].dedupe_key.as_deref(), Some("twilio:AC1:message:SM9:status:delivered"));
     assert_eq!(
         events[0].data,
         json!({

@@ -102,6 +102,17 @@ fn a_message_never_found_is_sent_at_most_three_times() {
 }
 
 #[test]
+fn a_callback_that_is_faster_than_the_command_does_not_take_its_event_away() {
+    let host = MockHost::new().answer("twilio", "POST", POST, Answer::json(201, message("SM1", AFTER)));
+    let callback = json!({ "message_id": "SM1", "account": "AC1", "status": "sent", "hub_ref": REFERENCE });
+    let event = Event::new("_twilio.callback", callback);
+    let status = host.handle::<Twilio>(json!({ "account_sid": "AC1" }), event).unwrap();
+    let sent = send(&host).unwrap();
+    assert_eq!((status.events.len(), sent.events.len()), (1, 1));
+    assert_ne!(status.events[0].dedupe_key, sent.events[0].dedupe_key);
+}
+
+#[test]
 fn a_callback_that_named_our_reference_proves_the_message() {
     let host = MockHost::new().answer("twilio", "POST", POST, Answer::lost(Duration::from_secs(1))).answer(
         "twilio",

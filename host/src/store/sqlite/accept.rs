@@ -86,6 +86,16 @@ impl Prepared {
         Self { rows: accept.events.iter().map(rows).collect(), accept }
     }
 
+    /// Whether a provider's request brought it.
+    pub(super) const fn is_received(&self) -> bool {
+        self.accept.request.is_some()
+    }
+
+    /// Whether it makes polls due.
+    pub(super) const fn starts_polls(&self) -> bool {
+        !self.accept.polls_started.is_empty()
+    }
+
     /// Roughly how many bytes it writes.
     pub(super) fn size(&self) -> usize {
         let request = self.accept.request.as_ref().map_or(0, |request| request.body.len() + 1024);

@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    failpoint::{self, Around, Point},
     store::{
-        StoreError, StoreResult, failpoint,
+        StoreError, StoreResult,
         ledger::{Accepted, ClaimRequest, Claimed, Intent, IntentOutcome, Settle, Settled},
     },
 };
@@ -55,12 +56,16 @@ impl Call {
         }
     }
 
-    const fn name(&self) -> &'static str {
+    /// The fail points around its commit.
+    fn points(&self) -> Around {
         match self {
-            Self::Accept(_) => "accept",
-            Self::Claim(..) => "claim",
-            Self::Intend(_) => "intent",
-            Self::Settle(..) => "settle",
+            Self::Accept(prepared) if prepared.is_received() => (Point::ReceiveBeforeCommit, Point::ReceiveAfterCommit),
+            Self::Accept(prepared) if prepared.starts_polls() => (Point::PollBeforeCommit, Point::PollAfterCommit),
+            Self::Accept(_) => (Point::AcceptBeforeCommit, Point::AcceptAfterCommit),
+            Self::Claim(..) => (Point::ClaimBeforeCommit, Point::ClaimAfterCommit),
+            Self::Intend(_) => (Point::IntentBeforeCommit, Point::IntentAfterCommit),
+            Self::Settle(settle, _) if settle.poll.is_some() => (Point::CursorBeforeCommit, Point::CursorAfterCommit),
+            Self::Settle(..) => (Point::SettleBeforeCommit, Point::SettleAfterCommit),
         }
     }
 }
@@ -121,21 +126,19 @@ pub(super) async fn store_clock(conn: &mut WriteConnection, latest: i64) -> Stor
     Ok(())
 }
 
-fn pass_all(calls: &[Call], suffix: &str) -> StoreResult<()> {
-    if cfg!(feature = "failpoints") {
-        for call in calls {
-            failpoint::pass(&format!("{}.{suffix}", call.name()))?;
-        }
-    }
-    Ok(())
-}
-
 /// The fail points between the last write and the commit.
-pub(super) fn before_commit(calls: &[Call]) -> StoreResult<()> {
-    pass_all(calls, "before_commit")
+pub(super) async fn before_commit(calls: &[Call]) -> StoreResult<()> {
+    for call in calls {
+        failpoint::pass(call.points().0).await?;
+    }
+    failpoint::pass(Point::GroupBeforeCommit).await?;
+    failpoint::pass(Point::GroupSync).await
 }
 
 /// The fail points between the commit and the answers.
-pub(super) fn after_commit(calls: &[Call]) -> StoreResult<()> {
-    pass_all(calls, "after_commit")
+pub(super) async fn after_commit(calls: &[Call]) -> StoreResult<()> {
+    for call in calls {
+        failpoint::pass(call.points().1).await?;
+    }
+    failpoint::pass(Point::GroupAfterCommit).await
 }

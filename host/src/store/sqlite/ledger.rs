@@ -11,6 +11,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     event::TenantId,
+    failpoint,
     id::Key,
     queue::lane::LaneKey,
     store::{
@@ -69,7 +70,7 @@ impl Ledger for SqliteStore {
 
     async fn rescue(&self, killed_alone: Option<Death>, now: Timestamp) -> StoreResult<Vec<Rescued>> {
         self.saw(now);
-        self.writer.alone(move |conn| Box::pin(rescue::rescue(conn, killed_alone, now))).await
+        self.writer.alone_at(failpoint::RESCUE, move |conn| Box::pin(rescue::rescue(conn, killed_alone, now))).await
     }
 
     async fn running_suspect(&self, key: Key) -> StoreResult<Option<LiveDelivery>> {
@@ -88,23 +89,29 @@ impl Ledger for SqliteStore {
 
     async fn expire(&self, deaths: Vec<Death>, now: Timestamp) -> StoreResult<Vec<Key>> {
         self.saw(now);
-        self.writer.alone(move |conn| Box::pin(rescue::expire(conn, deaths, now))).await
+        self.writer.alone_at(failpoint::EXPIRE, move |conn| Box::pin(rescue::expire(conn, deaths, now))).await
     }
 
     async fn prune(&self, before: Timestamp, dedupe_before: Timestamp, limit: u32) -> StoreResult<u64> {
         while self.remove_leaving().await? {}
         let mut walks = self.walks.lock().await;
         let from = walks.events;
-        let (gone, next) = self.writer.alone(move |conn| Box::pin(prune::events(conn, before, from, limit))).await?;
+        let (gone, next) = self
+            .writer
+            .alone_at(failpoint::PRUNE, move |conn| Box::pin(prune::events(conn, before, from, limit)))
+            .await?;
         walks.events = next;
         let from = walks.dedupes.take();
-        walks.dedupes = self.writer.alone(move |conn| Box::pin(prune::dedupes(conn, dedupe_before, from))).await?;
-        self.writer.alone(move |conn| Box::pin(prune::small_things(conn, before, limit))).await?;
+        walks.dedupes = self
+            .writer
+            .alone_at(failpoint::PRUNE, move |conn| Box::pin(prune::dedupes(conn, dedupe_before, from)))
+            .await?;
+        self.writer.alone_at(failpoint::PRUNE, move |conn| Box::pin(prune::small_things(conn, before, limit))).await?;
         Ok(gone)
     }
 
     async fn park(&self, request: ParkedRequest) -> StoreResult<u64> {
-        self.writer.alone(|conn| Box::pin(intake::park(conn, request))).await
+        self.writer.alone_at(failpoint::PARK, |conn| Box::pin(intake::park(conn, request))).await
     }
 
     async fn parked_due(&self, tenant: &TenantId, plugin: &str, limit: u32) -> StoreResult<Vec<ParkedRequest>> {
@@ -117,11 +124,13 @@ impl Ledger for SqliteStore {
 
     async fn unpark(&self, tenant: &TenantId, key: Key) -> StoreResult<()> {
         let tenant = tenant.clone();
-        self.writer.alone(move |conn| Box::pin(async move { intake::unpark(conn, &tenant, key).await })).await
+        self.writer
+            .alone_at(failpoint::UNPARK, move |conn| Box::pin(async move { intake::unpark(conn, &tenant, key).await }))
+            .await
     }
 
     async fn reject(&self, rejections: Vec<Rejection>) -> StoreResult<()> {
-        self.writer.alone(|conn| Box::pin(intake::reject(conn, rejections))).await
+        self.writer.alone_at(failpoint::REJECT, |conn| Box::pin(intake::reject(conn, rejections))).await
     }
 
     async fn polls_due(&self, now: Timestamp, limit: u32) -> StoreResult<Vec<PollDue>> {
@@ -158,6 +167,10 @@ impl Ledger for SqliteStore {
 
     async fn last_seen(&self) -> StoreResult<Timestamp> {
         Ok(self.latest())
+    }
+
+    async fn in_place(&self) -> StoreResult<()> {
+        self.place.check()
     }
 
     async fn close(&self) {

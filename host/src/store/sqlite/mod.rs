@@ -107,6 +107,7 @@ pub use schema::{SchemaStep, Undone, migrate_down, migrate_up, schema_steps};
 pub struct SqliteStore {
     path: std::path::PathBuf,
     writer: writer::Writer,
+    place: writer::FilePlace,
     readers: SqlitePool,
     latest: Arc<AtomicI64>,
     walks: tokio::sync::Mutex<prune::Walks>,
@@ -124,8 +125,9 @@ impl SqliteStore {
 
     /// Writes what waits and closes the file, so that another process may open it.
     pub async fn close(&self) {
-        self.writer.close().await;
+        // Whoever closes last writes the log back into the file, and readers may not write.
         self.readers.close().await;
+        self.writer.close().await;
     }
 
     async fn reader(&self) -> StoreResult<PoolConnection<Sqlite>> {

@@ -19,7 +19,7 @@ use super::{
     registry::api_key,
     row::Fields,
     schema,
-    writer::{Memory, WatchedFile, Writer},
+    writer::{FilePlace, Memory, WatchedFile, Writer},
 };
 use crate::{
     clock::SharedClock,
@@ -60,7 +60,7 @@ pub(super) async fn open(url: &str, options: Options, clock: SharedClock) -> Sto
     schema::up(&mut conn, None).await?;
     let stored = stored_clock(&mut conn).await?;
     let latest = Arc::new(AtomicI64::new(stored));
-    let identity = WatchedFile::identity_of(&path).map_err(|error| away(&path, &error))?;
+    let place = FilePlace::of(path.clone()).map_err(|error| away(&path, &error))?;
     let readers = SqlitePoolOptions::new()
         .max_connections(options.readers.max(1))
         .acquire_timeout(Duration::from_secs(5))
@@ -71,8 +71,8 @@ pub(super) async fn open(url: &str, options: Options, clock: SharedClock) -> Sto
         .await?;
     let memory = Memory { tenants: std::collections::HashSet::new(), latest: latest.clone(), stored, clock };
     let conn = WriteConnection::new(conn).await?;
-    let writer = Writer::start(conn, WatchedFile { path: path.clone(), identity, lock }, memory)?;
-    Ok(SqliteStore { path, writer, readers, latest, walks: tokio::sync::Mutex::default() })
+    let writer = Writer::start(conn, WatchedFile { place: place.clone(), lock }, memory)?;
+    Ok(SqliteStore { path, writer, place, readers, latest, walks: tokio::sync::Mutex::default() })
 }
 
 /// Makes the file if it is not there, keeps all others out of it, and looks whether it can be trusted.
@@ -181,27 +181,56 @@ async fn refuse_old_sqlite(conn: &mut SqliteConnection) -> StoreResult<()> {
 
 async fn refuse_damaged(conn: &mut SqliteConnection, path: &Path, options: &Options) -> StoreResult<()> {
     let size = std::fs::metadata(path).map_err(|error| away(path, &error))?.len();
-    if size > options.check_up_to {
-        tracing::info!(file.bytes = size, "the database is too large to be checked page by page at start");
-        return Ok(());
-    }
-    match check(conn).await? {
-        None => Ok(()),
-        Some(why) => Err(damaged(path, &why)),
+    let found = if size > options.check_up_to {
+        tracing::info!(
+            file.bytes = size,
+            "the database is too large to be checked whole at start; its registry is checked"
+        );
+        check_registry(conn).await
+    } else {
+        check(conn).await
+    };
+    match found {
+        Ok(None) => Ok(()),
+        Ok(Some(text)) | Err(StoreError::Inconsistent(text)) => Err(damaged(path, &text)),
+        Err(other) => Err(other),
     }
 }
 
 /// Looks at every page; answers the first thing that is wrong.
 pub(super) async fn check(conn: &mut SqliteConnection) -> StoreResult<Option<String>> {
-    let row = sqlx::query("pragma quick_check(1)").fetch_one(conn).await.map_err(StoreError::from);
-    match row.and_then(|row| Fields::of(&row).text()) {
-        Ok(text) if text == "ok" => Ok(None),
-        Ok(text) | Err(StoreError::Inconsistent(text)) => Ok(Some(text)),
-        Err(other) => Err(other),
-    }
+    checked(&sqlx::query("pragma quick_check(1)").fetch_all(conn).await?)
 }
 
+/// Checks the tables that stay small and without which nothing can start. What grows is checked by whoever reads it: a
+/// damaged page then fails that one call, and a check of it all would keep everything else waiting.
+async fn check_registry(conn: &mut SqliteConnection) -> StoreResult<Option<String>> {
+    const SMALL: &str = "select name from sqlite_schema where type = 'table' and name not in ('event', 'dedupe', \
+        'person_index', 'delivery', 'attempt', 'journal', 'kv', 'raw_request', 'parked', 'rejection', 'plugin_wasm')";
+    for row in sqlx::query(SMALL).fetch_all(&mut *conn).await? {
+        let query = sqlx::query("select * from pragma_quick_check(?)").bind(Fields::of(&row).text()?);
+        if let Some(text) = checked(&query.fetch_all(&mut *conn).await?)? {
+            return Ok(Some(text));
+        }
+    }
+    Ok(None)
+}
+
+/// The first thing that a check found, if any.
+fn checked(rows: &[sqlx::sqlite::SqliteRow]) -> StoreResult<Option<String>> {
+    let first = rows.first().map(|row| Fields::of(row).text()).transpose()?;
+    Ok(first.filter(|text| text != "ok"))
+}
+
+/// The latest time that was written: the stored one, or that of the youngest event, since the clock is not stored with
+/// every group.
 pub(super) async fn stored_clock(conn: &mut SqliteConnection) -> StoreResult<i64> {
+    const YOUNGEST: &str = "select key from event order by seq desc limit 1";
     let bytes = api_key::meta(conn, "clock").await?;
-    Ok(bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes))
+    let stored = bytes.and_then(|bytes| bytes.try_into().ok()).map_or(0, i64::from_be_bytes);
+    let youngest = match sqlx::query(YOUNGEST).fetch_optional(&mut *conn).await? {
+        Some(row) => Fields::of(&row).key()?.made_at().0,
+        None => 0,
+    };
+    Ok(stored.max(youngest))
 }

@@ -11,7 +11,10 @@ use super::{
     open::{self, Options, path_of},
     row::Fields,
 };
-use crate::store::{StoreError, StoreResult};
+use crate::{
+    failpoint::{self, Point},
+    store::{StoreError, StoreResult},
+};
 
 /// The steps of this version, each with its way back.
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
@@ -101,11 +104,13 @@ async fn refuse_newer(conn: &mut SqliteConnection) -> StoreResult<()> {
 /// call goes on.
 pub(super) async fn up(conn: &mut SqliteConnection, to: Option<i64>) -> StoreResult<()> {
     refuse_newer(conn).await?;
+    failpoint::pass(Point::MigrationBefore).await?;
     MIGRATIONS
         // The direct call, since the general one is not `Send` for every lifetime.
         .run_direct(to, conn, false)
         .await
-        .map_err(|error| StoreError::Refused(format!("the schema could not be brought up to date: {error}")))
+        .map_err(|error| StoreError::Refused(format!("the schema could not be brought up to date: {error}")))?;
+    failpoint::pass(Point::MigrationAfter).await
 }
 
 /// The steps that this version and the file have. A file that is not there has none, and is not made by asking.

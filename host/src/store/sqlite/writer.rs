@@ -22,6 +22,7 @@ use super::{
 use crate::{
     clock::{SharedClock, Timestamp},
     event::TenantId,
+    failpoint::{self, Around},
     store::{StoreError, StoreResult},
 };
 
@@ -69,10 +70,12 @@ struct Waiting {
 
 trait Job: Send {
     fn run<'c>(&'c mut self, conn: &'c mut WriteConnection) -> BoxFuture<'c, StoreResult<()>>;
+    fn points(&self) -> Around;
     fn answer(self: Box<Self>, end: StoreResult<()>);
 }
 
 struct Single<T> {
+    points: Around,
     work: Option<Work<T>>,
     done: Option<T>,
     answer: oneshot::Sender<StoreResult<T>>,
@@ -86,6 +89,10 @@ impl<T: Send> Job for Single<T> {
             }
             Ok(())
         })
+    }
+
+    fn points(&self) -> Around {
+        self.points
     }
 
     fn answer(self: Box<Self>, end: StoreResult<()>) {
@@ -138,13 +145,22 @@ impl Writer {
         reply.await.map_err(|_| gone())?
     }
 
-    /// Runs `work` in a transaction of its own.
+    /// Runs `work`, a write to the registry, in a transaction of its own.
     pub(super) async fn alone<T: Send + 'static>(
         &self,
         work: impl for<'c> FnOnce(&'c mut WriteConnection) -> BoxFuture<'c, StoreResult<T>> + Send + 'static,
     ) -> StoreResult<T> {
+        self.alone_at(failpoint::REGISTRY, work).await
+    }
+
+    /// Runs `work` in a transaction of its own, with these fail points around its commit.
+    pub(super) async fn alone_at<T: Send + 'static>(
+        &self,
+        points: Around,
+        work: impl for<'c> FnOnce(&'c mut WriteConnection) -> BoxFuture<'c, StoreResult<T>> + Send + 'static,
+    ) -> StoreResult<T> {
         let (answer, reply) = oneshot::channel();
-        let job = Single { work: Some(Box::new(work)), done: None, answer };
+        let job = Single { points, work: Some(Box::new(work)), done: None, answer };
         self.messages.send(Message::Alone(Box::new(job))).await.map_err(|_| gone())?;
         reply.await.map_err(|_| gone())?
     }
@@ -159,20 +175,32 @@ impl Writer {
     }
 }
 
-/// The database file, held under a lock, with what tells that it is still the same one.
+/// Where the database file is, with what tells that it is still the same one.
+#[derive(Clone)]
+pub(super) struct FilePlace {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+/// The database file, held under a lock.
 pub(super) struct WatchedFile {
-    pub(super) path: PathBuf,
-    pub(super) identity: (u64, u64),
+    pub(super) place: FilePlace,
     /// Locked as long as the writer lives; the system unlocks it when the process dies.
     pub(super) lock: File,
 }
 
-impl WatchedFile {
-    pub(super) fn identity_of(path: &std::path::Path) -> std::io::Result<(u64, u64)> {
+impl FilePlace {
+    /// The file that is at this path now.
+    pub(super) fn of(path: PathBuf) -> std::io::Result<Self> {
+        Ok(Self { identity: Self::identity_of(&path)?, path })
+    }
+
+    fn identity_of(path: &std::path::Path) -> std::io::Result<(u64, u64)> {
         std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino()))
     }
 
-    fn check(&self) -> StoreResult<()> {
+    /// The file must still be the one that was opened.
+    pub(super) fn check(&self) -> StoreResult<()> {
         match Self::identity_of(&self.path) {
             Ok(identity) if identity == self.identity => Ok(()),
             _ => Err(StoreError::Refused(format!(
@@ -293,12 +321,12 @@ impl WriterTask {
         if store_clock {
             group::store_clock(&mut self.conn, latest).await?;
         }
-        group::before_commit(calls)?;
+        group::before_commit(calls).await?;
         self.conn.run("commit")?;
         if store_clock {
             self.memory.stored = latest;
         }
-        group::after_commit(calls)?;
+        group::after_commit(calls).await?;
         Ok(replies)
     }
 
@@ -307,7 +335,9 @@ impl WriterTask {
         let end = async {
             self.conn.run("begin immediate")?;
             job.run(&mut self.conn).await?;
-            self.conn.run("commit")
+            failpoint::pass(job.points().0).await?;
+            self.conn.run("commit")?;
+            failpoint::pass(job.points().1).await
         }
         .await;
         if end.is_err() {
@@ -321,7 +351,7 @@ impl WriterTask {
         if let Some(why) = &self.refused {
             return Err(StoreError::Refused(why.clone()));
         }
-        let checked = self.file.check();
+        let checked = self.file.place.check();
         if let Err(StoreError::Refused(why)) = &checked {
             self.refused = Some(why.clone());
         }

@@ -8,6 +8,7 @@ use super::{SqliteStore, registry::audit};
 use crate::{
     clock::Timestamp,
     event::{Event, Target, TenantId},
+    failpoint,
     id::Key,
     queue::lane::Lane,
     store::{
@@ -92,7 +93,7 @@ impl Records for SqliteStore {
 
     async fn replay(&self, replay: Replay, audit: AuditEntry) -> StoreResult<Touched> {
         self.saw(replay.now);
-        self.writer.alone(|conn| Box::pin(act::replay(conn, replay, audit))).await
+        self.writer.alone_at(failpoint::REPLAY, |conn| Box::pin(act::replay(conn, replay, audit))).await
     }
 
     async fn replay_progress(
@@ -123,17 +124,19 @@ impl Records for SqliteStore {
         audit: AuditEntry,
     ) -> StoreResult<Touched> {
         let tenant = tenant.clone();
-        self.writer.alone(move |conn| Box::pin(act::discard(conn, tenant, selection, limit, audit))).await
+        self.writer
+            .alone_at(failpoint::ACT, move |conn| Box::pin(act::discard(conn, tenant, selection, limit, audit)))
+            .await
     }
 
     async fn retry_now(&self, tenant: &TenantId, delivery: Key, audit: AuditEntry) -> StoreResult<Lane> {
         let tenant = tenant.clone();
-        self.writer.alone(move |conn| Box::pin(act::retry_now(conn, tenant, delivery, audit))).await
+        self.writer.alone_at(failpoint::ACT, move |conn| Box::pin(act::retry_now(conn, tenant, delivery, audit))).await
     }
 
     async fn cancel(&self, tenant: &TenantId, delivery: Key, audit: AuditEntry) -> StoreResult<Lane> {
         let tenant = tenant.clone();
-        self.writer.alone(move |conn| Box::pin(act::cancel(conn, tenant, delivery, audit))).await
+        self.writer.alone_at(failpoint::ACT, move |conn| Box::pin(act::cancel(conn, tenant, delivery, audit))).await
     }
 
     async fn add_deliveries(
@@ -143,7 +146,9 @@ impl Records for SqliteStore {
         audit: AuditEntry,
     ) -> StoreResult<Vec<Rerouted>> {
         let tenant = tenant.clone();
-        self.writer.alone(move |conn| Box::pin(reroute::add_deliveries(conn, tenant, routes, audit))).await
+        self.writer
+            .alone_at(failpoint::ACT, move |conn| Box::pin(reroute::add_deliveries(conn, tenant, routes, audit)))
+            .await
     }
 
     async fn counts(&self, tenant: Option<&TenantId>) -> StoreResult<StateCounts> {
