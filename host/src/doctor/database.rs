@@ -64,7 +64,10 @@ fn schema(found: &Examined, report: &mut Report) {
         let said = format!("the database has step {}, which this version does not know", newer.join(", "));
         report.fail("schema", said, "start the newer version, or go down with it: `switchyard migrate down`");
     } else if !missing.is_empty() {
-        let said = format!("step {} is missing", missing.join(", "));
+        let said = match missing.as_slice() {
+            [one] => format!("step {one} is missing"),
+            several => format!("steps {} are missing", several.join(", ")),
+        };
         report.warn("schema", said, "the next start makes it, or `switchyard migrate` does now; take a backup before");
     } else {
         report.ok("schema", format!("all {} steps are made", found.steps.len()));

@@ -199,7 +199,12 @@ async fn refuse_damaged(conn: &mut SqliteConnection, path: &Path, options: &Opti
 
 /// Looks at every page; answers the first thing that is wrong.
 pub(super) async fn check(conn: &mut SqliteConnection) -> StoreResult<Option<String>> {
-    checked(&sqlx::query("pragma quick_check(1)").fetch_all(conn).await?)
+    match sqlx::query("pragma quick_check(1)").fetch_all(conn).await.map_err(StoreError::from) {
+        Ok(rows) => checked(&rows),
+        // Damage that keeps even the check from running.
+        Err(StoreError::Inconsistent(text)) => Ok(Some(text)),
+        Err(other) => Err(other),
+    }
 }
 
 /// Checks the tables that stay small and without which nothing can start. What grows is checked by whoever reads it: a

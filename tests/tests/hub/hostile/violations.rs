@@ -88,8 +88,9 @@ async fn f57_memory_bombs_at_once_leave_the_hosts_memory_bounded() {
         let ended =
             |delivery: &Value| ["dead", "delivered", "held"].contains(&delivery["state"].as_str().unwrap_or(""));
         let ended = delivery(&mallory, &correlation, "ended", ended).await;
-        let codes = [json!(null), json!("memory_limit"), json!("output_limit"), json!("version_broken")];
-        assert!(codes.contains(&ended["code"]), "{order}: {ended}");
+        // Where memory is slow to come by, the time for it runs out before the memory.
+        let codes = ["memory_limit", "output_limit", "cpu_limit", "version_broken"].map(|code| json!(code));
+        assert!(ended["code"].is_null() || codes.contains(&ended["code"]), "{order}: {ended}");
     }
     let grown = peak_kib(&hub) - before;
     println!("peak before {before} KiB, grown by {grown} KiB");

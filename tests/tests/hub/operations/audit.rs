@@ -170,12 +170,15 @@ async fn endpoints(walk: &mut Walk, at: &Handle) {
     let event = text(&walk.tenant.list("/events?type=a.b").await[0], "id");
     let _ = walk.step("post /v1/tenants/{tenant}/events/{id}/replay", &["acme", &event], json!({})).await;
     let second = dead(walk, &id, &mut known).await;
+    let preview = json!({"deliveries": [second]});
+    let _ = walk.step("post /v1/tenants/{tenant}/dead-letters/preview", &["acme"], preview).await;
     let replay = json!({"deliveries": [second]});
     let _ = walk.step("post /v1/tenants/{tenant}/dead-letters/replay", &["acme"], replay).await;
     let third = dead(walk, &id, &mut known).await;
     let discard = json!({"deliveries": [third], "reason": "tests"});
     let _ = walk.step("post /v1/tenants/{tenant}/dead-letters/discard", &["acme"], discard).await;
     let _ = walk.step(&format!("post {one}/replay"), &ids, json!({})).await;
+    let _ = walk.step(&format!("delete {one}/replay"), &ids, Value::Null).await;
     let _ = walk.step(&format!("post {one}/pause"), &ids, json!({"reason": "tests"})).await;
     let event = walk.tenant.publish(&json!({"type": "a.b", "data": {}})).await;
     let waits = |delivery: &Value| delivery["event_id"] == event["id"];
