@@ -312,11 +312,24 @@ impl Hub {
         Ok(Verdict::Answered(reply.filter(|reply| (200..300).contains(&reply.status))))
     }
 
-    async fn note_traps(self: &Arc<Self>, tenant: &TenantView, version: &PluginVersion, trapped: bool) {
-        let (name, number) = (&version.row.name, &version.row.version);
-        let traps = self.traps.note(&tenant.row.id, name, number, "receive", trapped);
-        if traps == crate::run::traps::BROKEN_AFTER {
-            tracing::warn!(tenant = %tenant.row.id, plugin = %name, version = %number, "the version keeps trapping and is broken for the tenant");
+    /// Notes a call; a version that keeps trapping is broken for the tenant, and its requests are parked unseen.
+    async fn note_traps(self: &Arc<Self>, tenant: &Arc<TenantView>, version: &PluginVersion, trapped: bool) {
+        let (id, name, number) = (&tenant.row.id, &version.row.name, &version.row.version);
+        if !self.traps.note(id, name, number, "receive", trapped) {
+            return;
+        }
+        tracing::warn!(tenant = %id, plugin = %name, version = %number, "a version keeps trapping and is broken for the tenant");
+        let news = self.say_broken(tenant, name, number, None, None);
+        let told = news.as_ref().map(crate::accept::Prepared::to_new_event);
+        match self.store.break_version(id, name, number, told, self.queue_clock.now()).await {
+            Ok(true) => {
+                self.refresh(id).await;
+                if let Some(news) = news {
+                    news.stored(self);
+                }
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, tenant = %id, plugin = %name, "a broken version is not noted yet"),
         }
     }
 

@@ -91,7 +91,8 @@ struct Saying<'a> {
     data: Value,
     /// What it may be said about once; none says it each time.
     once: Option<String>,
-    cause: About<'a>,
+    /// The delivery at which it came out; none for what an inbound request brought out.
+    cause: Option<About<'a>>,
 }
 
 impl Hub {
@@ -105,7 +106,7 @@ impl Hub {
     ) -> Option<Prepared> {
         about.is_told().then_some(())?;
         let (subject, data) = (about.delivery.with_prefix("dlv"), about.data(failure));
-        self.say(tenant, Saying { event_type: "delivery.died", subject, data, once: None, cause: about })
+        self.say(tenant, Saying { event_type: "delivery.died", subject, data, once: None, cause: Some(about) })
     }
 
     /// What the end of an attempt makes the host say about the delivery, its target and its connections.
@@ -142,7 +143,7 @@ impl Hub {
         let (failure, since) = effects.iter().find_map(|effect| block(tenant, outcome, effect))?;
         let once = format!("held:{}:{}", claimed.lane.target, since.0);
         let (subject, data) = (claimed.delivery.with_prefix("dlv"), about.data(&failure));
-        self.say(tenant, Saying { event_type: "delivery.held", subject, data, once: Some(once), cause: about })
+        self.say(tenant, Saying { event_type: "delivery.held", subject, data, once: Some(once), cause: Some(about) })
     }
 
     fn tell_of_effect(
@@ -163,11 +164,8 @@ impl Hub {
                 if row.broken.as_ref().is_some_and(|(broken, _)| broken == version) {
                     return None;
                 }
-                let message = format!("{plugin} {version} kept trapping; its deliveries are held");
-                let data = json!({"plugin": plugin, "version": version, "message": message});
                 let once = Some(format!("plugin.broken:{plugin}:{version}:{}", row.updated_at.0));
-                let (subject, cause) = (format!("plugin:{plugin}"), claimed.into());
-                self.say(tenant, Saying { event_type: "plugin.broken", subject, data, once, cause })
+                self.say_broken(tenant, plugin, version, once, Some(claimed.into()))
             }
             Effect::ConnectionNeedsLogin(key, why) => {
                 let row = &tenant.connections.get(key)?.row;
@@ -176,7 +174,7 @@ impl Hub {
                     "connection_id": subject, "provider": row.provider, "name": row.name, "message": why,
                 });
                 let once = Some(format!("connection.login_needed:{key}:{}", row.updated_at.0));
-                let cause = claimed.into();
+                let cause = Some(claimed.into());
                 self.say(tenant, Saying { event_type: "connection.login_needed", subject, data, once, cause })
             }
             Effect::EndpointSucceeded(_)
@@ -218,7 +216,7 @@ impl Hub {
         // A URL may hold a token in its query.
         let url = endpoint.row.url.split('?').next();
         let data = json!({"endpoint_id": subject, "url": url, "message": message, "since": since});
-        self.say(tenant, Saying { event_type, subject, data, once: Some(once), cause: claimed.into() })
+        self.say(tenant, Saying { event_type, subject, data, once: Some(once), cause: Some(claimed.into()) })
     }
 
     /// Ends of deliveries that are not attempted any more, with what tells of them. What is answered beside them is to be
@@ -240,6 +238,21 @@ impl Hub {
         ends.into_iter().map(end).collect()
     }
 
+    /// That a version which kept trapping is broken for a tenant.
+    pub fn say_broken(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        plugin: &str,
+        version: &str,
+        once: Option<String>,
+        cause: Option<About<'_>>,
+    ) -> Option<Prepared> {
+        let message = format!("{plugin} {version} kept trapping; its deliveries are held and its requests parked");
+        let data = json!({"plugin": plugin, "version": version, "message": message});
+        let subject = format!("plugin:{plugin}");
+        self.say(tenant, Saying { event_type: "plugin.broken", subject, data, once, cause })
+    }
+
     fn say(self: &Arc<Self>, tenant: &Arc<TenantView>, saying: Saying<'_>) -> Option<Prepared> {
         let Saying { event_type, subject, data, once, cause } = saying;
         let (key, now) = (self.ids.next(), self.clock.now());
@@ -256,11 +269,16 @@ impl Hub {
             time: now,
             accepted_at: now,
             ordering_key: None,
-            correlation_id: cause.event.correlation_id.clone(),
-            traceparent: cause.event.traceparent.clone(),
-            cause: Some(cause.delivery),
+            correlation_id: cause
+                .as_ref()
+                .map_or_else(|| key.to_string().into(), |cause| cause.event.correlation_id.clone()),
+            traceparent: cause.as_ref().map_or_else(
+                || crate::observe::trace::new_traceparent(&self.ids).into(),
+                |cause| cause.event.traceparent.clone(),
+            ),
+            cause: cause.as_ref().map(|cause| cause.delivery),
             request: None,
-            hop: cause.event.hop.saturating_add(1),
+            hop: cause.map_or(0, |cause| cause.event.hop.saturating_add(1)),
             urgency: Urgency::Normal,
             expires_at: None,
             private_to: None,

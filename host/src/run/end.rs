@@ -99,7 +99,7 @@ impl Hub {
         };
         let trapped = matches!(result, Err(CallEnd::Trap { .. } | CallEnd::Limit { .. } | CallEnd::Malformed { .. }));
         let function = export_of(claimed.event.event_type.as_str());
-        let traps = self.traps.note(&tenant.row.id, &version.row.name, &version.row.version, function, trapped);
+        let broken = self.traps.note(&tenant.row.id, &version.row.name, &version.row.version, function, trapped);
         let live = shadow::live_end(installation, version, claimed, &result);
         let mut end = match result {
             Ok(left) => match emit::prepare(self, tenant, installation, version, claimed, left.events) {
@@ -108,7 +108,7 @@ impl Hub {
             },
             Err(end) => self.failed(installation, claimed, end, sentence.as_deref().unwrap_or_default(), &mut calls),
         };
-        if traps >= super::traps::BROKEN_AFTER {
+        if broken {
             end.effects.push(Effect::VersionBroken(version.row.name.clone(), version.row.version.clone()));
         }
         self.lifecycle_ended(claimed, &mut end);

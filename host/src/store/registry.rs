@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::StoreResult;
+use super::{StoreResult, ledger::NewEvent};
 use crate::{clock::Timestamp, event::TenantId, id::Key, queue::reason::Failure};
 
 /// Data keys, wrapped as they are stored.
@@ -382,6 +382,17 @@ pub trait Registry: Send + Sync {
         plugin: &str,
         from: Option<String>,
         change: UpgradeChange,
+    ) -> StoreResult<bool>;
+
+    /// A version is broken for a tenant, and `told`, which has no dedupe key, says so in the same transaction. An
+    /// installation that is gone, or where it is broken already, is left alone; answers whether it was changed.
+    async fn break_version(
+        &self,
+        tenant: &TenantId,
+        plugin: &str,
+        version: &str,
+        told: Option<NewEvent>,
+        now: Timestamp,
     ) -> StoreResult<bool>;
 
     /// Removes an installation; its live deliveries are cancelled, its kv, cursors, sources and parked requests go.

@@ -119,6 +119,27 @@ async fn f59_a_version_that_keeps_trapping_is_broken_for_its_tenant_alone_until_
     let _ = in_state(&mallory, &text(&held, "correlation_id"), "delivered").await;
 }
 
+/// Row F59 at the door: what the version traps on is parked, and after five in a row it is not asked any more.
+#[tokio::test]
+async fn f59_a_version_that_keeps_trapping_on_requests_is_broken_and_its_requests_are_parked_unseen() {
+    let hub = hub().await;
+    let mallory = tenant(&hub, "mallory", json!({})).await;
+    let source = text(&mallory.get("/plugins/misbehave").await.expect(200)["sources"][0], "url");
+    for _ in 0..5 {
+        let answered = hub.without_key().raw("POST", &source, &[], r#"{"do":"panic"}"#.to_owned()).await;
+        assert_eq!(answered.status, 503, "{}", answered.text);
+    }
+    let answered = hub.without_key().raw("POST", &source, &[], r#"{"do":"ok"}"#.to_owned()).await;
+    assert_eq!(answered.status, 503, "{}", answered.text);
+    let parked = mallory.list("/parked").await;
+    let codes: Vec<_> = parked.iter().map(|request| text(request, "code")).collect();
+    assert!(codes.iter().any(|code| code == "version_broken"), "{codes:?}");
+    assert_eq!(parked.len(), 6, "{codes:?}");
+    assert_eq!(mallory.list("/events?type=plugin.broken").await.len(), 1);
+    let shown = mallory.get("/plugins/misbehave").await.expect(200);
+    assert_eq!(shown["hold"]["code"], "version_broken", "{shown}");
+}
+
 /// Row F60: floods cost the guest its budget and nobody else anything.
 #[tokio::test]
 async fn f60_floods_of_reads_lines_and_calls_are_cut_to_their_budgets() {

@@ -205,6 +205,20 @@ pub(in super::super) async fn set_upgrade(
     Ok(query.execute(conn).await?.rows_affected() == 1)
 }
 
+/// Holds an installation back while it runs a version; answers false if it is gone or held back already.
+pub(in super::super) async fn break_version(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    plugin: String,
+    version: String,
+    now: Timestamp,
+) -> StoreResult<bool> {
+    const BREAK: &str = "update installation set broken_version = ?3, broken_since = ?4 \
+        where tenant = ?1 and plugin = ?2 and broken_version is not ?3";
+    let query = sqlx::query(BREAK).bind(tenant.as_str().to_owned()).bind(plugin).bind(version).bind(now.0);
+    Ok(query.execute(conn).await?.rows_affected() == 1)
+}
+
 /// (tenant, plugin)
 type Name = (String, String);
 

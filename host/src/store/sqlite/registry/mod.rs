@@ -6,13 +6,14 @@ use async_trait::async_trait;
 use serde::Serialize;
 use sqlx::{Connection, SqliteConnection};
 
-use super::{SqliteStore, prune, row::inconsistent, shred};
+use super::{SqliteStore, accept, prune, row::inconsistent, shred};
 use crate::{
     clock::Timestamp,
     event::TenantId,
     id::Key,
     store::{
         StoreError, StoreResult,
+        ledger::NewEvent,
         registry::{
             ApiKeyRow, AuditEntry, ConnectionRow, EndpointRow, InstallationRow, PluginVersionRow, Registry,
             RegistryRows, Rewrapped, StoredAnswer, TenantRow, UpgradeChange, WrappedKey,
@@ -161,6 +162,28 @@ impl Registry for SqliteStore {
         self.writer
             .alone(move |conn| {
                 Box::pin(async move { installation::set_upgrade(conn, &tenant, &plugin, from, change).await })
+            })
+            .await
+    }
+
+    async fn break_version(
+        &self,
+        tenant: &TenantId,
+        plugin: &str,
+        version: &str,
+        told: Option<NewEvent>,
+        now: Timestamp,
+    ) -> StoreResult<bool> {
+        let (tenant, plugin, version) = (tenant.clone(), plugin.to_owned(), version.to_owned());
+        self.writer
+            .alone(move |conn| {
+                Box::pin(async move {
+                    let broken = installation::break_version(conn, &tenant, plugin, version, now).await?;
+                    if broken {
+                        accept::tell(conn, &told.iter().collect::<Vec<_>>())?;
+                    }
+                    Ok(broken)
+                })
             })
             .await
     }
