@@ -22,6 +22,9 @@ mod writer;
 /// The hot statements, without sqlx's thread.
 mod direct;
 
+/// The way of the log into the file.
+mod checkpoint;
+
 /// One group of callers.
 mod group;
 

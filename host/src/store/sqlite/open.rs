@@ -15,6 +15,7 @@ use sqlx::{
 
 use super::{
     SqliteStore,
+    checkpoint::Checkpoints,
     direct::WriteConnection,
     registry::api_key,
     row::Fields,
@@ -29,6 +30,9 @@ use crate::{
 /// Everything below it lacks a fix for a lost-write bug in write-ahead logs with two connections.
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
+/// The writer copies the log itself when that is so many times longer than it should be: the copying beside it lags.
+const WRITER_COPIES_AT: u32 = 4;
+
 /// Enough for each statement of the writer in each of its sizes.
 const CACHED_STATEMENTS: usize = 512;
 
@@ -39,7 +43,7 @@ pub struct Options {
     pub readers: u32,
     /// Page cache of the writer in KiB; a group that does not fit is written twice.
     pub cache_kib: u32,
-    /// Pages of log after which the writer copies them into the file.
+    /// Pages of log after which they are copied into the file, beside the writer.
     pub checkpoint_pages: u32,
     /// Files up to this size are checked page by page when they are opened; larger ones would hold up the start.
     pub check_up_to: u64,
@@ -69,7 +73,9 @@ pub(super) async fn open(url: &str, options: Options, clock: SharedClock) -> Sto
         .test_before_acquire(false)
         .connect_with(base(&path).read_only(true).row_buffer_size(512))
         .await?;
-    let memory = Memory { tenants: std::collections::HashSet::new(), latest: latest.clone(), stored, clock };
+    let checkpoints = Checkpoints::start(base(&path).connect().await?, options.checkpoint_pages);
+    let memory =
+        Memory { tenants: std::collections::HashSet::new(), latest: latest.clone(), stored, clock, checkpoints };
     let conn = WriteConnection::new(conn).await?;
     let writer = Writer::start(conn, WatchedFile { place: place.clone(), lock }, memory)?;
     Ok(SqliteStore { path, writer, place, readers, latest, walks: tokio::sync::Mutex::default() })
@@ -144,7 +150,7 @@ async fn connect(path: &Path, options: &Options) -> StoreResult<SqliteConnection
         .serialized(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .pragma("wal_autocheckpoint", options.checkpoint_pages.to_string())
+        .pragma("wal_autocheckpoint", options.checkpoint_pages.saturating_mul(WRITER_COPIES_AT).to_string())
         .pragma("journal_size_limit", (64 << 20).to_string())
         .pragma("cache_size", format!("-{}", options.cache_kib))
         .pragma("temp_store", "memory")

@@ -16,6 +16,7 @@ use sqlx::Connection as _;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    checkpoint::Checkpoints,
     direct::WriteConnection,
     group::{self, Call, Reply},
 };
@@ -48,6 +49,8 @@ pub(super) struct Memory {
     pub(super) stored: i64,
     /// The hub's clock, for expiry of values whose write brings no time.
     pub(super) clock: SharedClock,
+    /// What copies the log into the file.
+    pub(super) checkpoints: Checkpoints,
 }
 
 impl Memory {
@@ -323,6 +326,7 @@ impl WriterTask {
         }
         group::before_commit(calls).await?;
         self.conn.run("commit")?;
+        self.memory.checkpoints.committed(calls.iter().map(Call::size).sum());
         if store_clock {
             self.memory.stored = latest;
         }
@@ -369,6 +373,7 @@ impl WriterTask {
         if self.check().is_ok() && latest > self.memory.stored {
             group::store_clock(&mut self.conn, latest).await.ok();
         }
+        self.memory.checkpoints.stop().await;
         if let Err(error) = self.conn.into_sqlx().close().await {
             tracing::warn!(error = %error, "the database was not closed cleanly");
         }

@@ -1,7 +1,10 @@
 use serde_json::{Value, json};
-use switchyard_tests::{api::text, hub::Hub};
+use switchyard_tests::{
+    api::{Tenant, text},
+    hub::Hub,
+};
 
-use super::{Provider, command, delivery, done, hub, in_state, install, tenant};
+use super::{Provider, command, delivery, done, emitted, hub, in_state, install, tenant};
 
 /// The most that the process has held at once, in KiB.
 fn peak_kib(hub: &Hub) -> u64 {
@@ -140,6 +143,18 @@ async fn f59_a_version_that_keeps_trapping_on_requests_is_broken_and_its_request
     assert_eq!(shown["hold"]["code"], "version_broken", "{shown}");
 }
 
+/// What a command emitted that moves many bytes: on a busy machine it may need more than one try for its CPU time.
+async fn done_in_time(tenant: &Tenant, order: Value) -> Value {
+    for _ in 0..4 {
+        let correlation = command(tenant, &order).await;
+        let ended = |run: &Value| run["state"] == "delivered" || run["code"] == "cpu_limit";
+        if delivery(tenant, &correlation, "delivered or cut", ended).await["state"] == "delivered" {
+            return emitted(tenant, &correlation).await;
+        }
+    }
+    panic!("{order} never had time enough");
+}
+
 /// Row F60: floods cost the guest its budget and nobody else anything.
 #[tokio::test]
 async fn f60_floods_of_reads_lines_and_calls_are_cut_to_their_budgets() {
@@ -164,8 +179,9 @@ async fn f60_floods_of_reads_lines_and_calls_are_cut_to_their_budgets() {
         let _ = delivery(&tenant, &correlation, "delivered or cut", ended).await;
     }
     // 16 MiB is the most that an installation keeps, and values that replace each other count once.
-    assert_eq!(done(&tenant, json!({"do": "kv_rewrite", "n": 85})).await["stored"], 85);
-    let stored = done(&tenant, json!({"do": "kv_fill", "n": 80})).await["stored"].as_u64().expect("a number");
+    assert_eq!(done_in_time(&tenant, json!({"do": "kv_rewrite", "n": 85})).await["stored"], 85);
+    let stored = done_in_time(&tenant, json!({"do": "kv_fill", "n": 80})).await["stored"].as_u64().expect("a number");
     assert!((62..64).contains(&stored), "{stored} values of 256 KiB beside one of 200 KiB");
-    assert_eq!(done(&tenant, json!({"do": "kv_fill", "n": stored})).await["stored"], stored, "the same again fits");
+    let again = done_in_time(&tenant, json!({"do": "kv_fill", "n": stored})).await;
+    assert_eq!(again["stored"], stored, "the same again fits");
 }

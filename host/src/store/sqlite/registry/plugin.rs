@@ -88,7 +88,7 @@ pub(in super::super) async fn delete(
     const DELETE: &str = "delete from plugin_version where name = ? and version = ?";
     let named = |sql| sqlx::query(sql).bind(name.clone()).bind(version.clone());
     if named(PINNED).fetch_optional(&mut *conn).await?.is_some() {
-        return Err(StoreError::Conflict("an installation pins this version".to_owned()));
+        return Err(StoreError::Conflict("an installation pins or runs this version".to_owned()));
     }
     if named(NEEDED).fetch_optional(&mut *conn).await?.is_some() {
         return Err(StoreError::Conflict("live or dead deliveries ran on this version".to_owned()));
