@@ -16,7 +16,7 @@ use crate::clock::{SharedClock, Timestamp};
 /// Opening: lock, checks, migrations.
 mod open;
 
-/// The task that owns the writing connection.
+/// The thread that owns the writing connection.
 mod writer;
 
 /// The hot statements, without sqlx's thread.

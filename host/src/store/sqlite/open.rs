@@ -33,7 +33,7 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 /// The writer copies the log itself when that is so many times longer than it should be: the copying beside it lags.
 const WRITER_COPIES_AT: u32 = 4;
 
-/// Enough for each statement of the writer in each of its sizes.
+/// Enough for each statement that goes through sqlx, in each of its sizes.
 const CACHED_STATEMENTS: usize = 512;
 
 /// How the file is used.

@@ -1,4 +1,4 @@
-//! The one connection that writes, owned by one task that commits whole groups of callers at once.
+//! The one connection that writes, owned by one thread that commits whole groups of callers at once.
 
 use std::{
     collections::HashSet,
