@@ -23,6 +23,24 @@ pub mod twilio;
 /// A company in Billy.
 pub mod billy;
 
+/// An OAuth 2 authorization server: grants, rotation, expiry.
+pub mod oauth;
+
+/// Google's token endpoint and its signing keys.
+pub mod google;
+
+/// A Gmail mailbox with its Pub/Sub topic.
+pub mod gmail;
+
+/// Google calendars.
+pub mod calendar;
+
+/// A QuickBooks company.
+pub mod quickbooks;
+
+/// Stripe's webhooks.
+pub mod stripe;
+
 /// A subscriber's endpoint.
 pub mod subscriber;
 

@@ -145,7 +145,7 @@ impl HubClient {
     /// TLS cannot be set up.
     pub fn new(base: Url, key: Option<SecretString>) -> Result<Self, CliError> {
         let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+            .with_provider_and_webpki_roots(rustls::crypto::aws_lc_rs::default_provider())
             .map_err(CliError::Tls)?
             .https_or_http()
             .enable_http1()

@@ -22,7 +22,7 @@ use hyper_util::{
     client::legacy::{self, Client, connect::capture_connection},
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use tokio::time::timeout;
 
 use super::{
@@ -229,7 +229,7 @@ impl HttpClient {
 fn tls_versions() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, rustls::Error> {
     // The provider is named here, so that it does not depend on which crate installed a default one first. The safe versions
     // are TLS 1.2 and 1.3.
-    ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions()
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider())).with_safe_default_protocol_versions()
 }
 
 /// Reads up to `cap` bytes; true if there was more.

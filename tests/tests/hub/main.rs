@@ -22,6 +22,9 @@ mod lifecycle;
 /// Credentials that are refused.
 mod login;
 
+/// Each provider through the sandbox, the journal and its simulator.
+mod providers;
+
 /// Another version beside the one that does the work.
 mod shadow;
 
