@@ -1,6 +1,12 @@
 //! A compiled plugin, prepared for calls.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::{
@@ -154,9 +160,27 @@ pub struct Guest {
     pub(super) handler: Option<bindings::handler::HandlerWorldPre<State>>,
     pub(super) poller: Option<bindings::poller::PollerWorldPre<State>>,
     pub(super) lifecycle: Option<bindings::lifecycle::LifecycleWorldPre<State>>,
+    brief: AtomicBool,
 }
 
+/// CPU milliseconds up to which a call is brief: two ticks, since a call may begin just before one.
+const BRIEF_MS: u64 = 2;
+
 impl Guest {
+    /// Whether its last call was brief, so that the next may begin on its caller's thread.
+    pub(super) fn is_brief(&self) -> bool {
+        self.brief.load(Ordering::Relaxed)
+    }
+
+    /// Remembers what a call used.
+    pub(super) fn note_cpu(&self, used_ms: u64) {
+        let brief = used_ms <= BRIEF_MS;
+        // Read first: callers on all threads share the line, and nearly all calls are alike.
+        if self.is_brief() != brief {
+            self.brief.store(brief, Ordering::Relaxed);
+        }
+    }
+
     /// SHA-256 of the wasm, in hex.
     #[must_use]
     pub fn sha256(&self) -> &str {
@@ -245,6 +269,7 @@ impl Compiler {
             handler: when(exported("handler"), "handler", &pre, bindings::handler::HandlerWorldPre::new)?,
             poller: when(exported("poller"), "poller", &pre, bindings::poller::PollerWorldPre::new)?,
             lifecycle: when(exported("lifecycle"), "lifecycle", &pre, bindings::lifecycle::LifecycleWorldPre::new)?,
+            brief: AtomicBool::new(true),
         }))
     }
 }

@@ -50,7 +50,7 @@ pub(super) enum Returned {
 /// Runs one call to its end. The store is dropped with it: no guest lives twice.
 pub(super) async fn run(
     engine: Engine,
-    guest: Arc<Guest>,
+    guest: &Guest,
     entry: Entry,
     call: Call,
     clock: SharedClock,
@@ -76,7 +76,7 @@ pub(super) async fn run(
     });
 
     // The wall limit drops the work, wherever it waits; the store and with it the caller's host stay ours.
-    let work = Metered::new(AssertUnwindSafe(enter(&guest, &mut store, entry, context)).catch_unwind(), meter);
+    let work = Metered::new(AssertUnwindSafe(enter(guest, &mut store, entry, context)).catch_unwind(), meter);
     let outcome = tokio::time::timeout(Duration::from_millis(limits.wall_ms), work).await;
     let mut state = store.into_data();
     let stderr = state.stderr();

@@ -1,6 +1,6 @@
-//! The sandbox: compiles plugins and runs their calls, on threads of its own.
+//! The sandbox: compiles plugins and runs their calls; what does not end at once goes on on threads of its own.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future as _, path::PathBuf, sync::Arc, task::Poll, time::Duration};
 
 use tokio::{runtime::Runtime, sync::Semaphore};
 use tokio_util::task::AbortOnDropHandle;
@@ -240,18 +240,34 @@ impl Sandbox {
         self.run(guest, Entry::Uninstall, call).await.and_then(output)
     }
 
-    /// Waits for a free slot, then runs the call on the sandbox's threads. Dropping the future ends the call.
+    /// Waits for a free slot, then runs the call. Dropping the future ends the call.
+    ///
+    /// A call begins on its caller's thread and moves to the sandbox's at its first tick, or when it first waits for its
+    /// host. Most calls never do either, and handing them over and back would cost as much as the call itself. A plugin
+    /// whose last call was long begins on the sandbox's threads.
     async fn run(&self, guest: &Arc<Guest>, entry: Entry, call: Call) -> Ended<Returned> {
         let permit = Arc::clone(&self.slots).acquire_owned().await;
         let (Ok(permit), Some(runtime)) = (permit, &self.runtime) else { return shut_down(call) };
+        let begins_here = guest.is_brief() && !matches!(entry, Entry::Describe);
         let (engine, guest, clock) = (self.compiler.engine.clone(), Arc::clone(guest), Arc::clone(&self.clock));
         let turns = self.turns.clone();
-        let task = runtime.spawn(async move {
-            let ended = invoke::run(engine, guest, entry, call, clock, turns).await;
+        let mut work = Box::pin(async move {
+            let ended = invoke::run(engine, &guest, entry, call, clock, turns).await;
+            guest.note_cpu(ended.usage.cpu_ms);
             drop(permit);
             ended
         });
-        match AbortOnDropHandle::new(task).await {
+        if begins_here {
+            let begun = std::future::poll_fn(|cx| {
+                // Timers and tasks that the call starts belong where it goes on.
+                let _inside = runtime.enter();
+                Poll::Ready(work.as_mut().poll(cx))
+            });
+            if let Poll::Ready(ended) = begun.await {
+                return ended;
+            }
+        }
+        match AbortOnDropHandle::new(runtime.spawn(work)).await {
             Ok(ended) => ended,
             // Panics of guests and host calls end inside the call; one that comes out is a bug of this module.
             Err(error) => match error.try_into_panic() {
