@@ -27,6 +27,8 @@ async fn main() -> ExitCode {
         Command::Doctor => doctor::doctor(&global, output).await,
         Command::Config => output.result(&config::DEFAULTS.into(), |_| config::DEFAULTS.to_owned()).map_err(Into::into),
         Command::Openapi => app::print_openapi(output),
+        Command::Plugin(PluginCommand::New(args)) => cli::new_plugin(&args, output).await,
+        Command::Plugin(PluginCommand::Build(args)) => cli::build_plugin(&args, output).await,
         Command::Plugin(PluginCommand::Inspect(args)) => inspect::inspect(&args, output).await,
         Command::Plugin(PluginCommand::Run(args)) => return code(trial::run(&args, output).await),
         Command::Plugin(PluginCommand::Test(args)) => return code(trial::test(&args, output).await),

@@ -6,7 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 use url::Url;
 
-use super::{backup::BackupArgs, migrate::MigrateArgs};
+use super::{
+    backup::BackupArgs,
+    migrate::MigrateArgs,
+    plugin_project::{BuildPluginArgs, NewPluginArgs},
+};
 
 /// An integration hub in one binary: signed events in, sandboxed plugins, signed webhooks out.
 #[derive(Parser)]
@@ -117,6 +121,10 @@ pub struct DemoArgs {
 /// What to do with a plugin.
 #[derive(Subcommand)]
 pub enum PluginCommand {
+    /// Make a folder with a small plugin that works, and its tests
+    New(NewPluginArgs),
+    /// Build a plugin's component, with cargo
+    Build(BuildPluginArgs),
     /// Show what a plugin says about itself: exports, events, connections, limits
     Inspect(InspectArgs),
     /// Run a plugin once in the real sandbox, without a hub: providers answer what the case has recorded. Ends with 0 if

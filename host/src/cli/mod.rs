@@ -21,6 +21,9 @@ mod migrate;
 /// What a command prints.
 mod output;
 
+/// Folders of plugins in the making.
+mod plugin_project;
+
 /// The commands that talk to a hub or a simulator.
 mod remote;
 
@@ -33,4 +36,5 @@ pub use client::CliError;
 pub use migrate::{MigrateArgs, migrate};
 pub use output::Output;
 pub(crate) use output::table;
+pub use plugin_project::{BuildPluginArgs, NewPluginArgs, build_plugin, new_plugin};
 pub use remote::{push, run};

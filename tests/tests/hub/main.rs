@@ -46,5 +46,8 @@ mod operations;
 /// The interface is what its description says.
 mod openapi;
 
+/// From an empty folder to a component.
+mod plugin_project;
+
 /// The documentation tells the truth.
 mod readme;

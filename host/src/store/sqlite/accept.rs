@@ -217,8 +217,8 @@ fn learn_tenants(conn: &mut WriteConnection, parts: &[Part<'_>], memory: &mut Me
 // `or rollback`: a broken constraint fails the whole group anyway, and SQLite then keeps no undo log of the statement.
 static INSERT_EVENT: Each = Each(
     "insert or rollback into event (key, tenant, id, type, source, subject, time, accepted_at, ordering_key, correlation_id, \
-     traceparent, cause, request, hop, urgency, expires_at, private_to, extensions, data) \
-     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+     traceparent, cause, request, hop, urgency, expires_at, private_to, extensions, data, persons) \
+     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 );
 
 static INSERT_DEDUPE: Each =
@@ -257,6 +257,7 @@ impl Inserts<'_> {
                 .bind(event.private_to.as_deref())
                 .bind(event.extensions.as_deref())
                 .bind(&*event.data)
+                .bind((!new.persons.is_empty()).then(|| new.persons.as_flattened()))
         })?;
         let dedupes: Vec<_> =
             self.events.iter().filter_map(|new| new.dedupe.as_ref().map(|dedupe| (&new.event, dedupe))).collect();

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::direct::{Each, WriteConnection};
+use super::{
+    direct::{Each, WriteConnection},
+    row::given_id,
+};
 use crate::{
     id::Key,
     store::{
@@ -36,13 +39,19 @@ pub(super) struct Firsts<'a> {
     by_name: HashMap<Name<'a>, First>,
 }
 
-pub(super) static DEDUPE: Each = Each(
-    "select d.event_id, d.hash, e.correlation_id from dedupe d \
-     left join event e on e.tenant = d.tenant and e.id = d.event_id \
-     where d.tenant = ? and d.scope = ? and d.key = ?",
-);
+pub(super) static DEDUPE: Each = Each(concat!(
+    "select d.event_id, d.hash, coalesce(own.correlation_id, e.correlation_id) from dedupe d \
+     left join event own on own.tenant = d.tenant and own.key = unhex(substr(d.event_id, 5)) and own.id = d.event_id \
+     left join event e on e.tenant = d.tenant and e.id = d.event_id and ",
+    given_id!(),
+    " where d.tenant = ? and d.scope = ? and d.key = ?"
+));
 
-pub(super) static ID: Each = Each("select correlation_id, type, data from event where tenant = ? and id = ?");
+pub(super) static ID: Each = Each(concat!(
+    "select e.correlation_id, e.type, e.data from event e where e.tenant = ?1 and e.id = ?2 and ",
+    given_id!(),
+    " union all select correlation_id, type, data from event where tenant = ?1 and key = unhex(substr(?2, 5)) and id = ?2"
+));
 
 /// An id that the hub made from the event's own key.
 fn is_own(new: &NewEvent) -> bool {

@@ -17,14 +17,22 @@ struct Going {
     key: Key,
     tenant: String,
     correlation_id: String,
+    /// Hashes of 32 bytes, one after the other.
+    persons: Option<Vec<u8>>,
 }
 
 fn read_going(fields: &mut Fields<'_>) -> StoreResult<Going> {
-    Ok(Going { seq: fields.int()?, key: fields.key()?, tenant: fields.text()?, correlation_id: fields.text()? })
+    Ok(Going {
+        seq: fields.int()?,
+        key: fields.key()?,
+        tenant: fields.text()?,
+        correlation_id: fields.text()?,
+        persons: fields.opt_bytes()?,
+    })
 }
 
 /// In the order of storing, which is nearly that of `accepted_at`.
-pub(super) const OLDEST: &str = "select e.seq, e.key, e.tenant, e.correlation_id, e.accepted_at < ?1, \
+pub(super) const OLDEST: &str = "select e.seq, e.key, e.tenant, e.correlation_id, e.persons, e.accepted_at < ?1, \
     exists (select 1 from delivery d where d.event = e.key and d.state in (0, 1, 2)) \
     from event e where e.seq > ?2 order by e.seq limit ?3";
 
@@ -64,7 +72,11 @@ async fn delete(conn: &mut SqliteConnection, events: &[Going]) -> StoreResult<()
     static SHADOWS: Rows =
         Rows::new("delete from shadow_run where delivery in (select key from delivery where event in (", "?", "))");
     static DELIVERIES: Rows = Rows::new("delete from delivery where event in (", "?", ")");
-    static PERSONS: Rows = Rows::new("delete from person_index where event in (", "?", ")");
+    static PERSONS: Rows = Rows::new(
+        "with gone (tenant, hash, event) as (values ",
+        "(?, ?, ?)",
+        ") delete from person_index where (tenant, hash, event) in (select tenant, hash, event from gone)",
+    );
     static EVENTS: Rows = Rows::new("delete from event where seq in (", "?", ")");
     // A request goes with the last event of its correlation id.
     static REQUESTS: Rows = Rows::new(
@@ -72,11 +84,22 @@ async fn delete(conn: &mut SqliteConnection, events: &[Going]) -> StoreResult<()
         "(?, ?)",
         ") delete from raw_request where seq in (select r.seq from gone cross join raw_request r \
          on r.tenant = gone.tenant and r.correlation_id = gone.correlation_id \
-         where not exists (select 1 from event e where e.tenant = r.tenant and e.correlation_id = r.correlation_id))",
+         where not exists (select 1 from event e where e.tenant = r.tenant and e.correlation_id = r.correlation_id \
+           and e.correlation_id <> lower(hex(e.key))))",
     );
-    for statement in [&ATTEMPTS, &JOURNALS, &SHADOWS, &DELIVERIES, &PERSONS] {
+    for statement in [&ATTEMPTS, &JOURNALS, &SHADOWS, &DELIVERIES] {
         statement.write(conn, events, |query, event| query.bind(bytes(event.key))).await?;
     }
+    let named = |event: &Going| -> Vec<_> {
+        let hashes = event.persons.as_deref().unwrap_or_default().chunks_exact(32);
+        hashes.map(|hash| (event.tenant.clone(), hash.to_vec(), bytes(event.key))).collect()
+    };
+    let persons: Vec<_> = events.iter().flat_map(named).collect();
+    PERSONS
+        .write(conn, &persons, |query, (tenant, hash, event)| {
+            query.bind(tenant.clone()).bind(hash.clone()).bind(event.clone())
+        })
+        .await?;
     EVENTS.write_all(conn, events, |query, event| query.bind(event.seq)).await?;
     REQUESTS
         .write(conn, events, |query, event| query.bind(event.tenant.clone()).bind(event.correlation_id.clone()))
@@ -144,7 +167,7 @@ pub(super) const END_LEAVING: &str = "update delivery set state = 4, reason = 'c
 /// delivery ends, so that nothing of the tenant is found to start, then all rows go.
 pub(super) async fn leaving(conn: &mut SqliteConnection, now: Timestamp) -> StoreResult<bool> {
     const NEXT: &str = "select tenant from tenant_removal limit 1";
-    const EVENTS: &str = "select seq, key, tenant, correlation_id from event where tenant = ? limit ?";
+    const EVENTS: &str = "select seq, key, tenant, correlation_id, persons from event where tenant = ? limit ?";
     const GONE: &str = "delete from tenant_removal where tenant = ?";
     /// Tables whose rows of a tenant are few, or narrow, enough to go by their first column in pieces.
     const REST: [&str; 8] = [

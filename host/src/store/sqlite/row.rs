@@ -245,3 +245,20 @@ macro_rules! event_columns {
     };
 }
 pub(super) use event_columns;
+
+/// That an event of the table called `e` has an id that its sender gave. The index of ids holds no others: the hub's own
+/// ids follow from the key.
+macro_rules! given_id {
+    () => {
+        "e.id <> 'evt_' || lower(hex(e.key))"
+    };
+}
+pub(super) use given_id;
+
+/// The same of its correlation id, which else is its key.
+macro_rules! given_correlation {
+    () => {
+        "e.correlation_id <> lower(hex(e.key))"
+    };
+}
+pub(super) use given_correlation;

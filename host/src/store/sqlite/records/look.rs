@@ -7,7 +7,7 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use super::{
     super::{
         accept::bytes,
-        row::{Fields, event_columns, inconsistent},
+        row::{Fields, event_columns, given_correlation, given_id, inconsistent},
     },
     LAST,
 };
@@ -60,7 +60,17 @@ pub(super) async fn events(
     let key = if filter.correlation_id.is_some() { "+e.key" } else { "e.key" };
     query.push(" and ").push(key).push(" < ").push_bind(bytes(page.after.unwrap_or(LAST)));
     if let Some(correlation_id) = filter.correlation_id {
-        query.push(" and e.correlation_id = ").push_bind(correlation_id);
+        query.push(concat!(
+            " and e.seq in (select e.seq from event e where ",
+            given_correlation!(),
+            " and e.tenant = "
+        ));
+        query.push_bind(tenant.as_str().to_owned());
+        query.push(" and e.correlation_id = ").push_bind(correlation_id.clone());
+        // The first cause of all that has this correlation id, where the id is its own.
+        query.push(" union all select seq from event where tenant = ").push_bind(tenant.as_str().to_owned());
+        query.push(" and key = unhex(").push_bind(correlation_id.clone());
+        query.push(") and correlation_id = ").push_bind(correlation_id).push(")");
     }
     if let Some(subject) = filter.subject {
         query.push(" and e.subject = ").push_bind(subject);
@@ -82,7 +92,15 @@ pub(super) async fn events(
 
 /// One event by its public id.
 pub(super) async fn event(conn: &mut SqliteConnection, tenant: &TenantId, id: &str) -> StoreResult<Arc<Event>> {
-    const EVENT: &str = concat!("select ", event_columns!(), " from event e where e.tenant = ? and e.id = ?");
+    const EVENT: &str = concat!(
+        "select ",
+        event_columns!(),
+        " from event e where e.tenant = ?1 and e.id = ?2 and ",
+        given_id!(),
+        " union all select ",
+        event_columns!(),
+        " from event e where e.tenant = ?1 and e.key = unhex(substr(?2, 5)) and e.id = ?2"
+    );
     let row = sqlx::query(EVENT).bind(tenant.as_str().to_owned()).bind(id.to_owned()).fetch_one(conn).await?;
     Ok(Arc::new(Fields::of(&row).event()?))
 }
