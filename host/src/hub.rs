@@ -10,6 +10,7 @@ use crate::{
     clock::{SharedClock, TimeFactor},
     config::Settings,
     connection::pace::Paces,
+    connection::tokens::Tokens,
     connection::vault::Vault,
     directory::Directory,
     event::catalogue::Catalogue,
@@ -50,6 +51,8 @@ pub struct Hub {
     pub rates: RateLimits,
     /// Rate and breaker of each connection.
     pub paces: Paces,
+    /// Access tokens of connections.
+    pub tokens: Tokens,
     /// How often versions trapped in a row.
     pub traps: Traps,
     /// Shadow runs that wait.

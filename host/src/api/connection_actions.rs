@@ -12,12 +12,13 @@ use super::{
     Api,
     auth::{In, Manage, Need as _},
     body::Json,
-    connections::{Connection, found, kind_of, sealed, update},
+    connections::{Connection, checked_secret, found, kind_of, sealed, update},
     problem::{Answer, Code, Problem},
     routes::{Routes, doc},
 };
 use crate::{
     clock::Timestamp,
+    connection::{credential::ConnectionKind, tokens::obtains_tokens},
     directory::view::{ConnectionView, TenantView},
     store::registry::SealedSecret,
 };
@@ -82,8 +83,18 @@ async fn rotate(
     let mut row = found(&within.tenant, &id)?.row.clone();
     let now = api.hub.clock.now();
     let kind = kind_of(&row.kind)?;
-    let new = sealed(&api, &within.tenant, row.key, kind, &rotation.secret)?;
-    row.secrets = rotated(row.secrets, new, rotation.overlap_s, "overlap_s", MAX_OVERLAP_S, now)?;
+    let (credential, app) = checked_secret(&api, &row.provider, kind, &rotation.secret)?;
+    if kind == ConnectionKind::Oauth2 && credential.refresh_token().is_none() {
+        return Err(Problem::field("secret.refresh_token", "is missing; to log in anew POST to /authorize"));
+    }
+    let new = sealed(&api, &within.tenant, row.key, &credential)?;
+    row.app = app;
+    row.secrets = if obtains_tokens(kind) {
+        // Old ones prove nothing here, and the provider knows them no more.
+        vec![new]
+    } else {
+        rotated(row.secrets, new, rotation.overlap_s, "overlap_s", MAX_OVERLAP_S, now)?
+    };
     row.updated_at = now;
     update(&api, &within, row, "connection.rotated").await.map(Out)
 }
@@ -131,7 +142,7 @@ async fn test(
             "no secret opens; rotate the connection".to_owned()
         },
     }];
-    let urls = base_urls(&within.tenant, view);
+    let urls = base_urls(&api, &within.tenant, view);
     for url in &urls {
         let checked = match api.hub.client.policy().check_url(url) {
             Ok(_) => (true, format!("{url} may be called; its address is judged at each call")),
@@ -152,7 +163,7 @@ async fn test(
 }
 
 /// Where the connection is used to call: its own base URL, else those of the manifests that it is bound to.
-fn base_urls(tenant: &TenantView, view: &ConnectionView) -> Vec<String> {
+fn base_urls(api: &Api, tenant: &TenantView, view: &ConnectionView) -> Vec<String> {
     if let Some(url) = &view.row.base_url {
         return vec![url.clone()];
     }
@@ -162,8 +173,10 @@ fn base_urls(tenant: &TenantView, view: &ConnectionView) -> Vec<String> {
         for (binding, key) in &installation.row.connections {
             let slot = binding.split('@').next().unwrap_or_default();
             let spec = version.manifest.connections.iter().find(|spec| spec.name == slot);
-            if let Some(spec) = spec.filter(|spec| *key == view.row.key && !urls.contains(&spec.base_url)) {
-                urls.push(spec.base_url.clone());
+            let Some(spec) = spec.filter(|_| *key == view.row.key) else { continue };
+            let url = api.hub.settings.provider_origins.replace(&spec.base_url).into_owned();
+            if !urls.contains(&url) {
+                urls.push(url);
             }
         }
     }
