@@ -29,6 +29,11 @@ pub fn product(quantity: i64, price: i64) -> i64 {
     divide(i128::from(quantity) * i128::from(price), 1_000_000)
 }
 
+/// The sum. What does not fit is the largest amount there is.
+pub fn added(amounts: impl Iterator<Item = i64>) -> i64 {
+    amounts.fold(0, i64::saturating_add)
+}
+
 /// This share of an amount, in basis points.
 pub fn share(amount: i64, basis_points: i64) -> i64 {
     divide(i128::from(amount) * i128::from(basis_points), 10_000)

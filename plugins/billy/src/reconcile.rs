@@ -9,7 +9,7 @@ use switchyard_sdk::time::rfc3339;
 use crate::client::{has_next, list, read};
 use crate::config::Config;
 use crate::event::Events;
-use crate::figure::{net_of, share};
+use crate::figure::{added, net_of, share};
 use crate::line::{Line, lines_of};
 use crate::model::{Invoice, State, records, text};
 use crate::payment;
@@ -130,7 +130,10 @@ impl Paid {
             for payment in listed.into_iter().filter(|payment| !payment.is_voided) {
                 for (invoice, part) in payment.invoice_ids.into_iter().zip(payment.parts) {
                     match part {
-                        Some(part) => *paid.sums.entry(invoice).or_default() += part,
+                        Some(part) => {
+                            let sum = paid.sums.entry(invoice).or_default();
+                            *sum = sum.saturating_add(part);
+                        }
                         None => {
                             paid.vague.insert(invoice);
                         }
@@ -233,7 +236,7 @@ impl<'a> Run<'a> {
             return Ok(None);
         }
         let notes = credit_notes(self.ctx, &invoice.id)?;
-        let credited: i64 = notes.iter().filter(|note| note.state == State::Approved).map(Invoice::total).sum();
+        let credited = added(notes.iter().filter(|note| note.state == State::Approved).map(Invoice::total));
         let after = open.saturating_sub(credited).max(0);
         Ok((after != invoice.balance).then(|| self.mismatch(invoice, "balance", open, invoice.balance)))
     }

@@ -7,6 +7,7 @@ use switchyard_sdk::time::date;
 use crate::client::{get, list, post, read, segment};
 use crate::config::Config;
 use crate::event::Events;
+use crate::figure::added;
 use crate::invoice::{approved, first};
 use crate::line::{self, Line, lines_of};
 use crate::model::{Invoice, State, records, text};
@@ -34,10 +35,11 @@ pub fn refund(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     let credited = credit_notes(ctx, &invoice.id)?;
     let ours = |note: &Invoice| note.contact_message.as_deref().is_some_and(|text| text.contains(ctx.reference()));
     // One of ours is this very command's, from an attempt whose end was lost.
-    let before: i64 = credited.iter().filter(|note| !ours(note)).map(|note| base(&record, note)).sum();
-    let asked: i64 = lines.iter().filter_map(Line::read).map(|line| line.amount).sum();
+    let before = added(credited.iter().filter(|note| !ours(note)).map(|note| base(&record, note)));
+    let asked = added(lines.iter().filter_map(Line::read).map(|line| line.amount));
     // Each line may round by half a hundredth.
-    if asked + before > base(&record, &invoice) + i64::try_from(lines.len()).unwrap_or(0) {
+    let slack = i64::try_from(lines.len()).unwrap_or(0);
+    if asked.saturating_add(before) > base(&record, &invoice).saturating_add(slack) {
         return Err(bad("more_than_invoiced", "Together with what was credited before this is more than the invoice."));
     }
     let body = note(ctx, &command, &invoice, &record, lines);

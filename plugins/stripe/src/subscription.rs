@@ -206,7 +206,9 @@ mod tests {
                 for step in 0..12 {
                     let saying = &life[(first + step * stride) % 4];
                     match &mut known {
-                        Some(known) => drop(known.take(saying)),
+                        Some(known) => {
+                            let _ = known.take(saying);
+                        }
                         None => known = Some(Subscription::new(saying)),
                     }
                 }
