@@ -1,90 +1,58 @@
-use serde::Deserialize;
-use serde_json::{Number, Value, json};
+use serde_json::{Value, json};
+use switchyard_event_types::invoice_command::{ApproveInvoice, CreateInvoice};
 use switchyard_sdk::UnknownOutcome;
 use switchyard_sdk::once::SendOnce;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::time::date;
 
-use crate::client::{self, invoices, list, post, put, read, segment};
+use crate::client::{self, found_if_unreadable, invoices, list, malformed, post, put, read, segment};
 use crate::config::Config;
-use crate::contact::{self, Customer};
+use crate::contact;
 use crate::event::Events;
+use crate::line;
 use crate::model::{Invoice, State};
 use crate::snapshot;
 
 /// How many invoices of one contact and day are read one by one where the list does not show our reference.
 const READ_ONE_BY_ONE: usize = 10;
 
-#[derive(Deserialize)]
-struct Create {
-    customer: Customer,
-    #[serde(default)]
-    currency: Option<String>,
-    lines: Vec<Line>,
-    #[serde(default)]
-    entry_date: Option<String>,
-    #[serde(default)]
-    due_days: Option<u16>,
-    #[serde(default)]
-    reference: Option<String>,
-    #[serde(default = "yes")]
-    approve: bool,
-}
-
-#[derive(Deserialize)]
-struct Line {
-    description: String,
-    quantity: Value,
-    unit_price: String,
-    #[serde(default)]
-    product_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Approve {
-    invoice_id: String,
-}
-
-fn yes() -> bool {
-    true
-}
-
 /// Finds or creates the contact, creates a draft that carries our reference, and approves it. Approval is its own
 /// step, because it cannot be taken back.
 pub fn create(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
-    let command: Create = event.parse()?;
-    let lines = command.lines.iter().map(|line| line.record(&ctx.config)).collect::<Result<Vec<_>, _>>()?;
+    let command: CreateInvoice = event.parse()?;
+    let lines = command.lines.iter().map(|line| line::record(&ctx.config, line)).collect::<Result<Vec<_>, _>>()?;
     let (contact_id, mut events) = contact::find_or_create(ctx, &command.customer)?;
     let entry_date = command.entry_date.clone().unwrap_or_else(|| date(ctx.time()));
-    let record = command.record(ctx, &contact_id, &entry_date, lines);
-    let draft = SendOnce::default()
+    let record = record(ctx, &command, &contact_id, &entry_date, lines);
+    let made = SendOnce::default()
         .run(
             ctx,
             || Ok(read(post(ctx, "/invoices", &record).send()?).and_then(|answer| first(&answer))),
             |_: &UnknownOutcome| Ok(find(ctx, &contact_id, &entry_date)?.map(Ok)),
         )?
-        .into_inner()?;
-    snapshot::own(ctx, &draft)?;
+        .into_inner();
+    let draft = found_if_unreadable(made, || find(ctx, &contact_id, &entry_date))?;
+    snapshot::own_unpaid(ctx, &draft)?;
     let build = Events::new(ctx);
-    events.push(command.named(ctx, build.created(&draft)));
+    events.push(named(ctx, &command, build.created(&draft)));
     // What was adopted may have been approved by somebody since.
     if command.approve && draft.state != State::Voided {
         let approved = if draft.state == State::Approved { draft } else { approved(ctx, &draft.id)? };
-        snapshot::own(ctx, &approved)?;
-        events.push(command.named(ctx, build.approved(&approved)));
+        snapshot::own_unpaid(ctx, &approved)?;
+        events.push(named(ctx, &command, build.approved(&approved)));
     }
     Ok(events.into())
 }
 
 /// Approves a draft; one that is approved already is as good.
 pub fn approve(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
-    let command: Approve = event.parse()?;
+    let command: ApproveInvoice = event.parse()?;
     let invoice = approved(ctx, &command.invoice_id)?;
     Ok(Events::new(ctx).approved(&invoice).into())
 }
 
 /// A PUT may be repeated; after a refusal the state says whether it was refused because it is already so.
-fn approved(ctx: &Ctx<Config>, id: &str) -> Result<Invoice, PluginError> {
+pub fn approved(ctx: &Ctx<Config>, id: &str) -> Result<Invoice, PluginError> {
     let change = json!({ "invoice": { "state": State::Approved.as_str() } });
     let response = put(ctx, &format!("/invoices/{}", segment(id)), &change).send()?;
     let answer = read(response);
@@ -94,8 +62,11 @@ fn approved(ctx: &Ctx<Config>, id: &str) -> Result<Invoice, PluginError> {
         if let Some(invoice) = invoices(answer).into_iter().find(complete) {
             return Ok(invoice);
         }
-    } else if let Err(error @ (PluginError::Retry { .. } | PluginError::NeedsAttention(_))) = answer {
-        return Err(error);
+    } else if let Err(error) = &answer
+        && matches!(error, PluginError::Retry { .. } | PluginError::NeedsAttention(_))
+        && error.detail().code != client::MALFORMED
+    {
+        return Err(error.clone());
     }
     match client::invoice(ctx, id)? {
         Some(invoice) if invoice.state == State::Approved => Ok(invoice),
@@ -127,67 +98,37 @@ fn find(ctx: &Ctx<Config>, contact_id: &str, entry_date: &str) -> Result<Option<
     Ok(None)
 }
 
-fn first(answer: &Value) -> Result<Invoice, PluginError> {
-    invoices(answer).into_iter().next().ok_or_else(|| {
-        PluginError::retry(Reason::ProviderDown, "malformed_answer", "Billy's answer has no readable invoice.")
-    })
+/// The invoice that a write answers with.
+pub fn first(answer: &Value) -> Result<Invoice, PluginError> {
+    invoices(answer).into_iter().next().ok_or_else(|| malformed("Billy's answer has no readable invoice."))
 }
 
-impl Create {
-    fn record(&self, ctx: &Ctx<Config>, contact_id: &str, entry_date: &str, lines: Vec<Value>) -> Value {
-        let ours = format!("Ref. {}", ctx.reference());
-        let message = match &self.reference {
-            Some(theirs) => format!("{theirs}\n{ours}"),
-            None => ours,
-        };
-        json!({ "invoice": {
-            "type": "invoice",
-            "organizationId": ctx.config.organization_id,
-            "contactId": contact_id,
-            "entryDate": entry_date,
-            "paymentTermsMode": "net",
-            "paymentTermsDays": self.due_days.unwrap_or(ctx.config.payment_terms_days),
-            "currencyId": self.currency.as_deref().unwrap_or(&ctx.config.currency),
-            "taxMode": ctx.config.tax_mode.as_str(),
-            "state": State::Draft.as_str(),
-            "contactMessage": message,
-            "lines": lines,
-        } })
-    }
-
-    /// The event with the references by which the caller knows the invoice again.
-    fn named(&self, ctx: &Ctx<Config>, mut event: Emit) -> Emit {
-        event.data["hub_ref"] = json!(ctx.reference());
-        if let Some(reference) = &self.reference {
-            event.data["reference"] = json!(reference);
-        }
-        event
-    }
+fn record(ctx: &Ctx<Config>, command: &CreateInvoice, contact_id: &str, entry_date: &str, lines: Vec<Value>) -> Value {
+    let ours = format!("Ref. {}", ctx.reference());
+    let message = match &command.reference {
+        Some(theirs) => format!("{theirs}\n{ours}"),
+        None => ours,
+    };
+    json!({ "invoice": {
+        "type": "invoice",
+        "organizationId": ctx.config.organization_id,
+        "contactId": contact_id,
+        "entryDate": entry_date,
+        "paymentTermsMode": "net",
+        "paymentTermsDays": command.due_days.unwrap_or(ctx.config.payment_terms_days),
+        "currencyId": command.currency.as_deref().unwrap_or(&ctx.config.currency),
+        "taxMode": ctx.config.tax_mode.as_str(),
+        "state": State::Draft.as_str(),
+        "contactMessage": message,
+        "lines": lines,
+    } })
 }
 
-impl Line {
-    fn record(&self, config: &Config) -> Result<Value, PluginError> {
-        let product = self.product_id.as_deref().or(config.product_id.as_deref());
-        let product = product.ok_or_else(|| {
-            PluginError::bad_config("product_id", "set a product, or name one in each line; it decides the VAT.")
-        })?;
-        let quantity = match &self.quantity {
-            Value::String(text) => number(text),
-            Value::Number(number) => Some(number.clone()),
-            _ => None,
-        };
-        let bad =
-            |what: &str| PluginError::reject(Reason::BadData, "bad_line", format!("A line's {what} is no number."));
-        Ok(json!({
-            "productId": product,
-            "description": self.description,
-            "quantity": quantity.ok_or_else(|| bad("quantity"))?,
-            "unitPrice": number(&self.unit_price).ok_or_else(|| bad("unit_price"))?,
-        }))
+/// The event with the references by which the caller knows the invoice again.
+fn named(ctx: &Ctx<Config>, command: &CreateInvoice, mut event: Emit) -> Emit {
+    event.data["hub_ref"] = json!(ctx.reference());
+    if let Some(reference) = &command.reference {
+        event.data["reference"] = json!(reference);
     }
-}
-
-/// Billy takes JSON numbers only. A decimal of up to 15 digits is written back digit by digit from its nearest float.
-fn number(text: &str) -> Option<Number> {
-    Number::from_f64(text.parse().ok()?)
+    event
 }

@@ -7,6 +7,7 @@ mod billy_protocol;
 mod control;
 mod faults;
 mod oauth;
+mod stripe;
 mod subscriber;
 mod support;
 mod twilio_api;
