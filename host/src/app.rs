@@ -17,7 +17,10 @@ use crate::{
     event::catalogue::Catalogue,
     hub::Hub,
     id::{Ids, Key},
-    ingress::limits::{BodyLimits, LargeBody, RateLimits},
+    ingress::{
+        alarm::SourceAlarms,
+        limits::{BodyLimits, LargeBody, RateLimits},
+    },
     lifecycle::Lifecycle,
     observe::{logging, redact::Redactor},
     outbound::{
@@ -121,6 +124,7 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
         client,
         catalogue: ArcSwap::from_pointee(Catalogue::default()),
         scheduler: std::sync::Mutex::new(Scheduler::new(tuning)),
+        alarms: SourceAlarms::default(),
         paces: Paces::default(),
         traps: Traps::default(),
         shadows: ShadowQueue::default(),

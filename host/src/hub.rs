@@ -13,7 +13,7 @@ use crate::{
     directory::Directory,
     event::catalogue::Catalogue,
     id::Ids,
-    ingress::limits::RateLimits,
+    ingress::{alarm::SourceAlarms, limits::RateLimits},
     outbound::client::HttpClient,
     plugin::{registry::Plugins, sandbox::Sandbox},
     queue::scheduler::Scheduler,
@@ -49,6 +49,8 @@ pub struct Hub {
     pub key_sets: KeySets,
     /// How often strangers may call.
     pub rates: RateLimits,
+    /// Sources that refuse too much.
+    pub alarms: SourceAlarms,
     /// Rate and breaker of each connection.
     pub paces: Paces,
     /// How often versions trapped in a row.

@@ -33,5 +33,8 @@ pub mod breaker;
 /// What an answer to a provider call means: for the journal and for the plugin.
 pub mod call;
 
+/// One harmless call by which a connection is tried.
+pub mod probe;
+
 /// The gate of every connection of this process.
 pub mod pace;
