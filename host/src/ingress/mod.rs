@@ -28,6 +28,8 @@ pub mod receive;
 
 mod receive_calls;
 
+mod answers;
+
 /// Sources that refuse too much of what they get.
 pub mod alarm;
 

@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::Body,
     extract::{Path, Request, State},
     response::{IntoResponse as _, Response},
     routing::any,
 };
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
+use http::{HeaderName, HeaderValue, StatusCode};
 use sha2::{Digest as _, Sha256};
 
-use super::{body::read_body, client::Client, receive_calls::ReceiveCalls};
+use super::{
+    answers::{refused, replied, too_many, unavailable},
+    body::read_body,
+    client::Client,
+    receive_calls::ReceiveCalls,
+};
 use crate::{
     directory::view::{InstallationView, PluginVersion, SourceView, TenantView},
     event::TenantId,
@@ -34,9 +37,6 @@ use crate::{
         ledger::{Accept, ParkedRequest, RawRequest, Rejection, ScheduleName},
     },
 };
-
-/// The one body for every refusal of a signature, so that a stranger learns nothing.
-const UNAUTHENTICATED: &str = "the request is not authenticated\n";
 
 /// What became of a request.
 pub(super) enum Verdict {
@@ -185,9 +185,7 @@ impl Hub {
                 self.watch_source(&raw.source_id, true);
                 let size = raw.body.len() as u64;
                 self.note_rejection(&raw.tenant, &raw.source_id, status, code, reason, size, client).await;
-                let text =
-                    if status == StatusCode::UNAUTHORIZED { UNAUTHENTICATED } else { "the request was refused\n" };
-                (status, text).into_response()
+                refused(status)
             }
             Ok(Verdict::Neither(failure)) => {
                 tracing::warn!(source.id = %raw.source_id, reason = %failure.reason, code = %failure.code, "a request is parked");
@@ -422,32 +420,4 @@ pub(super) fn inbound(raw: &RawRequest) -> InboundRequest {
         remote_addr: raw.remote_addr.clone(),
         extensions: None,
     }
-}
-
-fn replied(reply: Option<Reply>) -> Response {
-    let Some(reply) = reply else { return StatusCode::OK.into_response() };
-    let mut response = Response::new(Body::from(Bytes::from(reply.body)));
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
-    for header in reply.headers {
-        let hop = ["connection", "content-length", "transfer-encoding", "keep-alive", "upgrade", "set-cookie"];
-        if hop.contains(&header.name.as_str()) {
-            continue;
-        }
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(header.name), HeaderValue::from_bytes(&header.value)) {
-            response.headers_mut().append(name, value);
-        }
-    }
-    response
-}
-
-fn unavailable() -> Response {
-    let mut response = (StatusCode::SERVICE_UNAVAILABLE, "try again later\n").into_response();
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
-    response
-}
-
-fn too_many(seconds: u64) -> Response {
-    let mut response = (StatusCode::TOO_MANY_REQUESTS, "too many requests\n").into_response();
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    response
 }
