@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use crate::{
@@ -13,6 +13,8 @@ use crate::{
     plugin::{grant::Grants, model::Manifest},
     queue::reason::{Failure, ReasonClass},
     route::{filter::Filter, pattern::TypePattern},
+    secret::SecretString,
+    store::apps::AppRow,
     store::registry::{
         ApiKeyRow, ConnectionRow, EndpointRow, EndpointState, InstallState, InstallationRow, Mode, PluginVersionRow,
         TenantRow,
@@ -26,13 +28,37 @@ pub struct View {
     pub tenants: HashMap<TenantId, Arc<TenantView>>,
     /// Sources by id.
     pub sources: HashMap<String, SourceView>,
+    /// Apps by key.
+    pub apps: BTreeMap<Key, Arc<AppView>>,
+    /// Sources of apps by id.
+    pub app_sources: HashMap<String, AppSourceView>,
+    /// Who has which account at a provider; found at the first need of this moment.
+    pub accounts: OnceLock<Accounts>,
     /// API keys by the SHA-256 of their text.
     pub keys: HashMap<[u8; 32], Arc<ApiKeyRow>>,
     /// Versions of each plugin, newest (highest semantic version) first.
     pub plugins: BTreeMap<String, Vec<Arc<PluginVersion>>>,
 }
 
+/// The tenant and the connection of an account, by provider and account.
+pub type Accounts = HashMap<(String, String), (TenantId, Key)>;
+
 impl View {
+    /// The tenant whose connection has this account at a provider, and that connection.
+    #[must_use]
+    pub fn account(&self, provider: &str, account: &str) -> Option<(&Arc<TenantView>, Key)> {
+        let accounts = self.accounts.get_or_init(|| {
+            let connections = self.tenants.values().flat_map(|tenant| tenant.connections.values());
+            let named = connections.filter_map(|view| {
+                let row = &view.row;
+                Some(((row.provider.clone(), row.account.clone()?), (row.tenant.clone(), row.key)))
+            });
+            named.collect()
+        });
+        let (tenant, connection) = accounts.get(&(provider.to_owned(), account.to_owned()))?;
+        Some((self.tenants.get(tenant)?, *connection))
+    }
+
     /// A version of a plugin.
     #[must_use]
     pub fn version(&self, plugin: &str, version: &str) -> Option<&Arc<PluginVersion>> {
@@ -49,6 +75,25 @@ pub struct SourceView {
     pub plugin: String,
     /// The source's name in the installation.
     pub name: String,
+}
+
+/// Where a source of an app leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppSourceView {
+    /// The app.
+    pub app: Key,
+    /// The source's name in the app.
+    pub name: String,
+}
+
+/// An app with its opened secrets.
+pub struct AppView {
+    /// The row.
+    pub row: AppRow,
+    /// The OAuth client's secret.
+    pub client_secret: Option<SecretString>,
+    /// What proves its requests, by field.
+    pub secrets: BTreeMap<String, SecretString>,
 }
 
 /// A version of a plugin with its parsed manifest.

@@ -15,6 +15,7 @@ use super::{
     answers::{refused, replied, too_many, unavailable},
     body::read_body,
     client::Client,
+    door::Door,
     receive_calls::ReceiveCalls,
 };
 use crate::{
@@ -98,11 +99,12 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
             let by_source = source_key.map_or(Ok(()), |key| hub.rates.check_source(key));
             by_source.inspect_err(|_| crate::observe::metrics::rate_limited("source"))
         });
-    let source = hub.directory.view().sources.get(&source_id).cloned();
+    let door = Door::of(&hub.directory.view(), &source_id);
+    let owner = door.as_ref().map(Door::owner);
     if let Err(limited) = limited {
-        if let Some(source) = &source {
+        if let Some(owner) = &owner {
             hub.note_rejection(
-                &source.tenant,
+                owner,
                 &source_id,
                 StatusCode::TOO_MANY_REQUESTS,
                 "rate_limited",
@@ -133,7 +135,7 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
             return (error.status(), format!("{error}\n")).into_response();
         }
     };
-    let Some(source) = source else {
+    let (Some(door), Some(owner)) = (door, owner) else {
         // Equal work for a stranger who guesses: a known source would have its body hashed.
         std::hint::black_box(Sha256::digest(&body));
         return (StatusCode::NOT_FOUND, "no such source\n").into_response();
@@ -142,7 +144,7 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let raw = RawRequest {
         key,
-        tenant: source.tenant.clone(),
+        tenant: owner,
         source_id,
         method: method.to_string(),
         url: format!("{}{path}", hub.public_url),
@@ -154,7 +156,7 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
     };
     let worker = hub.clone();
     // It goes on when the provider hangs up: what was stored must be started.
-    let judged = hub.tasks.spawn(async move { worker.receive(source, raw, client).await }).await;
+    let judged = hub.tasks.spawn(async move { worker.receive(door, raw, client).await }).await;
     let mut response = judged.unwrap_or_else(|_| unavailable());
     if let Ok(value) = HeaderValue::try_from(key.to_string()) {
         response.headers_mut().insert(HeaderName::from_static("x-correlation-id"), value);
@@ -163,9 +165,15 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
 }
 
 impl Hub {
-    async fn receive(self: Arc<Self>, source: SourceView, raw: RawRequest, client: Option<Client>) -> Response {
-        let verdict = self.judge_request(&source, &raw, None).await;
-        self.answer_verdict(verdict, raw, source.plugin, client).await
+    async fn receive(self: Arc<Self>, door: Door, raw: RawRequest, client: Option<Client>) -> Response {
+        let (verdict, plugin) = match door {
+            Door::Tenant(source) => (self.judge_request(&source, &raw, None).await, source.plugin),
+            Door::App(source) => {
+                let verdict = self.judge_app_request(&source, &raw, None).await;
+                (verdict, self.plugin_of_app(&source))
+            }
+        };
+        self.answer_verdict(verdict, raw, plugin, client).await
     }
 
     /// Keeps what has to be kept of a judged request, and makes the answer.

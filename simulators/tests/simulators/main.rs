@@ -6,6 +6,7 @@ mod billy_books;
 mod billy_protocol;
 mod control;
 mod faults;
+mod oauth;
 mod subscriber;
 mod support;
 mod twilio_api;
