@@ -134,8 +134,8 @@ impl Hub {
                 .await;
         }
         let polls_now = receivers.iter().flat_map(|(tenant, installation)| {
-            let has = |name: &&String| installation.row.schedules.iter().any(|schedule| schedule.name == **name);
-            poll_now.iter().filter(has).map(|schedule| ScheduleName {
+            let has = move |name: &&String| installation.row.schedules.iter().any(|schedule| schedule.name == **name);
+            poll_now.iter().filter(has).map(move |schedule| ScheduleName {
                 tenant: tenant.row.id.clone(),
                 plugin: installation.row.plugin.clone(),
                 schedule: schedule.clone(),
