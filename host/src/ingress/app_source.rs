@@ -7,7 +7,8 @@ use http::StatusCode;
 
 use super::{
     app_calls::AppCalls,
-    receive::{Said, Verdict, inbound, said},
+    receive::inbound,
+    verdict::{Said, Verdict, said},
 };
 use crate::{
     accept::Prepared,
