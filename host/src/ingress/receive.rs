@@ -87,9 +87,9 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
     let body = match read_body(request).await {
         Ok(request) => request.into_body(),
         Err(error) => {
-            if let Some(source) = &source {
+            if let Some(owner) = &owner {
                 hub.note_rejection(
-                    &source.tenant,
+                    owner,
                     &source_id,
                     error.status(),
                     error.code(),
