@@ -88,16 +88,7 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
         Ok(request) => request.into_body(),
         Err(error) => {
             if let Some(owner) = &owner {
-                hub.note_rejection(
-                    owner,
-                    &source_id,
-                    error.status(),
-                    error.code(),
-                    error.to_string(),
-                    0,
-                    client,
-                )
-                .await;
+                hub.note_rejection(owner, &source_id, error.status(), error.code(), error.to_string(), 0, client).await;
             }
             return (error.status(), format!("{error}\n")).into_response();
         }
