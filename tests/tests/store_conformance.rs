@@ -13,7 +13,7 @@ use switchyard::{
     },
 };
 use switchyard_tests::conformance::{
-    Backend, Fixture, accept, claim, intake, isolation, kv, lanes, order, polls, records, registry, reopen, settle,
+    Backend, Fixture, accept, claim, intake, isolation, kv, lanes, logins, order, polls, records, registry, reopen, settle,
     shadow, upkeep,
 };
 use tempfile::TempDir;
