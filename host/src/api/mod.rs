@@ -21,12 +21,14 @@ use crate::{
     store::registry::AuditEntry,
 };
 
+mod app_requests;
 mod apps;
 mod audit;
 mod auth;
 mod body;
 mod cloudevents;
 mod connection_actions;
+mod connection_probe;
 mod connections;
 mod dead_letters;
 mod deliveries;
@@ -37,6 +39,7 @@ mod endpoint_settings;
 mod endpoints;
 mod event_types;
 mod events;
+mod forecast;
 mod idempotency;
 mod installation_check;
 mod installations;
@@ -124,6 +127,7 @@ fn all_routes() -> Routes {
     for add in [
         tenants::routes,
         apps::routes,
+        app_requests::routes,
         plugins::routes,
         installations::routes,
         shadows::routes,
@@ -141,6 +145,7 @@ fn all_routes() -> Routes {
         dead_letters::routes,
         preview::routes,
         traces::routes,
+        forecast::routes,
         received::routes,
         event_types::routes,
         keys::routes,

@@ -24,6 +24,15 @@ pub mod service_account;
 /// Checks that a plugin asks for against secrets it cannot read.
 pub mod verify;
 
+/// Signed tokens, judged against public keys.
+pub mod jwt;
+
+/// A set of public keys as an issuer publishes it.
+pub mod key_set;
+
+/// The key sets of issuers, fetched and kept.
+pub mod key_sets;
+
 /// Where providers are instead of where manifests say.
 pub mod origins;
 
@@ -38,6 +47,9 @@ pub mod breaker;
 
 /// What an answer to a provider call means: for the journal and for the plugin.
 pub mod call;
+
+/// One harmless call by which a connection is tried.
+pub mod probe;
 
 /// The gate of every connection of this process.
 pub mod pace;

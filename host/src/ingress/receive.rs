@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::Body,
     extract::{Path, Request, State},
     response::{IntoResponse as _, Response},
     routing::any,
 };
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
+use http::{HeaderName, HeaderValue, StatusCode};
 use sha2::{Digest as _, Sha256};
 
-use super::{body::read_body, client::Client, receive_calls::ReceiveCalls};
+use super::{
+    answers::{too_many, unavailable},
+    body::read_body,
+    client::Client,
+    door::Door,
+    receive_calls::ReceiveCalls,
+    verdict::{Said, Verdict, said},
+};
 use crate::{
     directory::view::{InstallationView, PluginVersion, SourceView, TenantView},
     failpoint::{self, Point},
@@ -21,31 +26,18 @@ use crate::{
     id::Key,
     observe::metrics::Surface,
     plugin::{
-        call::{Call, CallEnd, PluginLabel},
+        call::{Call, CallEnd, Ended, PluginLabel},
         limits::Limits,
-        model::{CallContext, EmittedEvent, Header, InboundRequest, PluginError, Received, Reply},
+        model::{CallContext, EmittedEvent, Header, InboundRequest, Received, Reply},
         virtual_time::VirtualClock,
     },
     queue::reason::{Failure, ReasonClass},
-    run::{emit, end::failure_of, journal::millis},
+    run::{emit, journal::millis},
     store::{
         StoreError,
-        ledger::{Accept, ParkedRequest, RawRequest, Rejection, ScheduleName},
+        ledger::{Accept, RawRequest, ScheduleName},
     },
 };
-
-/// The one body for every refusal of a signature, so that a stranger learns nothing.
-const UNAUTHENTICATED: &str = "the request is not authenticated\n";
-
-/// What became of a request.
-pub(super) enum Verdict {
-    /// Stored, or nothing to store: the provider's answer.
-    Answered(Option<Reply>),
-    /// Refused, with status, code and the admin's text.
-    Refused(StatusCode, &'static str, String),
-    /// It could not be judged.
-    Neither(Failure),
-}
 
 /// Routes of the public inbound side.
 pub fn router(hub: Arc<Hub>) -> Router {
@@ -74,11 +66,12 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
             let by_source = source_key.map_or(Ok(()), |key| hub.rates.check_source(key));
             by_source.inspect_err(|_| crate::observe::metrics::rate_limited("source"))
         });
-    let source = hub.directory.view().sources.get(&source_id).cloned();
+    let door = Door::of(&hub.directory.view(), &source_id);
+    let owner = door.as_ref().map(Door::owner);
     if let Err(limited) = limited {
-        if let Some(source) = &source {
+        if let Some(owner) = &owner {
             hub.note_rejection(
-                source,
+                owner,
                 &source_id,
                 StatusCode::TOO_MANY_REQUESTS,
                 "rate_limited",
@@ -94,14 +87,13 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
     let body = match read_body(request).await {
         Ok(request) => request.into_body(),
         Err(error) => {
-            if let Some(source) = &source {
-                hub.note_rejection(source, &source_id, error.status(), error.code(), error.to_string(), 0, client)
-                    .await;
+            if let Some(owner) = &owner {
+                hub.note_rejection(owner, &source_id, error.status(), error.code(), error.to_string(), 0, client).await;
             }
             return (error.status(), format!("{error}\n")).into_response();
         }
     };
-    let Some(source) = source else {
+    let (Some(door), Some(owner)) = (door, owner) else {
         // Equal work for a stranger who guesses: a known source would have its body hashed.
         std::hint::black_box(Sha256::digest(&body));
         return (StatusCode::NOT_FOUND, "no such source\n").into_response();
@@ -110,7 +102,7 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let raw = RawRequest {
         key,
-        tenant: source.tenant.clone(),
+        tenant: owner,
         source_id,
         method: method.to_string(),
         url: format!("{}{path}", hub.public_url),
@@ -122,7 +114,7 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
     };
     let worker = hub.clone();
     // It goes on when the provider hangs up: what was stored must be started.
-    let judged = hub.tasks.spawn(async move { worker.receive(source, raw, client).await }).await;
+    let judged = hub.tasks.spawn(async move { worker.receive(door, raw, client).await }).await;
     let mut response = judged.unwrap_or_else(|_| unavailable());
     if let Ok(value) = HeaderValue::try_from(key.to_string()) {
         response.headers_mut().insert(HeaderName::from_static("x-correlation-id"), value);
@@ -131,30 +123,15 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
 }
 
 impl Hub {
-    async fn receive(self: Arc<Self>, source: SourceView, raw: RawRequest, client: Option<Client>) -> Response {
-        match self.judge_request(&source, &raw, None).await {
-            Ok(Verdict::Answered(reply)) => replied(reply),
-            Ok(Verdict::Refused(status, code, reason)) => {
-                self.note_rejection(&source, &raw.source_id, status, code, reason, raw.body.len() as u64, client).await;
-                let text =
-                    if status == StatusCode::UNAUTHORIZED { UNAUTHENTICATED } else { "the request was refused\n" };
-                (status, text).into_response()
+    async fn receive(self: Arc<Self>, door: Door, raw: RawRequest, client: Option<Client>) -> Response {
+        let (verdict, plugin) = match door {
+            Door::Tenant(source) => (self.judge_request(&source, &raw, None).await, source.plugin),
+            Door::App(source) => {
+                let verdict = self.judge_app_request(&source, &raw, None).await;
+                (verdict, self.plugin_of_app(&source))
             }
-            Ok(Verdict::Neither(failure)) => {
-                tracing::warn!(source.id = %raw.source_id, reason = %failure.reason, code = %failure.code, "a request is parked");
-                crate::observe::metrics::parked(failure.reason.as_str());
-                let parked = ParkedRequest { request: raw, plugin: source.plugin, failure, tries: 1 };
-                match self.store.park(parked).await {
-                    Ok(dropped) => crate::observe::metrics::parked_dropped(dropped),
-                    Err(error) => tracing::error!(%error, "a request could not be parked"),
-                }
-                unavailable()
-            }
-            Err(error) => {
-                tracing::error!(%error, "a request could not be stored");
-                unavailable()
-            }
-        }
+        };
+        self.answer_verdict(verdict, raw, plugin, client).await
     }
 
     /// Runs a request through `receive` and stores what it says. `parked` names the parked request that it was.
@@ -188,22 +165,12 @@ impl Hub {
         };
         let trapped =
             matches!(ended.result, Err(CallEnd::Trap { .. } | CallEnd::Limit { .. } | CallEnd::Malformed { .. }));
-        let sentence = ended.failure().unwrap_or_default();
         self.note_traps(&tenant, &version, trapped).await;
-        match ended.result {
-            Ok(Received::Accepted { events, reply, poll_now }) => {
+        match said(ended) {
+            Ok(Said { events, reply, poll_now }) => {
                 self.store_received(&tenant, &installation, &version, raw, parked, events, poll_now, reply).await
             }
-            Ok(Received::Handled(reply)) => Ok(Verdict::Answered(Some(reply))),
-            Ok(Received::Unauthenticated(reason)) => {
-                Ok(Verdict::Refused(StatusCode::UNAUTHORIZED, "unauthenticated", reason))
-            }
-            Err(CallEnd::Error(PluginError::Reject(detail))) => {
-                let reason = format!("{}: {}", detail.code, detail.message);
-                Ok(Verdict::Refused(StatusCode::BAD_REQUEST, "rejected", reason))
-            }
-            Err(CallEnd::Error(error)) => Ok(Verdict::Neither(failure_of(&error))),
-            Err(end) => Ok(Verdict::Neither(Failure::new(ReasonClass::PluginBug, end.code(), sentence))),
+            Err(verdict) => Ok(verdict),
         }
     }
 
@@ -214,7 +181,7 @@ impl Hub {
         version: &Arc<PluginVersion>,
         source: &SourceView,
         raw: &RawRequest,
-    ) -> Result<crate::plugin::call::Ended<Received>, Failure> {
+    ) -> Result<Ended<Received>, Failure> {
         let guest = self
             .plugins
             .guest(&version.row.name, &version.row.version)
@@ -231,22 +198,14 @@ impl Hub {
             sources: self.sources(installation),
             config: installation.row.config.clone(),
         };
-        let request = InboundRequest {
-            source_id: raw.source_id.clone(),
-            method: raw.method.clone(),
-            url: raw.url.clone(),
-            headers: raw
-                .headers
-                .iter()
-                .map(|(name, value)| Header { name: name.clone(), value: value.clone() })
-                .collect(),
-            body: raw.body.to_vec(),
-            received_at_ms: received_at,
-            remote_addr: raw.remote_addr.clone(),
-            extensions: None,
-        };
-        let calls =
-            ReceiveCalls::new(self.clone(), tenant.clone(), installation.clone(), version.clone(), source.name.clone());
+        let calls = ReceiveCalls::new(
+            self.clone(),
+            tenant.clone(),
+            installation.clone(),
+            version.clone(),
+            source.name.clone(),
+            raw.received_at,
+        );
         let call = Call {
             context,
             limits: Limits::resolve(&version.manifest.limits),
@@ -255,7 +214,7 @@ impl Hub {
             host: Box::new(calls),
             plugin: PluginLabel { name: version.row.name.clone(), version: version.row.version.clone() },
         };
-        let ended = self.sandbox.receive(&guest, request, call).await;
+        let ended = self.sandbox.receive(&guest, inbound(raw), call).await;
         ended.count("receive");
         Ok(ended)
     }
@@ -332,65 +291,19 @@ impl Hub {
             Err(error) => tracing::warn!(%error, tenant = %id, plugin = %name, "a broken version is not noted yet"),
         }
     }
+}
 
-    #[expect(clippy::too_many_arguments, reason = "the columns of a rejection")]
-    async fn note_rejection(
-        &self,
-        source: &SourceView,
-        source_id: &str,
-        status: StatusCode,
-        code: &'static str,
-        mut reason: String,
-        bytes: u64,
-        client: Option<Client>,
-    ) {
-        crate::observe::metrics::rejected(code);
-        while reason.len() > 256 {
-            reason.pop();
-        }
-        let key = self.ids.next();
-        let rejection = Rejection {
-            key,
-            tenant: source.tenant.clone(),
-            source_id: source_id.to_owned(),
-            at: self.clock.now(),
-            status: status.as_u16(),
-            code: code.to_owned(),
-            reason,
-            bytes,
-            remote_addr: client.map(|client| client.ip.to_string()),
-            correlation_id: key.to_string().into(),
-        };
-        if let Err(error) = self.store.reject(vec![rejection]).await {
-            tracing::warn!(%error, "a rejection could not be kept");
-        }
+/// A request as a plugin sees it.
+pub(super) fn inbound(raw: &RawRequest) -> InboundRequest {
+    let header = |(name, value): &(String, Vec<u8>)| Header { name: name.clone(), value: value.clone() };
+    InboundRequest {
+        source_id: raw.source_id.clone(),
+        method: raw.method.clone(),
+        url: raw.url.clone(),
+        headers: raw.headers.iter().map(header).collect(),
+        body: raw.body.to_vec(),
+        received_at_ms: millis(raw.received_at),
+        remote_addr: raw.remote_addr.clone(),
+        extensions: None,
     }
-}
-
-fn replied(reply: Option<Reply>) -> Response {
-    let Some(reply) = reply else { return StatusCode::OK.into_response() };
-    let mut response = Response::new(Body::from(Bytes::from(reply.body)));
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
-    for header in reply.headers {
-        let hop = ["connection", "content-length", "transfer-encoding", "keep-alive", "upgrade", "set-cookie"];
-        if hop.contains(&header.name.as_str()) {
-            continue;
-        }
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(header.name), HeaderValue::from_bytes(&header.value)) {
-            response.headers_mut().append(name, value);
-        }
-    }
-    response
-}
-
-fn unavailable() -> Response {
-    let mut response = (StatusCode::SERVICE_UNAVAILABLE, "try again later\n").into_response();
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
-    response
-}
-
-fn too_many(seconds: u64) -> Response {
-    let mut response = (StatusCode::TOO_MANY_REQUESTS, "too many requests\n").into_response();
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    response
 }
