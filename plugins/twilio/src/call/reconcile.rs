@@ -5,9 +5,11 @@ use switchyard_sdk::prelude::*;
 
 use super::progress::{Progress, Stage};
 use super::report::Report;
+use super::track::Open;
 use super::{recording, track};
 use crate::CONNECTION;
 use crate::config::Config;
+use crate::status::options;
 
 /// The schedule.
 pub const CALLS: &str = "calls";
@@ -15,33 +17,34 @@ pub const CALLS: &str = "calls";
 /// How often it is due.
 pub const PERIOD: Duration = Duration::from_secs(15 * 60);
 
-/// A call of which something was heard within this time is left alone.
-const QUIET: u64 = 10 * 60 * 1000;
-
 /// At most so many calls are asked about in one poll; the next goes on where it ended.
 const MOST: u32 = 40;
 
 /// Asks about calls whose end was not heard: Twilio sends each status callback once, and a hub that was down then never
-/// gets it. Without this such a call would be in progress for ever.
+/// gets it. Without this such a call would be in progress for ever. A call of which something was heard since the last
+/// look is left alone.
 pub fn poll(ctx: &Ctx<Config>, cursor: Option<String>) -> Result<PollOutput, PluginError> {
     let page = ctx.kv().list(track::OPEN, cursor.as_deref(), MOST)?;
     let mut events = Vec::new();
     for key in &page.keys {
         let call_id = key.strip_prefix(track::OPEN).unwrap_or(key);
-        match track::known(ctx, call_id)? {
-            Some(known) if known.stage != Stage::Over => events.extend(look(ctx, call_id, &known)?),
+        let Some(known) = track::known(ctx, call_id)?.filter(|known| known.stage != Stage::Over) else {
             // Forgotten, or over.
-            _ => ctx.kv().delete(key)?,
+            ctx.kv().delete(key)?;
+            continue;
+        };
+        let open: Open = ctx.kv().get_json(key)?.unwrap_or_default();
+        if open.heard == known.history.len() {
+            events.extend(look(ctx, call_id, &known)?);
+        } else {
+            let kept = options(open.person.as_deref());
+            ctx.kv().set_json(key, &Open { heard: known.history.len(), ..open }, &kept)?;
         }
     }
     Ok(PollOutput { events, has_more: page.cursor.is_some(), cursor: page.cursor, next_in: None })
 }
 
 fn look(ctx: &Ctx<Config>, call_id: &str, known: &Progress) -> Result<Vec<Emit>, PluginError> {
-    let last = known.history.last().map_or(0, |transition| transition.at);
-    if ctx.time().saturating_sub(last) < QUIET {
-        return Ok(Vec::new());
-    }
     let path = format!("/2010-04-01/Accounts/{}/Calls/{call_id}", ctx.config.account_sid);
     let answer = ctx.http(CONNECTION).get(format!("{path}.json")).send()?;
     if answer.status == 404 {

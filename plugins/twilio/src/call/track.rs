@@ -1,3 +1,4 @@
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchyard_sdk::prelude::*;
 
@@ -8,6 +9,17 @@ use crate::status::{options, reference_key};
 
 /// Under which the calls that are not over are remembered.
 pub const OPEN: &str = "open/";
+
+/// What stands there.
+#[derive(Default, Deserialize, Serialize)]
+pub struct Open {
+    /// The person at the other side.
+    #[serde(default)]
+    pub person: Option<String>,
+    /// How many transitions were known when it was looked at last; none before the first time.
+    #[serde(default)]
+    pub heard: usize,
+}
 
 const IN_PROGRESS: &str = "in-progress";
 
@@ -51,7 +63,8 @@ pub fn follow(ctx: &Ctx<Config>, report: &Report, event: &str, time: u64) -> Res
     if over && !fresh {
         ctx.kv().delete(&mark)?;
     } else if fresh && !told.is_empty() && !over {
-        ctx.kv().set(&mark, report.account.as_bytes(), &kept)?;
+        let open = Open { person: report.person().map(str::to_owned), heard: 0 };
+        ctx.kv().set_json(&mark, &open, &kept)?;
     }
     Ok(told.into_iter().map(|(stage, before)| changed(report, stage, before, time)).collect())
 }
