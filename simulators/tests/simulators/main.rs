@@ -9,5 +9,6 @@ mod faults;
 mod subscriber;
 mod support;
 mod twilio_api;
+mod twilio_calls;
 mod twilio_signature;
 mod twilio_webhooks;
