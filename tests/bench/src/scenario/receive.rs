@@ -50,8 +50,14 @@ pub(super) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
     let samples = samples();
     for (name, path) in bundled()? {
         let wasm = std::fs::read(&path).with_context(|| path.display().to_string())?;
-        let size = wasm.len() as f64 / 1024.0;
-        report.figure(RECEIVE, &format!("size of {name}.wasm"), "KiB", &[size], Some(Target::AtMost(LARGEST)));
+        let size = stripped(&wasm).with_context(|| format!("{name}.wasm is no component"))? as f64 / 1024.0;
+        report.figure(
+            RECEIVE,
+            &format!("size of {name}.wasm, stripped"),
+            "KiB",
+            &[size],
+            Some(Target::AtMost(LARGEST)),
+        );
         let guest = sandbox.compile(wasm).await?;
         if guest.exports().ingest && !samples.iter().any(|sample| sample.plugin == name) {
             eprintln!("receive: there is no sample request for {name}");
@@ -84,6 +90,33 @@ pub(super) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
         }
     }
     Ok(())
+}
+
+/// The bytes of a module or component without its custom sections: names for traps, and what tools left.
+fn stripped(binary: &[u8]) -> Option<usize> {
+    const PREAMBLE: usize = 8;
+    const MODULE: [u8; 4] = [1, 0, 0, 0];
+    let (head, mut rest) = binary.split_at_checked(PREAMBLE)?;
+    let is_component = head.strip_prefix(b"\0asm")? != MODULE;
+    let mut size = PREAMBLE;
+    while let Some((id, tail)) = rest.split_first() {
+        let (length, tail) = leb128(tail)?;
+        let (section, after) = tail.split_at_checked(length)?;
+        size += match id {
+            0 => 0,
+            // A module or a component inside a component, which has custom sections of its own.
+            1 | 4 if is_component => rest.len() - tail.len() + stripped(section)?,
+            _ => rest.len() - after.len(),
+        };
+        rest = after;
+    }
+    Some(size)
+}
+
+fn leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let end = bytes.iter().take(5).position(|byte| byte & 0x80 == 0)?;
+    let value = bytes[..=end].iter().rev().fold(0, |value, byte| value << 7 | usize::from(byte & 0x7f));
+    Some((value, &bytes[end + 1..]))
 }
 
 /// The bundled plugins with their files, by name.
@@ -213,5 +246,21 @@ fn channel() -> Sample {
         url: URL.to_owned(),
         fields: fields.map(|(name, value)| (name, value.to_owned())).to_vec(),
         body: String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn custom_sections_are_left_out_at_every_depth() {
+        let module = [&b"\0asm\x01\0\0\0"[..], &[0, 3, 1, b'n', 9], &[1, 2, 7, 7]].concat();
+        assert_eq!(stripped(&module), Some(8 + 4));
+        let length = u8::try_from(module.len()).unwrap();
+        let component = [&b"\0asm\x0d\0\x01\0"[..], &[0, 1, 0], &[1, length], &module, &[8, 1, 0]].concat();
+        assert_eq!(stripped(&component), Some(8 + 2 + 12 + 3));
+        assert_eq!(stripped(&component[..component.len() - 1]), None);
+        assert_eq!(stripped(b"\0asm"), None);
     }
 }
