@@ -31,7 +31,7 @@ impl JsonSchema for Config {
     }
 }
 
-/// What stands in them.
+/// The settings of an installation.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "Config")]
 #[serde(deny_unknown_fields)]
