@@ -1,10 +1,42 @@
-use schemars::JsonSchema;
-use serde::Deserialize;
+use std::borrow::Cow;
+use std::ops::Deref;
 
-/// The installation's settings.
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+use switchyard_sdk::PluginError;
+
+use crate::voice::config::Voice;
+
+/// The installation's settings. Their schema stands in a file: it is a constant, and the code that derives it is as large as
+/// all that takes requests in. A test derives it and compares.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Config(Fields);
+
+impl Deref for Config {
+    type Target = Fields;
+
+    fn deref(&self) -> &Fields {
+        &self.0
+    }
+}
+
+impl JsonSchema for Config {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("Config")
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let schema = serde_json::from_str::<serde_json::Value>(include_str!("config.schema.json"));
+        schema.ok().and_then(|schema| Schema::try_from(schema).ok()).unwrap_or_default()
+    }
+}
+
+/// The settings of an installation.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Config")]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct Fields {
     /// The account whose numbers are used, `AC` and 32 hex digits.
     #[schemars(regex(pattern = r"^AC[0-9A-Za-z]{1,62}$"))]
     pub account_sid: String,
@@ -17,9 +49,24 @@ pub struct Config {
     /// The shared keys that may sign webhooks. All of them use the secret bound to the slot `sharedkey`.
     #[serde(default)]
     pub shared_keys: Vec<SharedKey>,
-    /// Whether to ask Twilio for the status of messages sent.
+    /// Whether to ask Twilio for the status of messages sent and calls placed.
     #[serde(default = "yes")]
     pub status_callbacks: bool,
+    /// What callers hear and where they get to. Without it calls are told as events and end at once.
+    #[serde(default)]
+    #[schemars(with = "Option<Voice>")]
+    voice: Option<serde_json::Value>,
+}
+
+impl Fields {
+    /// What callers hear. It is read only where a call needs it, since most requests are about messages.
+    ///
+    /// # Errors
+    /// It does not fit its schema, which the hub checks when it is saved.
+    pub fn voice(&self) -> Result<Option<Voice>, PluginError> {
+        let voice = self.voice.as_ref().map(Voice::deserialize).transpose();
+        voice.map_err(|error| PluginError::bad_config("voice", &error.to_string()))
+    }
 }
 
 /// A shared key, with the algorithm that it is used with. The algorithm is pinned here because the header that names
