@@ -193,6 +193,9 @@ impl RunCalls {
         let result = self.hub.client.send(ready.outgoing).await;
         failpoint::pass(Point::ProviderAfterAnswer).await.ok();
         let now = self.hub.clock.now();
+        if let Ok(answer) = &result {
+            self.said.note(index, answer.status, &answer.body, &ready.used);
+        }
         let Judged { outcome, seen, signal } = call::judge(&sending, result, now);
         self.hub.paces.record(ready.connection, self.hub.clock.monotonic(), signal, self.hub.ids.fraction());
         let took = self.hub.clock.monotonic().saturating_sub(started);
