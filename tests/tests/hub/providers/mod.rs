@@ -26,3 +26,6 @@ mod twilio;
 
 /// Every fault at every provider, and every writing command through a hub that dies.
 mod matrix;
+
+/// What the bundled plugins say about themselves.
+mod catalogue;
