@@ -21,6 +21,9 @@ mod said;
 /// Calls to providers from a run.
 pub(crate) mod provider;
 
+/// A run's turn at a connection.
+mod turn;
+
 /// Secrets by slot and field.
 pub mod secrets;
 
