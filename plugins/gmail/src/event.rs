@@ -1,4 +1,5 @@
 use serde_json::{Map, Value, json};
+use switchyard_event_types::sync::{RESET, Reset};
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::time::rfc3339;
 
@@ -97,11 +98,14 @@ pub fn labels_changed(ctx: &Ctx<Config>, record: u64, change: &crate::history::L
 /// The stored id was too old, and what lies between is listed anew.
 pub fn reset(ctx: &Ctx<Config>, from: u64, to: u64) -> Emit {
     let account = mailbox(ctx);
-    let data = json!({
-        "provider": "gmail", "account": account, "reason": "history_expired",
-        "from": from.to_string(), "to": to.to_string(),
-    });
-    Emit::new("sync.reset", data).dedupe(format!("gmail:{account}:reset:{}", ctx.time()))
+    let key = format!("gmail:{account}:reset:{}", ctx.time());
+    let data = Reset {
+        reason: "Gmail no longer knows the stored history id".to_owned(),
+        scope: Some(account),
+        from: Some(from.to_string()),
+        to: Some(to.to_string()),
+    };
+    Emit::new(RESET, json!(data)).dedupe(key)
 }
 
 /// What makes two events about a message the same, whoever noticed it first.
