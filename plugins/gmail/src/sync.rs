@@ -29,7 +29,7 @@ const SINCE: &str = "newer_than:7d";
 
 /// Follows the mailbox from the stored id. Gmail's pushes are hints only: what they say is not used.
 pub fn poll(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, PluginError> {
-    let mut run = Run { ctx, found: Vec::new(), bytes: 0, fetched: 0, fetches: 0, seen: BTreeSet::new() };
+    let run = Run { ctx, found: Vec::new(), bytes: 0, fetched: 0, fetches: 0, seen: BTreeSet::new() };
     let cursor = match cursor.map(Cursor::read) {
         Some(Some(cursor)) => cursor,
         Some(None) => {
