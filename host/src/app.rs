@@ -12,7 +12,7 @@ use crate::{
     cli::{GlobalArgs, Output, ServeArgs},
     clock::{SharedClock, SteadyClock, SystemClock, TimeFactor},
     config::{Database, Role, Settings},
-    connection::{master_keys, pace::Paces, vault::Vault},
+    connection::{key_sets::KeySets, master_keys, pace::Paces, vault::Vault},
     directory::{Change, Directory},
     event::catalogue::Catalogue,
     hub::Hub,
@@ -114,9 +114,11 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
         breaker_open: time_factor.scale(Tuning::default().breaker_open),
         ..Tuning::default()
     };
+    let client = HttpClient::new(guard)?;
     let hub = Arc::new(Hub {
         rates: RateLimits::new(settings.rates, &clock),
-        client: HttpClient::new(guard)?,
+        key_sets: KeySets::new(client.clone(), clock.clone()),
+        client,
         catalogue: ArcSwap::from_pointee(Catalogue::default()),
         scheduler: std::sync::Mutex::new(Scheduler::new(tuning)),
         paces: Paces::default(),

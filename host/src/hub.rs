@@ -9,8 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock::{SharedClock, TimeFactor},
     config::Settings,
-    connection::pace::Paces,
-    connection::vault::Vault,
+    connection::{key_sets::KeySets, pace::Paces, vault::Vault},
     directory::Directory,
     event::catalogue::Catalogue,
     id::Ids,
@@ -46,6 +45,8 @@ pub struct Hub {
     pub plugins: Plugins,
     /// The pooled client for everything that goes out.
     pub client: HttpClient,
+    /// Public keys of those whose tokens plugins check.
+    pub key_sets: KeySets,
     /// How often strangers may call.
     pub rates: RateLimits,
     /// Rate and breaker of each connection.

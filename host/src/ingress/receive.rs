@@ -245,8 +245,14 @@ impl Hub {
             remote_addr: raw.remote_addr.clone(),
             extensions: None,
         };
-        let calls =
-            ReceiveCalls::new(self.clone(), tenant.clone(), installation.clone(), version.clone(), source.name.clone());
+        let calls = ReceiveCalls::new(
+            self.clone(),
+            tenant.clone(),
+            installation.clone(),
+            version.clone(),
+            source.name.clone(),
+            raw.received_at,
+        );
         let call = Call {
             context,
             limits: Limits::resolve(&version.manifest.limits),

@@ -114,6 +114,8 @@ table! {
     PROVIDER_CALLS = counter("switchyard_provider_calls_total", &["outcome"], "Calls to providers by status class");
     /// Time of calls to providers.
     PROVIDER_SECONDS = seconds("switchyard_provider_call_seconds", &[], "Time of a call to a provider");
+    /// Fetches of issuers' key sets.
+    KEY_SETS = counter("switchyard_key_sets_total", &["outcome"], "Fetches of the key sets that tokens are judged by");
     /// Connections by state.
     CONNECTION_STATES = gauge("switchyard_connections", &["state"], "Connections of tenants by state");
     /// Open breakers.

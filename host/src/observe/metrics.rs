@@ -256,6 +256,11 @@ pub fn shadow_ended(outcome: &'static str) {
     counter(&table::SHADOWS, &[outcome]).increment(1);
 }
 
+/// A key set was asked for: `fetched` or `failed`.
+pub fn key_set_fetched(outcome: &'static str) {
+    counter(&table::KEY_SETS, &[outcome]).increment(1);
+}
+
 /// Records a call to a provider; `outcome` is a status class or a failure code.
 pub fn provider_called(outcome: &'static str, took: Duration) {
     counter(&table::PROVIDER_CALLS, &[outcome]).increment(1);
