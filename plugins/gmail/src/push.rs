@@ -55,7 +55,7 @@ fn authenticate(ctx: &Ctx<Config>, push: &Push, request: &InboundRequest) -> Res
     let Some(audience) = push.audience.as_deref().or(source) else {
         return refused("the source is not known, so neither is the audience");
     };
-    let claims = match ctx.verify_jwt(&format!("{KEYS}.keys"), token, audience) {
+    let claims = match ctx.verify_jwt(KEYS, token, audience) {
         Ok(claims) => claims,
         Err(CryptoError::Invalid(why)) => return Ok(Err(why)),
         Err(error) => return Err(error.into()),
