@@ -1,6 +1,6 @@
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use switchyard_event_types::customer::{CONTACT_CREATED, CONTACT_UPDATED, Contact, Customer};
 use switchyard_sdk::once::{Once, SendOnce};
 use switchyard_sdk::prelude::*;
 
@@ -11,37 +11,15 @@ use crate::model::{records, text, truth};
 /// How many contacts of a search are compared.
 const CANDIDATES: usize = 5;
 
-/// Who an invoice is for, as commands say it.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Customer {
-    name: String,
-    #[serde(default, rename = "type")]
-    kind: Option<String>,
-    #[serde(default)]
-    email: Option<String>,
-    #[serde(default)]
-    phone: Option<String>,
-    #[serde(default)]
-    registration_no: Option<String>,
-    #[serde(default)]
-    country: Option<String>,
-    #[serde(default)]
-    street: Option<String>,
-    #[serde(default)]
-    zip: Option<String>,
-    #[serde(default)]
-    city: Option<String>,
-}
-
 /// Finds a contact and brings it up to date, or creates it.
-pub fn upsert(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
-    let customer: Customer = event.parse()?;
+pub fn upsert(ctx: &Ctx<Config>, command: &Event) -> Result<Output, PluginError> {
+    let customer: Customer = command.parse()?;
     let Some(contact) = find(ctx, &customer)? else {
         let (_, events) = create(ctx, &customer)?;
         return Ok(events.into());
     };
     let id = id_of(&contact)?;
-    let mut changes = customer.attributes();
+    let mut changes = attributes(&customer);
     changes.retain(|name, value| contact.get(name) != Some(value));
     let changed = !changes.is_empty();
     if changed {
@@ -50,7 +28,7 @@ pub fn upsert(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     }
     let person_added = ensure_person(ctx, &id, &customer, &contact)?;
     remember(ctx, &customer, &id)?;
-    if changed || person_added { Ok(customer.event(ctx, "contact.updated", &id).into()) } else { Ok(Output::none()) }
+    if changed || person_added { Ok(event(ctx, CONTACT_UPDATED, &customer, &id).into()) } else { Ok(Output::none()) }
 }
 
 /// The id of the customer's contact, with the event of its creation if it was not there.
@@ -66,8 +44,8 @@ pub fn find_or_create(ctx: &Ctx<Config>, customer: &Customer) -> Result<(String,
 }
 
 fn create(ctx: &Ctx<Config>, customer: &Customer) -> Result<(String, Vec<Emit>), PluginError> {
-    let mut attributes = customer.attributes();
-    attributes.insert("type".to_owned(), json!(customer.kind()));
+    let mut attributes = attributes(customer);
+    attributes.insert("type".to_owned(), json!(kind(customer)));
     attributes.insert("organizationId".to_owned(), json!(ctx.config.organization_id));
     attributes.insert("countryId".to_owned(), json!(customer.country.as_deref().unwrap_or("DK")));
     attributes.insert("isCustomer".to_owned(), json!(true));
@@ -90,23 +68,21 @@ fn create(ctx: &Ctx<Config>, customer: &Customer) -> Result<(String, Vec<Emit>),
         ensure_person(ctx, &id, customer, &contact)?;
     }
     remember(ctx, customer, &id)?;
-    let created = customer.event(ctx, "contact.created", &id);
+    let created = event(ctx, CONTACT_CREATED, customer, &id);
     let key = format!("billy:{}:contact:{id}:created", ctx.config.organization_id);
     Ok((id, vec![created.dedupe(key)]))
 }
 
 /// The contact that was found before and is still there, else what a search finds.
 fn find(ctx: &Ctx<Config>, customer: &Customer) -> Result<Option<Value>, PluginError> {
-    for key in customer.keys(&ctx.config.organization_id) {
-        let Some(id) = ctx.kv().get_json::<String>(&key)? else { continue };
+    if let Some(id) = ctx.kv().get_json::<String>(&key_of(customer, &ctx.config.organization_id))? {
         let response = get(ctx, &format!("/contacts/{}", segment(&id))).send()?;
-        if response.status == 404 {
-            continue;
-        }
-        let answer = read(response)?;
-        let usable = |contact: &&&Value| !contact.get("isArchived").is_some_and(truth);
-        if let Some(contact) = records(&answer, "contact", "contacts").iter().find(usable) {
-            return Ok(Some((*contact).clone()));
+        if response.status != 404 {
+            let answer = read(response)?;
+            let usable = |contact: &&&Value| !contact.get("isArchived").is_some_and(truth);
+            if let Some(contact) = records(&answer, "contact", "contacts").iter().find(usable) {
+                return Ok(Some((*contact).clone()));
+            }
         }
     }
     search(ctx, customer)
@@ -119,15 +95,15 @@ fn search(ctx: &Ctx<Config>, customer: &Customer) -> Result<Option<Value>, Plugi
         let answer = read(list(ctx, "/contacts").query("q", term).query("pageSize", "100").send()?)?;
         let mut compared = 0;
         for contact in records(&answer, "contact", "contacts") {
-            let Some(fit) = customer.fits(contact) else { continue };
-            if fit == Fit::Certain {
+            let Some(found) = fit(customer, contact) else { continue };
+            if found == Fit::Certain {
                 return Ok(Some(contact.clone()));
             }
             compared += 1;
             if compared > CANDIDATES {
                 break;
             }
-            if confirmed(ctx, customer, contact, fit)? {
+            if confirmed(ctx, customer, contact, found)? {
                 return Ok(Some(contact.clone()));
             }
         }
@@ -188,10 +164,9 @@ fn ensure_person(ctx: &Ctx<Config>, id: &str, customer: &Customer, contact: &Val
 fn remember(ctx: &Ctx<Config>, customer: &Customer, id: &str) -> Result<(), PluginError> {
     let person = customer.email.as_deref().or(customer.phone.as_deref());
     let options = KvOptions { ttl: None, person: person.map(str::to_owned) };
-    for key in customer.keys(&ctx.config.organization_id) {
-        if ctx.kv().get_json::<String>(&key)?.as_deref() != Some(id) {
-            ctx.kv().set_json(&key, &id, &options)?;
-        }
+    let key = key_of(customer, &ctx.config.organization_id);
+    if ctx.kv().get_json::<String>(&key)?.as_deref() != Some(id) {
+        ctx.kv().set_json(&key, &id, &options)?;
     }
     Ok(())
 }
@@ -210,57 +185,52 @@ fn digits(text: &str) -> String {
     text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase()
 }
 
-impl Customer {
-    fn kind(&self) -> &str {
-        self.kind.as_deref().unwrap_or(if self.registration_no.is_some() { "company" } else { "person" })
-    }
+/// Whether it is a company or a person; who is in the register of companies is one.
+fn kind(customer: &Customer) -> &str {
+    customer.kind.as_deref().unwrap_or(if customer.registration_no.is_some() { "company" } else { "person" })
+}
 
-    /// What was given, under Billy's names.
-    fn attributes(&self) -> Map<String, Value> {
-        let given = [
-            ("name", Some(&self.name)),
-            ("phone", self.phone.as_ref()),
-            ("registrationNo", self.registration_no.as_ref()),
-            ("countryId", self.country.as_ref()),
-            ("street", self.street.as_ref()),
-            ("zipcodeText", self.zip.as_ref()),
-            ("cityText", self.city.as_ref()),
-        ];
-        given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))).collect()
-    }
+/// What was given, under Billy's names.
+fn attributes(customer: &Customer) -> Map<String, Value> {
+    let given = [
+        ("name", Some(&customer.name)),
+        ("phone", customer.phone.as_ref()),
+        ("registrationNo", customer.registration_no.as_ref()),
+        ("countryId", customer.country.as_ref()),
+        ("street", customer.street.as_ref()),
+        ("zipcodeText", customer.zip.as_ref()),
+        ("cityText", customer.city.as_ref()),
+    ];
+    given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))).collect()
+}
 
-    /// Under which the contact is remembered: by the best identification only, hashed, since it may name a person.
-    fn keys(&self, organization: &str) -> Vec<String> {
-        let identity = match (&self.registration_no, &self.email) {
-            (Some(number), _) => format!("reg:{}", digits(number)),
-            (None, Some(email)) => format!("email:{}", email.trim().to_lowercase()),
-            (None, None) => format!("name:{}", self.name.trim().to_lowercase()),
-        };
-        vec![format!("contact/{}", hex::encode(Sha256::digest(format!("{organization}|{identity}"))))]
-    }
+/// Under which the contact is remembered: by the best identification only, hashed, since it may name a person.
+fn key_of(customer: &Customer, organization: &str) -> String {
+    let identity = match (&customer.registration_no, &customer.email) {
+        (Some(number), _) => format!("reg:{}", digits(number)),
+        (None, Some(email)) => format!("email:{}", email.trim().to_lowercase()),
+        (None, None) => format!("name:{}", customer.name.trim().to_lowercase()),
+    };
+    format!("contact/{}", hex::encode(Sha256::digest(format!("{organization}|{identity}"))))
+}
 
-    /// None if the contact is somebody else.
-    fn fits(&self, contact: &Value) -> Option<Fit> {
-        if contact.get("isArchived").is_some_and(truth) {
-            return None;
-        }
-        let theirs = text(contact, "registrationNo").map(|number| digits(&number));
-        let ours = self.registration_no.as_deref().map(digits);
-        match (ours, theirs) {
-            (Some(ours), Some(theirs)) if ours == theirs => Some(Fit::Certain),
-            (Some(_), Some(_)) => None,
-            _ if text(contact, "name").is_some_and(|name| same(&name, &self.name)) => Some(Fit::Name),
-            _ => Some(Fit::Persons),
-        }
+/// None if the contact is somebody else.
+fn fit(customer: &Customer, contact: &Value) -> Option<Fit> {
+    if contact.get("isArchived").is_some_and(truth) {
+        return None;
     }
+    let theirs = text(contact, "registrationNo").map(|number| digits(&number));
+    let ours = customer.registration_no.as_deref().map(digits);
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) if ours == theirs => Some(Fit::Certain),
+        (Some(_), Some(_)) => None,
+        _ if text(contact, "name").is_some_and(|name| same(&name, &customer.name)) => Some(Fit::Name),
+        _ => Some(Fit::Persons),
+    }
+}
 
-    fn event(&self, ctx: &Ctx<Config>, name: &str, id: &str) -> Emit {
-        let mut data = json!({ "contact_id": id, "name": self.name });
-        for (field, value) in [("email", &self.email), ("phone", &self.phone), ("org_no", &self.registration_no)] {
-            if let Some(value) = value {
-                data[field] = json!(value);
-            }
-        }
-        Emit::new(name, data).subject(id).ordering(format!("billy:{}:contact:{id}", ctx.config.organization_id))
-    }
+fn event(ctx: &Ctx<Config>, name: &str, customer: &Customer, id: &str) -> Emit {
+    Emit::new(name, json!(Contact::of(customer, id)))
+        .subject(id)
+        .ordering(format!("billy:{}:contact:{id}", ctx.config.organization_id))
 }

@@ -1,5 +1,5 @@
-use serde::Deserialize;
 use serde_json::{Number, Value, json};
+use switchyard_event_types::invoice_command::{ApproveInvoice, CreateInvoice, Line};
 use switchyard_sdk::UnknownOutcome;
 use switchyard_sdk::once::SendOnce;
 use switchyard_sdk::prelude::*;
@@ -7,7 +7,7 @@ use switchyard_sdk::time::date;
 
 use crate::client::{self, invoices, list, post, put, read, segment};
 use crate::config::Config;
-use crate::contact::{self, Customer};
+use crate::contact;
 use crate::event::Events;
 use crate::model::{Invoice, State};
 use crate::snapshot;
@@ -15,48 +15,14 @@ use crate::snapshot;
 /// How many invoices of one contact and day are read one by one where the list does not show our reference.
 const READ_ONE_BY_ONE: usize = 10;
 
-#[derive(Deserialize)]
-struct Create {
-    customer: Customer,
-    #[serde(default)]
-    currency: Option<String>,
-    lines: Vec<Line>,
-    #[serde(default)]
-    entry_date: Option<String>,
-    #[serde(default)]
-    due_days: Option<u16>,
-    #[serde(default)]
-    reference: Option<String>,
-    #[serde(default = "yes")]
-    approve: bool,
-}
-
-#[derive(Deserialize)]
-struct Line {
-    description: String,
-    quantity: Value,
-    unit_price: String,
-    #[serde(default)]
-    product_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Approve {
-    invoice_id: String,
-}
-
-fn yes() -> bool {
-    true
-}
-
 /// Finds or creates the contact, creates a draft that carries our reference, and approves it. Approval is its own
 /// step, because it cannot be taken back.
 pub fn create(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
-    let command: Create = event.parse()?;
-    let lines = command.lines.iter().map(|line| line.record(&ctx.config)).collect::<Result<Vec<_>, _>>()?;
+    let command: CreateInvoice = event.parse()?;
+    let lines = command.lines.iter().map(|line| line_record(&ctx.config, line)).collect::<Result<Vec<_>, _>>()?;
     let (contact_id, mut events) = contact::find_or_create(ctx, &command.customer)?;
     let entry_date = command.entry_date.clone().unwrap_or_else(|| date(ctx.time()));
-    let record = command.record(ctx, &contact_id, &entry_date, lines);
+    let record = record(ctx, &command, &contact_id, &entry_date, lines);
     let draft = SendOnce::default()
         .run(
             ctx,
@@ -66,19 +32,19 @@ pub fn create(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
         .into_inner()?;
     snapshot::own(ctx, &draft)?;
     let build = Events::new(ctx);
-    events.push(command.named(ctx, build.created(&draft)));
+    events.push(named(ctx, &command, build.created(&draft)));
     // What was adopted may have been approved by somebody since.
     if command.approve && draft.state != State::Voided {
         let approved = if draft.state == State::Approved { draft } else { approved(ctx, &draft.id)? };
         snapshot::own(ctx, &approved)?;
-        events.push(command.named(ctx, build.approved(&approved)));
+        events.push(named(ctx, &command, build.approved(&approved)));
     }
     Ok(events.into())
 }
 
 /// Approves a draft; one that is approved already is as good.
 pub fn approve(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
-    let command: Approve = event.parse()?;
+    let command: ApproveInvoice = event.parse()?;
     let invoice = approved(ctx, &command.invoice_id)?;
     Ok(Events::new(ctx).approved(&invoice).into())
 }
@@ -133,58 +99,49 @@ fn first(answer: &Value) -> Result<Invoice, PluginError> {
     })
 }
 
-impl Create {
-    fn record(&self, ctx: &Ctx<Config>, contact_id: &str, entry_date: &str, lines: Vec<Value>) -> Value {
-        let ours = format!("Ref. {}", ctx.reference());
-        let message = match &self.reference {
-            Some(theirs) => format!("{theirs}\n{ours}"),
-            None => ours,
-        };
-        json!({ "invoice": {
-            "type": "invoice",
-            "organizationId": ctx.config.organization_id,
-            "contactId": contact_id,
-            "entryDate": entry_date,
-            "paymentTermsMode": "net",
-            "paymentTermsDays": self.due_days.unwrap_or(ctx.config.payment_terms_days),
-            "currencyId": self.currency.as_deref().unwrap_or(&ctx.config.currency),
-            "taxMode": ctx.config.tax_mode.as_str(),
-            "state": State::Draft.as_str(),
-            "contactMessage": message,
-            "lines": lines,
-        } })
-    }
-
-    /// The event with the references by which the caller knows the invoice again.
-    fn named(&self, ctx: &Ctx<Config>, mut event: Emit) -> Emit {
-        event.data["hub_ref"] = json!(ctx.reference());
-        if let Some(reference) = &self.reference {
-            event.data["reference"] = json!(reference);
-        }
-        event
-    }
+fn record(ctx: &Ctx<Config>, command: &CreateInvoice, contact_id: &str, entry_date: &str, lines: Vec<Value>) -> Value {
+    let ours = format!("Ref. {}", ctx.reference());
+    let message = match &command.reference {
+        Some(theirs) => format!("{theirs}\n{ours}"),
+        None => ours,
+    };
+    json!({ "invoice": {
+        "type": "invoice",
+        "organizationId": ctx.config.organization_id,
+        "contactId": contact_id,
+        "entryDate": entry_date,
+        "paymentTermsMode": "net",
+        "paymentTermsDays": command.due_days.unwrap_or(ctx.config.payment_terms_days),
+        "currencyId": command.currency.as_deref().unwrap_or(&ctx.config.currency),
+        "taxMode": ctx.config.tax_mode.as_str(),
+        "state": State::Draft.as_str(),
+        "contactMessage": message,
+        "lines": lines,
+    } })
 }
 
-impl Line {
-    fn record(&self, config: &Config) -> Result<Value, PluginError> {
-        let product = self.product_id.as_deref().or(config.product_id.as_deref());
-        let product = product.ok_or_else(|| {
-            PluginError::bad_config("product_id", "set a product, or name one in each line; it decides the VAT.")
-        })?;
-        let quantity = match &self.quantity {
-            Value::String(text) => number(text),
-            Value::Number(number) => Some(number.clone()),
-            _ => None,
-        };
-        let bad =
-            |what: &str| PluginError::reject(Reason::BadData, "bad_line", format!("A line's {what} is no number."));
-        Ok(json!({
-            "productId": product,
-            "description": self.description,
-            "quantity": quantity.ok_or_else(|| bad("quantity"))?,
-            "unitPrice": number(&self.unit_price).ok_or_else(|| bad("unit_price"))?,
-        }))
+/// The event with the references by which the caller knows the invoice again.
+fn named(ctx: &Ctx<Config>, command: &CreateInvoice, mut event: Emit) -> Emit {
+    event.data["hub_ref"] = json!(ctx.reference());
+    if let Some(reference) = &command.reference {
+        event.data["reference"] = json!(reference);
     }
+    event
+}
+
+/// A line under Billy's names. Its VAT is that of its product.
+fn line_record(config: &Config, line: &Line) -> Result<Value, PluginError> {
+    let product = line.product_id.as_deref().or(config.product_id.as_deref());
+    let product = product.ok_or_else(|| {
+        PluginError::bad_config("product_id", "set a product, or name one in each line; it decides the VAT.")
+    })?;
+    let bad = |what: &str| PluginError::reject(Reason::BadData, "bad_line", format!("A line's {what} is no number."));
+    Ok(json!({
+        "productId": product,
+        "description": line.description,
+        "quantity": line.quantity_text().as_deref().and_then(number).ok_or_else(|| bad("quantity"))?,
+        "unitPrice": number(&line.unit_price).ok_or_else(|| bad("unit_price"))?,
+    }))
 }
 
 /// Billy takes JSON numbers only. A decimal of up to 15 digits is written back digit by digit from its nearest float.

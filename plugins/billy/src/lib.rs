@@ -7,12 +7,15 @@
 
 use std::time::Duration;
 
+use switchyard_event_types::customer::{UPSERT_CONTACT, UPSERT_CUSTOMER};
+use switchyard_event_types::invoice_command::{APPROVE_INVOICE, CREATE_INVOICE};
+use switchyard_event_types::payment::RECORD_PAYMENT;
 use switchyard_sdk::prelude::*;
 
 /// The installation's settings.
 mod config;
 
-/// The types of events that come and go, with their schemas.
+/// Which types of events come and go.
 mod catalogue;
 
 /// Billy's answers, read with tolerance.
@@ -77,10 +80,10 @@ impl Plugin for Billy {
 impl Handler for Billy {
     fn handle(ctx: &Ctx<Config>, event: Event) -> Result<Output, PluginError> {
         match event.event_type.as_str() {
-            catalogue::UPSERT_CONTACT => contact::upsert(ctx, &event),
-            catalogue::CREATE_INVOICE => invoice::create(ctx, &event),
-            catalogue::APPROVE_INVOICE => invoice::approve(ctx, &event),
-            catalogue::RECORD_PAYMENT => payment::record(ctx, &event),
+            UPSERT_CUSTOMER | UPSERT_CONTACT => contact::upsert(ctx, &event),
+            CREATE_INVOICE => invoice::create(ctx, &event),
+            APPROVE_INVOICE => invoice::approve(ctx, &event),
+            RECORD_PAYMENT => payment::record(ctx, &event),
             other => {
                 let message = format!("This plugin does not handle `{other}`.");
                 Err(PluginError::reject(Reason::PluginBug, "unexpected_type", message))

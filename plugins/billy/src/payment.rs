@@ -1,5 +1,5 @@
-use serde::Deserialize;
 use serde_json::{Number, Value, json};
+use switchyard_event_types::payment::RecordPayment;
 use switchyard_sdk::money::{decimal, minor_of, parse_minor};
 use switchyard_sdk::once::SendOnce;
 use switchyard_sdk::prelude::*;
@@ -9,17 +9,6 @@ use crate::client::{self, list, post, read};
 use crate::config::Config;
 use crate::event::Events;
 use crate::model::{records, text, truth};
-
-#[derive(Deserialize)]
-struct Record {
-    invoice_id: String,
-    #[serde(default)]
-    amount: Option<String>,
-    #[serde(default)]
-    account_id: Option<String>,
-    #[serde(default)]
-    entry_date: Option<String>,
-}
 
 /// A bank payment as Billy lists it.
 pub struct Payment {
@@ -72,7 +61,7 @@ pub fn newest(ctx: &Ctx<Config>, page: u32, page_size: usize) -> Result<Option<V
 
 /// Records a payment of all that is open, or of a given amount.
 pub fn record(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
-    let command: Record = event.parse()?;
+    let command: RecordPayment = event.parse()?;
     let account = command.account_id.as_deref().or(ctx.config.payment_account_id.as_deref());
     let account = account
         .ok_or_else(|| PluginError::bad_config("payment_account_id", "set an account, or name one in the command."))?;
