@@ -155,7 +155,12 @@ impl Account {
     }
 
     /// Writes an event, mails its attendees, and tells every channel.
-    pub(crate) fn write(self: &Arc<Self>, calendar: &str, writer: Writer<'_>, write: &Write) -> Result<Event, ApiError> {
+    pub(crate) fn write(
+        self: &Arc<Self>,
+        calendar: &str,
+        writer: Writer<'_>,
+        write: &Write,
+    ) -> Result<Event, ApiError> {
         let now_ms = self.clock.now_ms();
         let fresh_id = self.ids.uuid().replace('-', "").chars().take(26).collect::<String>();
         let (event, messages) = self.change(|state| {

@@ -174,7 +174,15 @@ impl Agenda {
             }
             let end = series.end.moved(&series.start, &start)?;
             let of_series = Some((series.id.clone(), start.clone()));
-            Some(Event { id, start, end, of_series, recurrence: Vec::new(), retired: BTreeMap::new(), ..series.clone() })
+            Some(Event {
+                id,
+                start,
+                end,
+                of_series,
+                recurrence: Vec::new(),
+                retired: BTreeMap::new(),
+                ..series.clone()
+            })
         };
         starts.into_iter().filter_map(instance).collect()
     }

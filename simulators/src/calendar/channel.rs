@@ -173,9 +173,9 @@ pub(super) fn stop(account: &Account, body: &Value) -> Result<(), ApiError> {
 }
 
 fn resource_id(calendar: &str) -> String {
-    let sum = calendar.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let sum = calendar
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("ret{sum:016x}")
 }
 
@@ -192,7 +192,10 @@ impl State {
         let mut headers = vec![
             ("Content-Type".to_owned(), "application/json; utf-8".to_owned()),
             ("Accept".to_owned(), "*/*".to_owned()),
-            ("User-Agent".to_owned(), "APIs-Google; (+https://developers.google.com/webmasters/APIs-Google.html)".to_owned()),
+            (
+                "User-Agent".to_owned(),
+                "APIs-Google; (+https://developers.google.com/webmasters/APIs-Google.html)".to_owned(),
+            ),
             ("X-Goog-Channel-ID".to_owned(), channel.id.clone()),
             ("X-Goog-Channel-Expiration".to_owned(), format_utc(channel.expiration_ms, "%a, %d %b %Y %H:%M:%S GMT")),
             ("X-Goog-Resource-ID".to_owned(), channel.resource_id.clone()),

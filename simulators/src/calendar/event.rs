@@ -97,8 +97,7 @@ impl Event {
             self.recurrence.clear();
         }
         if let Some(status) = given("status") {
-            self.status =
-                Status::deserialize(status).map_err(|_| ApiError::invalid("Invalid value for status"))?;
+            self.status = Status::deserialize(status).map_err(|_| ApiError::invalid("Invalid value for status"))?;
         } else if mode == Mode::Replace {
             self.status = Status::Confirmed;
         }

@@ -122,7 +122,9 @@ impl Rule {
     fn of_round(&self, base: civil::DateTime, begin: civil::DateTime) -> Vec<civil::DateTime> {
         if self.by_day.is_empty() {
             // A month without that day has no instance.
-            return if base.day() == begin.day() || self.frequency == Frequency::Weekly || self.frequency == Frequency::Daily
+            return if base.day() == begin.day()
+                || self.frequency == Frequency::Weekly
+                || self.frequency == Frequency::Daily
             {
                 vec![base]
             } else {
