@@ -61,8 +61,6 @@ pub struct Behaviour {
     pub format: Format,
     /// No webhook tells of what happens from now on.
     pub lose_webhooks: bool,
-    /// What the API is asked to do is told as well.
-    pub echo_own_writes: bool,
     /// Refuses with 429 what is over so many requests in a minute; Intuit's limit is 500.
     pub requests_per_minute: Option<u32>,
     /// How many objects change data capture answers for each entity; 1,000 is Intuit's limit.
@@ -71,13 +69,7 @@ pub struct Behaviour {
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self {
-            format: Format::CloudEvents,
-            lose_webhooks: false,
-            echo_own_writes: true,
-            requests_per_minute: Some(500),
-            most_changes: 1_000,
-        }
+        Self { format: Format::CloudEvents, lose_webhooks: false, requests_per_minute: Some(500), most_changes: 1_000 }
     }
 }
 
@@ -111,7 +103,12 @@ pub struct Options {
 impl Options {
     /// A company with the documented behaviour, whose webhooks go nowhere yet.
     #[must_use]
-    pub fn new(realm_id: impl Into<String>, client: Client, verifier_token: impl Into<String>, clock: SharedClock) -> Self {
+    pub fn new(
+        realm_id: impl Into<String>,
+        client: Client,
+        verifier_token: impl Into<String>,
+        clock: SharedClock,
+    ) -> Self {
         Self {
             realm_id: realm_id.into(),
             client,
@@ -253,6 +250,12 @@ impl Handle {
     #[must_use]
     pub fn webhooks(&self) -> Vec<SentWebhook> {
         self.company().books().webhooks.iter().cloned().collect()
+    }
+
+    /// Waits until so many webhooks have ended; false when `limit` passes first.
+    pub async fn wait_for_webhooks(&self, count: usize, limit: Duration) -> bool {
+        let mut ended = self.company().ended.subscribe();
+        matches!(tokio::time::timeout(limit, ended.wait_for(|ended| *ended >= count)).await, Ok(Ok(_)))
     }
 
     /// How many changes no webhook has told of yet.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -32,6 +32,8 @@ pub(crate) struct Company {
     pub(crate) shutdown: CancellationToken,
     /// Wakes the sender of webhooks.
     pub(crate) news: Notify,
+    /// How many webhooks have ended.
+    pub(crate) ended: watch::Sender<usize>,
     books: Mutex<Books>,
 }
 
@@ -57,7 +59,12 @@ pub(crate) struct Books {
 }
 
 impl Company {
-    pub(crate) fn new(options: Options, faults: Arc<Faults>, clock: OffsetClock, shutdown: CancellationToken) -> Arc<Self> {
+    pub(crate) fn new(
+        options: Options,
+        faults: Arc<Faults>,
+        clock: OffsetClock,
+        shutdown: CancellationToken,
+    ) -> Arc<Self> {
         let books = Books {
             behaviour: options.behaviour,
             webhook_url: options.webhook_url.clone(),
@@ -73,7 +80,7 @@ impl Company {
             mails: VecDeque::new(),
         };
         let ids = Ids::seeded(options.seed);
-        let company = Self { options, clock, ids, faults, shutdown, news: Notify::new(), books: Mutex::new(books) };
+        let company = Self { options, clock, ids, faults, shutdown, news: Notify::new(), ended: watch::Sender::new(0), books: Mutex::new(books) };
         company.open_books();
         Arc::new(company)
     }
@@ -166,7 +173,13 @@ impl Books {
     }
 
     /// Changes a record that was not deleted, and answers it as it is then.
-    pub(crate) fn change(&mut self, kind: Kind, id: &str, now: i64, act: impl FnOnce(&mut Map<String, Value>)) -> Result<Record, Fault> {
+    pub(crate) fn change(
+        &mut self,
+        kind: Kind,
+        id: &str,
+        now: i64,
+        act: impl FnOnce(&mut Map<String, Value>),
+    ) -> Result<Record, Fault> {
         let record = self.records.entry(kind).or_default().iter_mut().find(|record| record.id == id && !record.deleted);
         let record = record.ok_or_else(|| Fault::not_found(&format!("{} {id}", kind.name())))?;
         act(&mut record.body);

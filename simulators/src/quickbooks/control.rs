@@ -98,7 +98,11 @@ pub(crate) fn act(company: &Company, act: Value) -> Result<Value, ActError> {
             let mut given = record;
             given.extend(latest(company, kind, &id).map_err(|fault| refused(&fault, company))?);
             given.insert("sparse".to_owned(), json!(true));
-            if kind == Kind::Customer { customers::update(company, &given) } else { sales::update(company, kind, &given) }
+            if kind == Kind::Customer {
+                customers::update(company, &given)
+            } else {
+                sales::update(company, kind, &given)
+            }
         }
         Act::Void { kind, id } | Act::Delete { kind, id } if named(&kind)? == Kind::Customer => {
             Err(Fault::unsupported(&format!("voiding customer {id}")))
@@ -126,7 +130,9 @@ pub(crate) fn act(company: &Company, act: Value) -> Result<Value, ActError> {
 fn named(kind: &str) -> Result<Kind, ActError> {
     Kind::named(kind)
         .filter(|kind| matches!(kind, Kind::Customer | Kind::Invoice | Kind::SalesReceipt | Kind::Payment))
-        .ok_or_else(|| ActError::Malformed(format!("kind {kind:?} is none of Customer, Invoice, SalesReceipt, Payment")))
+        .ok_or_else(|| {
+            ActError::Malformed(format!("kind {kind:?} is none of Customer, Invoice, SalesReceipt, Payment"))
+        })
 }
 
 /// Id and latest version of a record, as writes need them.

@@ -64,9 +64,10 @@ fn check(books: &Books, customer: &Map<String, Value>, own_id: Option<&str>) -> 
     }
     // Vendors and employees share the name space; this company has vendors by name only.
     let same = |other: &str| other.to_lowercase() == name.to_lowercase();
-    let taken = books.table(Kind::Customer).iter().any(|other| {
-        Some(other.id.as_str()) != own_id && text(&other.body, "DisplayName").is_some_and(same)
-    });
+    let taken = books
+        .table(Kind::Customer)
+        .iter()
+        .any(|other| Some(other.id.as_str()) != own_id && text(&other.body, "DisplayName").is_some_and(same));
     if taken || super::VENDORS.into_iter().any(same) {
         let detail = "The name supplied already exists. : null";
         return Err(Fault::invalid("6240", "Duplicate Name Exists Error", detail).at("DisplayName"));

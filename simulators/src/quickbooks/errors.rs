@@ -40,7 +40,8 @@ impl Fault {
     }
 
     pub(crate) fn bad_enum(element: &str) -> Self {
-        Self::invalid("2170", "Invalid Enumeration", format!("{element} is not one of the supported values.")).at(element)
+        Self::invalid("2170", "Invalid Enumeration", format!("{element} is not one of the supported values."))
+            .at(element)
     }
 
     pub(crate) fn business(detail: &str) -> Self {

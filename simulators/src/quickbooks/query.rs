@@ -86,7 +86,8 @@ pub(crate) fn changes(company: &Company, entities: &str, since: &str) -> Result<
     for name in entities.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         let kind = Kind::named(name).filter(|kind| kind.has_changes());
         let kind = kind.ok_or_else(|| Fault::query(&format!("{name} is not supported by change data capture.")))?;
-        let mut changed: Vec<&Record> = books.table(kind).iter().filter(|record| record.updated_ms >= since - 999).collect();
+        let mut changed: Vec<&Record> =
+            books.table(kind).iter().filter(|record| record.updated_ms >= since - 999).collect();
         changed.sort_by_key(|record| std::cmp::Reverse(record.updated_ms));
         let shown = changed.into_iter().take(limit);
         let shown: Vec<Value> =
@@ -154,7 +155,9 @@ fn conditions(rest: &mut &[Token]) -> Result<Vec<Condition>, Fault> {
         let path = word(rest)?;
         let operator = match rest.first() {
             Some(Token::Sign(sign)) if matches!(sign.as_str(), "=" | "<" | ">" | "<=" | ">=") => sign.clone(),
-            Some(Token::Word(name)) if matches!(name.to_ascii_lowercase().as_str(), "like" | "in") => name.to_ascii_lowercase(),
+            Some(Token::Word(name)) if matches!(name.to_ascii_lowercase().as_str(), "like" | "in") => {
+                name.to_ascii_lowercase()
+            }
             _ => return Err(Fault::query(&format!("{path} is not followed by an operator."))),
         };
         *rest = &rest[1..];
@@ -272,7 +275,9 @@ fn sign(rest: &mut &[Token], wanted: &str) -> Result<(), Fault> {
 fn value(rest: &mut &[Token]) -> Result<String, Fault> {
     let found = match rest.first() {
         Some(Token::Text(text)) => text.clone(),
-        Some(Token::Word(word)) if matches!(word.to_ascii_lowercase().as_str(), "true" | "false") => word.to_ascii_lowercase(),
+        Some(Token::Word(word)) if matches!(word.to_ascii_lowercase().as_str(), "true" | "false") => {
+            word.to_ascii_lowercase()
+        }
         _ => return Err(Fault::query("Expected a value in quotes.")),
     };
     *rest = &rest[1..];

@@ -53,7 +53,9 @@ impl Api {
         }
         company.throttle()?;
         match (&call.method, rest) {
-            (&Method::GET, ["query"]) => self.ok(query::answer(company, &call.query_value("query").unwrap_or_default())?),
+            (&Method::GET, ["query"]) => {
+                self.ok(query::answer(company, &call.query_value("query").unwrap_or_default())?)
+            }
             (&Method::POST, ["query"]) => self.ok(query::answer(company, &String::from_utf8_lossy(&call.body))?),
             (&Method::GET, ["cdc"]) => {
                 let asked = |name: &str| call.query_value(name).ok_or_else(|| Fault::missing(name));
@@ -144,7 +146,9 @@ pub(crate) fn merged(there: &Map<String, Value>, given: &Map<String, Value>, rea
     let sparse = given.get("sparse") == Some(&Value::Bool(true));
     let mut merged = there.clone();
     if !sparse {
-        merged.retain(|name, _| read_only.contains(&name.as_str()) || matches!(name.as_str(), "Active" | "DocNumber" | "EmailStatus"));
+        merged.retain(|name, _| {
+            read_only.contains(&name.as_str()) || matches!(name.as_str(), "Active" | "DocNumber" | "EmailStatus")
+        });
     }
     for (name, value) in given.iter().filter(|(name, _)| !read_only.contains(&name.as_str())) {
         merged.insert(name.clone(), value.clone());
@@ -206,7 +210,11 @@ impl Provider for Api {
         let now = self.company.clock.now_ms();
         let mut books = self.company.books();
         books.refused += 1;
-        if books.refused % 2 == 1 { Fault::unauthenticated().lower_case_reply(now) } else { Fault::unauthenticated().reply(now) }
+        if books.refused % 2 == 1 {
+            Fault::unauthenticated().lower_case_reply(now)
+        } else {
+            Fault::unauthenticated().reply(now)
+        }
     }
 
     async fn control(&self, command: &str, call: &Call) -> Reply {

@@ -27,7 +27,12 @@ enum TaxMode {
 }
 
 /// Checks a sale and computes what QuickBooks adds to it: line ids, the subtotal, tax and total.
-pub(crate) fn complete(books: &Books, kind: Kind, own_id: Option<&str>, sale: &mut Map<String, Value>) -> Result<Cents, Fault> {
+pub(crate) fn complete(
+    books: &Books,
+    kind: Kind,
+    own_id: Option<&str>,
+    sale: &mut Map<String, Value>,
+) -> Result<Cents, Fault> {
     check_references(books, kind, sale)?;
     check_texts(books, kind, own_id, sale)?;
     let mode = tax_mode(sale)?;
@@ -101,7 +106,9 @@ fn check_texts(books: &Books, kind: Kind, own_id: Option<&str>, sale: &Map<Strin
     for (name, longest) in [("DocNumber", LONGEST_NUMBER), ("PrivateNote", LONGEST_NOTE)] {
         if text(sale, name).is_some_and(|text| text.chars().count() > longest) {
             let detail = format!("{name} is longer than {longest} characters.");
-            return Err(Fault::invalid("2050", "String length is either shorter or longer than supported", detail).at(name));
+            return Err(
+                Fault::invalid("2050", "String length is either shorter or longer than supported", detail).at(name)
+            );
         }
     }
     for name in ["TxnDate", "DueDate"] {
@@ -115,8 +122,11 @@ fn check_texts(books: &Books, kind: Kind, own_id: Option<&str>, sale: &Map<Strin
     });
     match taken {
         Some(other) => {
-            let detail = format!("Duplicate Document Number Error : You must specify a different number. This number \
-                                  has already been used. DocNumber={number} is assigned to TxnId={}", other.id);
+            let detail = format!(
+                "Duplicate Document Number Error : You must specify a different number. This number \
+                                  has already been used. DocNumber={number} is assigned to TxnId={}",
+                other.id
+            );
             Err(Fault::invalid("6140", "Duplicate Document Number Error", detail))
         }
         None => Ok(()),
@@ -137,7 +147,10 @@ fn complete_line(books: &Books, mode: TaxMode, line: &Value, number: usize) -> R
     if line["DetailType"] != "SalesItemLineDetail" {
         return Err(Fault::bad_enum("DetailType"));
     }
-    let detail = line.get("SalesItemLineDetail").and_then(Value::as_object).ok_or_else(|| Fault::missing("SalesItemLineDetail"))?;
+    let detail = line
+        .get("SalesItemLineDetail")
+        .and_then(Value::as_object)
+        .ok_or_else(|| Fault::missing("SalesItemLineDetail"))?;
     let item = reference(detail, "ItemRef").unwrap_or(super::ITEM);
     let item = books.find(Kind::Item, item).ok_or_else(|| Fault::no_reference("ItemRef", item))?;
     let amount = line.get("Amount").ok_or_else(|| Fault::missing("Line.Amount"))?;

@@ -88,7 +88,10 @@ pub(crate) fn send(company: &Company, kind: Kind, id: &str, to: Option<&str>) ->
     let record = books.change(kind, id, now, |body| {
         body.insert("EmailStatus".to_owned(), json!("EmailSent"));
         body.insert("BillEmail".to_owned(), json!({"Address": to}));
-        body.insert("DeliveryInfo".to_owned(), json!({"DeliveryType": "Email", "DeliveryTime": super::company::pacific(now)}));
+        body.insert(
+            "DeliveryInfo".to_owned(),
+            json!({"DeliveryType": "Email", "DeliveryTime": super::company::pacific(now)}),
+        );
     })?;
     keep(&mut books.mails, (id.to_owned(), to));
     company.tell(&mut books, &record, Operation::Emailed);

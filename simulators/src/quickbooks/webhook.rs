@@ -196,7 +196,8 @@ async fn tell(company: &Company, url: &str, mut changes: Vec<Change>) {
     let format = company.books().behaviour.format;
     let body = Bytes::from(body(company, format, &changes));
     let mut forged = plan.wrong_signature;
-    let mut sent = SentWebhook { headers: headers(company, &body, Forgery::None), body, attempts: Vec::new(), taken: false };
+    let mut sent =
+        SentWebhook { headers: headers(company, &body, Forgery::None), body, attempts: Vec::new(), taken: false };
     while sent.attempts.len() < MOST_TRIES {
         let attempt = if std::mem::take(&mut forged) {
             let headers = headers(company, &sent.body, Forgery::WrongKey);
@@ -217,6 +218,7 @@ async fn tell(company: &Company, url: &str, mut changes: Vec<Change>) {
         sent.attempts.push(again);
     }
     keep(&mut company.books().webhooks, sent);
+    company.ended.send_modify(|ended| *ended += 1);
     company.news.notify_one();
 }
 
@@ -239,10 +241,15 @@ pub(crate) async fn forge(company: &Company, url: &str, body: Vec<u8>, forgery: 
     let genuine = Bytes::from(body);
     let headers = headers(company, &genuine, forgery);
     let sent = match forgery {
-        Forgery::Reserialised => Bytes::from(genuine.iter().flat_map(|byte| match byte {
-            b':' | b',' => vec![*byte, b' '],
-            other => vec![*other],
-        }).collect::<Vec<u8>>()),
+        Forgery::Reserialised => Bytes::from(
+            genuine
+                .iter()
+                .flat_map(|byte| match byte {
+                    b':' | b',' => vec![*byte, b' '],
+                    other => vec![*other],
+                })
+                .collect::<Vec<u8>>(),
+        ),
         Forgery::AlteredBody => Bytes::from(String::from_utf8_lossy(&genuine).replacen("\"1", "\"2", 1).into_bytes()),
         Forgery::None | Forgery::WrongKey | Forgery::NoSignature => genuine,
     };
