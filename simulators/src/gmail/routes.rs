@@ -210,6 +210,10 @@ impl Provider for Api {
         ApiError::refused(Refusal::Unknown).into()
     }
 
+    fn expire_token(&self, call: &Call) {
+        self.0.grants.expire_bearer(call.header("authorization"));
+    }
+
     async fn control(&self, command: &str, call: &Call) -> Reply {
         let gmail = &self.0;
         match (&call.method, command) {
