@@ -14,3 +14,6 @@ pub mod sink;
 
 /// The compiled components and the simulated other sides.
 pub mod world;
+
+/// A command whose hub dies at every step of its journal.
+pub mod death;
