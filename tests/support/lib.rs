@@ -14,3 +14,6 @@ pub mod sink;
 
 /// The compiled components and the simulated other sides.
 pub mod world;
+
+/// A simulated mailbox and the Google that knows its owner.
+pub mod gmail;
