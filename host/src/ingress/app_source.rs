@@ -211,6 +211,14 @@ impl Hub {
     }
 }
 
+impl Hub {
+    /// The name of the plugin that takes an app's requests, for the page of what is parked.
+    pub(super) fn plugin_of_app(&self, source: &AppSourceView) -> String {
+        let view = self.directory.view();
+        view.apps.get(&source.app).and_then(|app| app.row.plugin.clone()).unwrap_or_default()
+    }
+}
+
 /// The newest version of the app's plugin, if it takes requests.
 fn version_for(view: &View, app: &AppView) -> Option<Arc<PluginVersion>> {
     let versions = view.plugins.get(app.row.plugin.as_ref()?)?;

@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::Body,
     extract::{Path, Request, State},
     response::{IntoResponse as _, Response},
     routing::any,
 };
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
+use http::{HeaderName, HeaderValue, StatusCode};
 use sha2::{Digest as _, Sha256};
 
-use super::{body::read_body, client::Client, receive_calls::ReceiveCalls};
+use super::{
+    answers::{refused, replied, too_many, unavailable},
+    body::read_body,
+    client::Client,
+    door::Door,
+    receive_calls::ReceiveCalls,
+};
 use crate::{
     directory::view::{InstallationView, PluginVersion, SourceView, TenantView},
     event::TenantId,
@@ -34,9 +38,6 @@ use crate::{
         ledger::{Accept, ParkedRequest, RawRequest, Rejection, ScheduleName},
     },
 };
-
-/// The one body for every refusal of a signature, so that a stranger learns nothing.
-const UNAUTHENTICATED: &str = "the request is not authenticated\n";
 
 /// What became of a request.
 pub(super) enum Verdict {
@@ -98,11 +99,12 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
             let by_source = source_key.map_or(Ok(()), |key| hub.rates.check_source(key));
             by_source.inspect_err(|_| crate::observe::metrics::rate_limited("source"))
         });
-    let source = hub.directory.view().sources.get(&source_id).cloned();
+    let door = Door::of(&hub.directory.view(), &source_id);
+    let owner = door.as_ref().map(Door::owner);
     if let Err(limited) = limited {
-        if let Some(source) = &source {
+        if let Some(owner) = &owner {
             hub.note_rejection(
-                &source.tenant,
+                owner,
                 &source_id,
                 StatusCode::TOO_MANY_REQUESTS,
                 "rate_limited",
@@ -133,7 +135,7 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
             return (error.status(), format!("{error}\n")).into_response();
         }
     };
-    let Some(source) = source else {
+    let (Some(door), Some(owner)) = (door, owner) else {
         // Equal work for a stranger who guesses: a known source would have its body hashed.
         std::hint::black_box(Sha256::digest(&body));
         return (StatusCode::NOT_FOUND, "no such source\n").into_response();
@@ -142,7 +144,7 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let raw = RawRequest {
         key,
-        tenant: source.tenant.clone(),
+        tenant: owner,
         source_id,
         method: method.to_string(),
         url: format!("{}{path}", hub.public_url),
@@ -154,7 +156,7 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
     };
     let worker = hub.clone();
     // It goes on when the provider hangs up: what was stored must be started.
-    let judged = hub.tasks.spawn(async move { worker.receive(source, raw, client).await }).await;
+    let judged = hub.tasks.spawn(async move { worker.receive(door, raw, client).await }).await;
     let mut response = judged.unwrap_or_else(|_| unavailable());
     if let Ok(value) = HeaderValue::try_from(key.to_string()) {
         response.headers_mut().insert(HeaderName::from_static("x-correlation-id"), value);
@@ -163,9 +165,15 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
 }
 
 impl Hub {
-    async fn receive(self: Arc<Self>, source: SourceView, raw: RawRequest, client: Option<Client>) -> Response {
-        let verdict = self.judge_request(&source, &raw, None).await;
-        self.answer_verdict(verdict, raw, source.plugin, client).await
+    async fn receive(self: Arc<Self>, door: Door, raw: RawRequest, client: Option<Client>) -> Response {
+        let (verdict, plugin) = match door {
+            Door::Tenant(source) => (self.judge_request(&source, &raw, None).await, source.plugin),
+            Door::App(source) => {
+                let verdict = self.judge_app_request(&source, &raw, None).await;
+                (verdict, self.plugin_of_app(&source))
+            }
+        };
+        self.answer_verdict(verdict, raw, plugin, client).await
     }
 
     /// Keeps what has to be kept of a judged request, and makes the answer.
@@ -185,9 +193,7 @@ impl Hub {
                 self.watch_source(&raw.source_id, true);
                 let size = raw.body.len() as u64;
                 self.note_rejection(&raw.tenant, &raw.source_id, status, code, reason, size, client).await;
-                let text =
-                    if status == StatusCode::UNAUTHORIZED { UNAUTHENTICATED } else { "the request was refused\n" };
-                (status, text).into_response()
+                refused(status)
             }
             Ok(Verdict::Neither(failure)) => {
                 tracing::warn!(source.id = %raw.source_id, reason = %failure.reason, code = %failure.code, "a request is parked");
@@ -422,32 +428,4 @@ pub(super) fn inbound(raw: &RawRequest) -> InboundRequest {
         remote_addr: raw.remote_addr.clone(),
         extensions: None,
     }
-}
-
-fn replied(reply: Option<Reply>) -> Response {
-    let Some(reply) = reply else { return StatusCode::OK.into_response() };
-    let mut response = Response::new(Body::from(Bytes::from(reply.body)));
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
-    for header in reply.headers {
-        let hop = ["connection", "content-length", "transfer-encoding", "keep-alive", "upgrade", "set-cookie"];
-        if hop.contains(&header.name.as_str()) {
-            continue;
-        }
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(header.name), HeaderValue::from_bytes(&header.value)) {
-            response.headers_mut().append(name, value);
-        }
-    }
-    response
-}
-
-fn unavailable() -> Response {
-    let mut response = (StatusCode::SERVICE_UNAVAILABLE, "try again later\n").into_response();
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
-    response
-}
-
-fn too_many(seconds: u64) -> Response {
-    let mut response = (StatusCode::TOO_MANY_REQUESTS, "too many requests\n").into_response();
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    response
 }
