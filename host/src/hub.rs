@@ -9,11 +9,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock::{SharedClock, TimeFactor},
     config::Settings,
-    connection::{key_sets::KeySets, pace::Paces, vault::Vault},
+    connection::{key_sets::KeySets, pace::Paces, tokens::Tokens, vault::Vault},
     directory::Directory,
     event::catalogue::Catalogue,
     id::Ids,
-    ingress::limits::RateLimits,
+    ingress::{alarm::SourceAlarms, limits::RateLimits},
     outbound::client::HttpClient,
     plugin::{registry::Plugins, sandbox::Sandbox},
     queue::scheduler::Scheduler,
@@ -49,8 +49,12 @@ pub struct Hub {
     pub key_sets: KeySets,
     /// How often strangers may call.
     pub rates: RateLimits,
+    /// Sources that refuse too much.
+    pub alarms: SourceAlarms,
     /// Rate and breaker of each connection.
     pub paces: Paces,
+    /// Access tokens of connections.
+    pub tokens: Tokens,
     /// How often versions trapped in a row.
     pub traps: Traps,
     /// Shadow runs that wait.

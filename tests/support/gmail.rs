@@ -39,14 +39,19 @@ pub struct Mailbox {
 impl Mailbox {
     /// An empty mailbox whose watch and redelivery are this much faster than in life.
     pub async fn start(time_factor: u32) -> Self {
-        let clock = Arc::new(SystemClock);
-        let google = google::Options::new(clock.clone());
+        let google = google::Options::new(Arc::new(SystemClock));
         let google = Google::start(listener().await, google, CancellationToken::new()).expect("a Google");
         google.grants().register(Client {
             id: CLIENT.to_owned(),
             secret: CLIENT_SECRET.to_owned(),
             redirect_uris: Vec::new(),
         });
+        Self::beside(google, time_factor).await
+    }
+
+    /// Another mailbox of this address, whose tokens come from the same Google.
+    pub async fn beside(google: google::Handle, time_factor: u32) -> Self {
+        let clock = Arc::new(SystemClock);
         let mut options = gmail::Options::new(MAILBOX, google.grants(), google.signing_keys(), clock);
         options.time_factor = TimeFactor::new(time_factor);
         let gmail = Gmail::start(listener().await, options, CancellationToken::new()).expect("a Gmail");
@@ -72,7 +77,12 @@ impl Mailbox {
 
     /// The operator's registration at Google; answers its id.
     pub async fn app(&self, api: &Api) -> String {
-        let wanted = json!({"provider": "google", "name": "google", "client_id": CLIENT,
+        self.app_named(api, "google").await
+    }
+
+    /// The same under a name of its own, where there are several.
+    pub async fn app_named(&self, api: &Api, name: &str) -> String {
+        let wanted = json!({"provider": "google", "name": name, "client_id": CLIENT,
             "client_secret": CLIENT_SECRET});
         text(&api.post("/v1/apps", &wanted).await.expect(201), "id")
     }
@@ -85,8 +95,9 @@ impl Mailbox {
 
     /// Switches the plugin on and waits until it has looked at the mailbox; answers the app and the connection.
     pub async fn install(&self, api: &Api, tenant: &Tenant) -> (String, String) {
-        let app = self.app(api).await;
-        let connection = json!({"provider": "google", "name": "mail", "kind": "oauth2", "secret": self.secret(&app)});
+        let app = self.app_named(api, &format!("google of {}", tenant.id)).await;
+        let connection = json!({"provider": "google", "name": "mail", "kind": "oauth2",
+            "base_url": self.gmail.base_url(), "secret": self.secret(&app)});
         let connection = tenant.connection(&connection).await;
         let config = json!({"mailbox": MAILBOX, "push": {"topic": TOPIC, "service_account": PUSHER}});
         let wanted = json!({"config": config, "connections": {"gmail": connection}, "grants": ["emits:*"]});

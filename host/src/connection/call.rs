@@ -286,7 +286,7 @@ fn retry_after_in_text(body: &[u8], now: Timestamp) -> Option<Duration> {
 }
 
 /// Google says "too many requests" with 403 and a reason in the body.
-fn is_rate_refusal(status: StatusCode, body: &[u8]) -> bool {
+pub(super) fn is_rate_refusal(status: StatusCode, body: &[u8]) -> bool {
     const REASONS: [&str; 4] = ["rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded"];
     if status != StatusCode::FORBIDDEN {
         return false;

@@ -20,7 +20,7 @@ use crate::{
 
 /// How long a request waits for the key set that its token is judged by. Longer, and it is parked: providers wait 10 s
 /// at most, some 3, and the set is there when it is judged again.
-const JWT_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const JWT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The caller's side of one `receive`.
 pub(super) struct ReceiveCalls {

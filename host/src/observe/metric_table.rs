@@ -79,6 +79,10 @@ table! {
     REJECTIONS = counter("switchyard_rejections_total", &["cause"], "Inbound requests refused");
     /// Requests parked.
     PARKED = counter("switchyard_requests_parked_total", &["cause"], "Inbound requests that receive could not judge");
+    /// Sources that fail now.
+    SOURCES_FAILING = gauge("switchyard_sources_failing", &[], "Sources that refused half of at least 20 requests in 5 minutes");
+    /// Events from apps for accounts that no installation uses.
+    UNKNOWN_ACCOUNTS = counter("switchyard_unknown_accounts_total", &[], "Events from apps for accounts that no installation uses");
     /// Parked requests that fell off the cap.
     PARKED_DROPPED = counter("switchyard_parked_dropped_total", &[], "Parked requests given up because of the cap");
     /// Callers per write group.

@@ -196,6 +196,16 @@ pub fn rejected(cause: &'static str) {
     counter(&table::REJECTIONS, &[cause]).increment(1);
 }
 
+/// Sets the number of sources that fail now.
+pub fn sources_failing(count: usize) {
+    set(&table::SOURCES_FAILING, &[], count);
+}
+
+/// Counts events from an app for accounts that nobody uses here.
+pub fn unknown_accounts(count: u64) {
+    counter(&table::UNKNOWN_ACCOUNTS, &[]).increment(count);
+}
+
 /// Counts a parked request.
 pub fn parked(cause: &'static str) {
     counter(&table::PARKED, &[cause]).increment(1);

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 
 use super::{
-    calls::{RunCalls, RunStop},
+    calls::{Refused, RunCalls, RunStop},
     emit,
     run::{Left, data_field, export_of, private},
     shadow::{self, ShadowJob},
@@ -101,6 +101,10 @@ impl Hub {
         let function = export_of(claimed.event.event_type.as_str());
         let broken = self.traps.note(&tenant.row.id, &version.row.name, &version.row.version, function, trapped);
         let live = shadow::live_end(installation, version, claimed, &result);
+        let details = match &result {
+            Err(CallEnd::Error(error)) => error.detail().details.clone(),
+            _ => None,
+        };
         let mut end = match result {
             Ok(left) => match emit::prepare(self, tenant, installation, version, claimed, left.events) {
                 Ok(emitted) => self.succeeded(version, claimed, left.poll, emitted, &mut calls),
@@ -124,7 +128,8 @@ impl Hub {
             let detail = json!({
                 "usage": { "cpu_ms": usage.cpu_ms, "wall_ms": usage.wall_ms, "peak_memory_bytes": usage.peak_memory_bytes,
                     "http_calls": usage.http_calls, "kv_operations": usage.kv_operations },
-                "calls": calls.summary(),
+                "calls": calls.summary(failure.is_some()),
+                "details": details,
                 "log": calls.log_lines(),
                 "stderr": stderr,
                 "emitted": end.emitted.iter().map(|event| json!({"id": event.event().id, "type": event.event().event_type})).collect::<Vec<_>>(),
@@ -187,9 +192,9 @@ impl Hub {
                 succeeded_at: Some(self.clock.now()),
             });
         }
-        if let Some((connection, text)) = calls.needs_login() {
+        if let Some(Refused { connection, text, version }) = calls.needs_login() {
             // The plugin went on without it; its next calls would be refused as well.
-            end.effects.push(Effect::ConnectionNeedsLogin(connection, text));
+            end.effects.push(Effect::ConnectionNeedsLogin(connection, text, version));
         }
         end
     }
@@ -265,7 +270,7 @@ impl Hub {
                 AttemptEnd::plain(self.try_again(claimed, installation, failure, None), None)
             }
         };
-        if let Some((connection, text)) = calls.needs_login() {
+        if let Some(Refused { connection, text, version }) = calls.needs_login() {
             // The connection's own state says it, whatever the plugin made of the error.
             let failure = Failure::new(ReasonClass::Auth, "needs_login", text.clone());
             settled.outcome = if requires(installation, connection) {
@@ -276,7 +281,7 @@ impl Hub {
             };
             // Nor is the installation blocked: what waits runs by itself after the login, without another person's word.
             settled.effects.retain(|effect| !matches!(effect, Effect::InstallationBlocked(..)));
-            settled.effects.push(Effect::ConnectionNeedsLogin(connection, text));
+            settled.effects.push(Effect::ConnectionNeedsLogin(connection, text, version));
         }
         settled
     }

@@ -227,8 +227,8 @@ impl Provider for Api {
         ApiError::refused(Refusal::Unknown).into()
     }
 
-    fn expire_token(&self, _call: &Call) {
-        self.0.grants.expire_tokens();
+    fn expire_token(&self, call: &Call) {
+        self.0.grants.expire_bearer(call.header("authorization"));
     }
 
     fn operations(&self) -> Vec<String> {
