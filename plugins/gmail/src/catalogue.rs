@@ -146,9 +146,7 @@ fn send() -> EventType {
         "type": "object", "required": ["email"], "additionalProperties": false,
         "properties": { "email": bare, "name": { "type": "string", "maxLength": 200 } }
     });
-    let list = |least: usize| {
-        json!({ "type": "array", "minItems": least, "maxItems": 500, "items": { "anyOf": [bare, named] } })
-    };
+    let list = |least: usize| json!({ "type": "array", "minItems": least, "maxItems": 500, "items": { "anyOf": [bare, named] } });
     let mut schema = object(
         &["to"],
         json!({

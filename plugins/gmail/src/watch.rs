@@ -118,9 +118,7 @@ fn explained(ctx: &Ctx<Config>, response: &switchyard_sdk::http::Response) -> Pl
             "Gmail may not publish to this topic: give gmail-api-push@system.gserviceaccount.com the role \
              Pub/Sub Publisher on it, and see that the login has the scope gmail.modify."
         }
-        (_, 400 | 404) => {
-            "Gmail does not take this topic: it must exist, in the same project as the OAuth client."
-        }
+        (_, 400 | 404) => "Gmail does not take this topic: it must exist, in the same project as the OAuth client.",
         _ => return refused,
     };
     let details = refused.detail().details.clone().unwrap_or_default();
