@@ -12,12 +12,15 @@ use crate::{
     cli::{GlobalArgs, Output, ServeArgs},
     clock::{SharedClock, SteadyClock, SystemClock, TimeFactor},
     config::{Database, Role, Settings},
-    connection::{master_keys, pace::Paces, vault::Vault},
+    connection::{key_sets::KeySets, master_keys, pace::Paces, vault::Vault},
     directory::{Change, Directory},
     event::catalogue::Catalogue,
     hub::Hub,
     id::{Ids, Key},
-    ingress::limits::{BodyLimits, LargeBody, RateLimits},
+    ingress::{
+        alarm::SourceAlarms,
+        limits::{BodyLimits, LargeBody, RateLimits},
+    },
     lifecycle::Lifecycle,
     observe::{logging, redact::Redactor},
     outbound::{
@@ -114,11 +117,14 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
         breaker_open: time_factor.scale(Tuning::default().breaker_open),
         ..Tuning::default()
     };
+    let client = HttpClient::new(guard)?;
     let hub = Arc::new(Hub {
         rates: RateLimits::new(settings.rates, &clock),
-        client: HttpClient::new(guard)?,
+        key_sets: KeySets::new(client.clone(), clock.clone()),
+        client,
         catalogue: ArcSwap::from_pointee(Catalogue::default()),
         scheduler: std::sync::Mutex::new(Scheduler::new(tuning)),
+        alarms: SourceAlarms::default(),
         paces: Paces::default(),
         traps: Traps::default(),
         shadows: ShadowQueue::default(),

@@ -9,12 +9,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock::{SharedClock, TimeFactor},
     config::Settings,
-    connection::pace::Paces,
-    connection::vault::Vault,
+    connection::{key_sets::KeySets, pace::Paces, vault::Vault},
     directory::Directory,
     event::catalogue::Catalogue,
     id::Ids,
-    ingress::limits::RateLimits,
+    ingress::{alarm::SourceAlarms, limits::RateLimits},
     outbound::client::HttpClient,
     plugin::{registry::Plugins, sandbox::Sandbox},
     queue::scheduler::Scheduler,
@@ -46,8 +45,12 @@ pub struct Hub {
     pub plugins: Plugins,
     /// The pooled client for everything that goes out.
     pub client: HttpClient,
+    /// Public keys of those whose tokens plugins check.
+    pub key_sets: KeySets,
     /// How often strangers may call.
     pub rates: RateLimits,
+    /// Sources that refuse too much.
+    pub alarms: SourceAlarms,
     /// Rate and breaker of each connection.
     pub paces: Paces,
     /// How often versions trapped in a row.

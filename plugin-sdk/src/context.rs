@@ -1,7 +1,7 @@
 use serde_json::Value;
 
-use crate::error::CryptoError;
-use crate::host::{Host, Level, Mac, Pair};
+use crate::error::{CryptoError, PluginError};
+use crate::host::{Host, KvOptions, Level, Mac, Pair};
 use crate::http::Http;
 use crate::kv::Kv;
 
@@ -114,6 +114,26 @@ impl<'a, C> Ctx<'a, C> {
         Kv::new(self.host)
     }
 
+    /// Notes that something ends `at` (milliseconds since 1970) unless somebody or something renews it: a watch, a
+    /// channel, a subscription. The hub lists it in the tenant's forecast until it is noted anew or
+    /// [`Ctx::expires_no_more`]. `renews` says that the plugin itself renews it in time; `what` is for people and names
+    /// nobody. It is kept in kv under `expires/<name>`.
+    ///
+    /// # Errors
+    /// As a kv write.
+    pub fn expires(&self, name: &str, at: u64, what: &str, renews: bool) -> Result<(), PluginError> {
+        let note = serde_json::json!({"at": at, "what": what, "renews": renews});
+        self.kv().set_json(&format!("expires/{name}"), &note, &KvOptions::default())
+    }
+
+    /// Takes back what [`Ctx::expires`] noted under this name.
+    ///
+    /// # Errors
+    /// As a kv write.
+    pub fn expires_no_more(&self, name: &str) -> Result<(), PluginError> {
+        Ok(self.kv().delete(&format!("expires/{name}"))?)
+    }
+
     /// Whether `tag` is the MAC of `data` under `<slot>.<field>`.
     pub fn verify_mac(&self, secret: &str, algorithm: Mac, data: &[u8], tag: &[u8]) -> Result<bool, CryptoError> {
         self.host.verify_mac(secret, algorithm, data, tag)
@@ -124,7 +144,8 @@ impl<'a, C> Ctx<'a, C> {
         self.host.verify_token(secret, token)
     }
 
-    /// The claims of a signed token meant for `audience`.
+    /// The claims of a token meant for `audience` and signed by the issuer that the secret `slot` names. Its time is judged
+    /// at the request's arrival with a minute of leeway.
     pub fn verify_jwt(&self, secret: &str, token: &str, audience: &str) -> Result<Value, CryptoError> {
         self.host.verify_jwt(secret, token, audience)
     }

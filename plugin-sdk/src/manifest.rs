@@ -103,6 +103,10 @@ pub struct Connection {
     pub required: bool,
     /// One sentence for the admin who binds it.
     pub description: String,
+    /// Path and query of a GET without an effect, by which an admin tries the connection.
+    pub probe: Option<String>,
+    /// Calls per second that the provider grants an account; none means 10.
+    pub rate_per_s: Option<f64>,
 }
 
 impl Connection {
@@ -116,7 +120,33 @@ impl Connection {
             idempotency: Idempotency::None,
             required: true,
             description: description.to_owned(),
+            probe: None,
+            rate_per_s: None,
         }
+    }
+
+    /// Tried by a GET of this path, which must change nothing and cost little: `/v1/me`.
+    pub fn probe(mut self, path: &str) -> Self {
+        self.probe = Some(path.to_owned());
+        self
+    }
+
+    /// Used at most so often; more calls wait for their turn.
+    pub fn rate_per_s(mut self, calls: f64) -> Self {
+        self.rate_per_s = Some(calls);
+        self
+    }
+
+    /// What travels in the contract's `extensions`, if anything does.
+    pub fn extensions(&self) -> Option<Value> {
+        let mut members = serde_json::Map::new();
+        if let Some(path) = &self.probe {
+            members.insert("probe".to_owned(), serde_json::json!({"method": "GET", "path": path}));
+        }
+        if let Some(calls) = self.rate_per_s {
+            members.insert("rate_per_s".to_owned(), calls.into());
+        }
+        if members.is_empty() { None } else { Some(Value::Object(members)) }
     }
 
     /// For these methods.

@@ -1,5 +1,7 @@
 //! What people do with connections: rotate their secret, and check what can be checked.
 
+use std::collections::BTreeSet;
+
 use axum::{
     Json as Out,
     extract::{Path, State},
@@ -12,6 +14,7 @@ use super::{
     Api,
     auth::{In, Manage, Need as _},
     body::Json,
+    connection_probe::{self, Check},
     connections::{Connection, found, kind_of, sealed, update},
     problem::{Answer, Code, Problem},
     routes::{Routes, doc},
@@ -39,7 +42,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         )
         .post(
             "/v1/tenants/{tenant}/connections/{id}/test",
-            doc(TAG, Manage::SCOPE, "Say what can be checked without calling the provider")
+            doc(TAG, Manage::SCOPE, "Try the connection by one harmless call, and say what the answer means")
                 .answers::<Checks>(200, "The checks."),
             test,
         )
@@ -63,14 +66,6 @@ struct Checks {
     /// Whether every check passed.
     ok: bool,
     checks: Vec<Check>,
-}
-
-/// One check.
-#[derive(Serialize, ToSchema)]
-struct Check {
-    name: &'static str,
-    ok: bool,
-    message: String,
 }
 
 async fn rotate(
@@ -123,7 +118,7 @@ async fn test(
     let view = found(&within.tenant, &id)?;
     let opened = !view.secrets.is_empty();
     let mut checks = vec![Check {
-        name: "secret",
+        name: "secret".to_owned(),
         ok: opened,
         message: if opened {
             "the secret opens".to_owned()
@@ -131,43 +126,23 @@ async fn test(
             "no secret opens; rotate the connection".to_owned()
         },
     }];
-    let urls = base_urls(&within.tenant, view);
-    for url in &urls {
-        let checked = match api.hub.client.policy().check_url(url) {
+    for url in base_urls(&api, &within.tenant, view) {
+        let checked = match api.hub.client.policy().check_url(&url) {
             Ok(_) => (true, format!("{url} may be called; its address is judged at each call")),
             Err(error) => (false, format!("{url}: {error}")),
         };
-        checks.push(Check { name: "base_url", ok: checked.0, message: checked.1 });
+        checks.push(Check { name: "base_url".to_owned(), ok: checked.0, message: checked.1 });
     }
-    let login = view.row.needs_login.as_ref();
-    checks.push(Check {
-        name: "provider",
-        ok: login.is_none(),
-        message: login.map_or_else(
-            || "the provider has not refused the credential; it is proven by the next call".to_owned(),
-            |(text, since)| format!("refused since {since}: {text}; rotate the connection"),
-        ),
-    });
+    checks.push(connection_probe::provider(&api, &within.tenant, view).await);
     Ok(Out(Checks { ok: checks.iter().all(|check| check.ok), checks }))
 }
 
 /// Where the connection is used to call: its own base URL, else those of the manifests that it is bound to.
-fn base_urls(tenant: &TenantView, view: &ConnectionView) -> Vec<String> {
+fn base_urls(api: &Api, tenant: &TenantView, view: &ConnectionView) -> BTreeSet<String> {
     if let Some(url) = &view.row.base_url {
-        return vec![url.clone()];
+        return BTreeSet::from([url.clone()]);
     }
-    let mut urls = Vec::new();
-    for installation in tenant.installations.values() {
-        let Some(version) = &installation.version else { continue };
-        for (binding, key) in &installation.row.connections {
-            let slot = binding.split('@').next().unwrap_or_default();
-            let spec = version.manifest.connections.iter().find(|spec| spec.name == slot);
-            if let Some(spec) = spec.filter(|spec| *key == view.row.key && !urls.contains(&spec.base_url)) {
-                urls.push(spec.base_url.clone());
-            }
-        }
-    }
-    urls
+    connection_probe::uses(tenant, view).into_iter().map(|spec| connection_probe::base_url(api, view, spec)).collect()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::{
     Api, Changing as _,
     auth::{In, Manage, Need as _, Read},
     body::{Json, Params},
+    forecast::Budget,
     paging::{PageParams, Paged, paged_by_name},
     problem::{Answer, Problem},
     routes::{Routes, doc},
@@ -101,6 +102,8 @@ pub(super) struct Connection {
     reason: Option<String>,
     #[schema(value_type = Option<String>, format = DateTime)]
     needs_login_since: Option<Timestamp>,
+    /// What is left of its pace, if it was used since the hub started. Only where one connection is read or listed.
+    budget: Option<Budget>,
     /// When each old secret stops proving signatures.
     #[schema(value_type = Vec<String>)]
     old_secrets_until: Vec<Timestamp>,
@@ -127,6 +130,7 @@ pub(super) fn shown(tenant: &TenantView, row: &ConnectionRow) -> Connection {
         state: if row.needs_login.is_some() { "needs_login" } else { "ok" },
         reason: row.needs_login.as_ref().map(|(text, _)| text.clone()),
         needs_login_since: row.needs_login.as_ref().map(|(_, since)| *since),
+        budget: None,
         old_secrets_until: row.secrets.iter().filter_map(|secret| secret.expires_at).collect(),
         used_by: uses.collect(),
         created_at: row.created_at,
@@ -217,17 +221,25 @@ async fn create(
 }
 
 async fn list(
-    State(_): State<Api>,
+    State(api): State<Api>,
     within: In<Read>,
     Params(page): Params<PageParams>,
 ) -> Answer<Out<Paged<Connection>>> {
     let tenant = &within.tenant;
-    let entries = tenant.connections.values().map(|view| (view.row.key.with_prefix("con"), shown(tenant, &view.row)));
+    let entries = tenant.connections.values().map(|view| {
+        let budget = Budget::of(&api, view.row.key);
+        (view.row.key.with_prefix("con"), Connection { budget, ..shown(tenant, &view.row) })
+    });
     paged_by_name(entries.collect(), &page).map(Out)
 }
 
-async fn read(within: In<Read>, Path((_, id)): Path<(String, String)>) -> Answer<Out<Connection>> {
-    Ok(Out(shown(&within.tenant, &found(&within.tenant, &id)?.row)))
+async fn read(
+    State(api): State<Api>,
+    within: In<Read>,
+    Path((_, id)): Path<(String, String)>,
+) -> Answer<Out<Connection>> {
+    let row = &found(&within.tenant, &id)?.row;
+    Ok(Out(Connection { budget: Budget::of(&api, row.key), ..shown(&within.tenant, row) }))
 }
 
 async fn change(

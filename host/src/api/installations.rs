@@ -16,6 +16,7 @@ use super::{
     Api, Changing as _,
     auth::{In, Manage, Need as _, Read},
     body::{Json, Params},
+    connection_probe::{self, Check},
     installation_check::Setting,
     paging::{PageParams, Paged, paged_by_name},
     problem::{Answer, Problem},
@@ -120,6 +121,9 @@ pub(super) struct Installation {
     reason: Option<String>,
     /// Why it takes nothing now.
     hold: Option<Hold>,
+    /// Of the answer to a change: whether config and connections work, by one harmless call each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<Vec<Check>>,
     #[schema(value_type = Vec<Object>)]
     schedules: Vec<ScheduleRow>,
     #[schema(value_type = String, format = DateTime)]
@@ -181,6 +185,7 @@ fn shown(api: &Api, tenant: &TenantView, view: &InstallationView) -> Installatio
         state: row.state,
         reason,
         hold,
+        checks: None,
         schedules: row.schedules.clone(),
         updated_at: row.updated_at,
     }
@@ -258,7 +263,11 @@ async fn put(
     let tenant = api.hub.directory.tenant(within.id()).ok_or_else(|| Problem::not_found("tenant"))?;
     let view = found(&tenant, &name)?;
     let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    Ok((status, Out(shown(&api, &tenant, view))))
+    let mut answer = shown(&api, &tenant, view);
+    if view.row.mode == Mode::Live {
+        answer.checks = Some(connection_probe::of_installation(&api, &tenant, view).await);
+    }
+    Ok((status, Out(answer)))
 }
 
 /// Whether a change asks for `install`: of a new or failed installation, or of one that is being installed on another

@@ -29,6 +29,7 @@ mod auth;
 mod body;
 mod cloudevents;
 mod connection_actions;
+mod connection_probe;
 mod connections;
 mod dead_letters;
 mod deliveries;
@@ -39,6 +40,7 @@ mod endpoint_settings;
 mod endpoints;
 mod event_types;
 mod events;
+mod forecast;
 mod idempotency;
 mod installation_check;
 mod installations;
@@ -143,6 +145,7 @@ fn all_routes() -> Routes {
         dead_letters::routes,
         preview::routes,
         traces::routes,
+        forecast::routes,
         received::routes,
         event_types::routes,
         keys::routes,

@@ -17,10 +17,12 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    event::TenantId,
     id::Key,
     store::{
         ledger::Rejection,
         records::{Page, ParkedRow},
+        registry::AuditEntry,
     },
 };
 
@@ -53,7 +55,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
 
 /// A parked request without its body.
 #[derive(Serialize, ToSchema)]
-struct Parked {
+pub(super) struct Parked {
     id: String,
     source_id: String,
     plugin: String,
@@ -69,14 +71,14 @@ struct Parked {
 
 /// A refused request, as far as it was kept.
 #[derive(Serialize, ToSchema)]
-struct Refused {
+pub(super) struct Refused {
     id: String,
     source_id: String,
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     /// The status that was answered.
     status: u16,
-    /// `unauthenticated`, `rejected`, `too_large`, `rate_limited` or `duplicate`.
+    /// `unauthenticated`, `rejected`, `too_large`, `rate_limited`, `duplicate` or `unknown_account`.
     code: String,
     /// Why, for the tenant's admin; the sender was not told.
     reason: String,
@@ -87,12 +89,12 @@ struct Refused {
 
 /// What became of a parked request.
 #[derive(Serialize, ToSchema)]
-struct Judged {
+pub(super) struct Judged {
     /// False if it is an event now, or was refused; true if it stays parked.
     parked: bool,
 }
 
-fn shown(row: ParkedRow) -> Parked {
+pub(super) fn shown(row: ParkedRow) -> Parked {
     Parked {
         id: row.key.with_prefix("req"),
         source_id: row.source_id,
@@ -107,7 +109,7 @@ fn shown(row: ParkedRow) -> Parked {
     }
 }
 
-fn refused(row: Rejection) -> Refused {
+pub(super) fn refused(row: Rejection) -> Refused {
     Refused {
         id: row.key.with_prefix("req"),
         source_id: row.source_id,
@@ -146,13 +148,19 @@ async fn retry(
     within: In<Manage>,
     Path((_, id)): Path<(String, String)>,
 ) -> Answer<Out<Judged>> {
+    let audit = api.audit(&within.caller, Some(within.id()), "parked.retried", id.as_str());
+    retried(&api, within.id(), &id, audit).await.map(Out)
+}
+
+/// Judges one parked request of a tenant or an app.
+pub(super) async fn retried(api: &Api, owner: &TenantId, id: &str, audit: AuditEntry) -> Answer<Judged> {
     let missing = || Problem::not_found("parked request");
-    let key = Key::parse("req", &id).ok_or_else(missing)?;
-    let rows = api.hub.store.parked(within.id(), Page { limit: MAX_PARKED, after: None }).await?;
+    let key = Key::parse("req", id).ok_or_else(missing)?;
+    let rows = api.hub.store.parked(owner, Page { limit: MAX_PARKED, after: None }).await?;
     let row = rows.into_iter().find(|row| row.key == key).ok_or_else(missing)?;
-    let due = api.hub.store.parked_due(within.id(), &row.plugin, MAX_PARKED).await?;
+    let due = api.hub.store.parked_due(owner, &row.plugin, MAX_PARKED).await?;
     let request = due.into_iter().find(|parked| parked.request.key == key).ok_or_else(missing)?;
-    api.hub.store.audit(api.audit(&within.caller, Some(within.id()), "parked.retried", id)).await?;
+    api.hub.store.audit(audit).await?;
     let judged = api.hub.judge_one_parked(request).await?;
-    Ok(Out(Judged { parked: !judged }))
+    Ok(Judged { parked: !judged })
 }

@@ -14,12 +14,14 @@ use utoipa::ToSchema;
 use super::{
     Api,
     auth::{Caller, Need as _, Read},
+    forecast::ending_keys,
     problem::{Answer, Code, Problem},
     routes::{Routes, doc, open},
 };
 use crate::{
     clock::Timestamp,
-    directory::view::TenantView,
+    directory::view::{TenantView, View},
+    ingress::alarm::Share,
     queue::{PoolKind, state::State as Stored},
     store::registry::{EndpointState, Mode},
 };
@@ -72,6 +74,8 @@ struct Status {
     oldest_due: Option<Timestamp>,
     /// Requests that wait to be judged.
     parked: u64,
+    /// The operator's own API keys that end within a week; for operators.
+    ending_keys: BTreeMap<String, String>,
     tenants: Vec<TenantStatus>,
 }
 
@@ -86,6 +90,10 @@ struct TenantStatus {
     endpoints: BTreeMap<String, String>,
     /// Connections that need a login, with the reason.
     connections: BTreeMap<String, String>,
+    /// Sources that refuse too much of what they get, `plugin/source`, with the share of the last five minutes.
+    failing_sources: BTreeMap<String, String>,
+    /// API keys that end within a week; `GET .../forecast` has everything else that ends.
+    ending_keys: BTreeMap<String, String>,
     /// When each schedule's poll last succeeded: `plugin/schedule`.
     #[schema(value_type = Object)]
     last_success: BTreeMap<String, Option<Timestamp>>,
@@ -97,10 +105,16 @@ impl TenantStatus {
             || !self.held_installations.is_empty()
             || !self.endpoints.is_empty()
             || !self.connections.is_empty()
+            || !self.failing_sources.is_empty()
     }
 }
 
-fn of_tenant(tenant: &TenantView) -> TenantStatus {
+/// What a failing source shows.
+fn share_in_words(share: Share) -> String {
+    format!("{} of {} requests were refused in the last five minutes", share.refused, share.judged)
+}
+
+fn of_tenant(api: &Api, view: &View, tenant: &TenantView) -> TenantStatus {
     let installations = tenant.installations.values();
     let held = installations.clone().filter(|view| view.row.mode == Mode::Live);
     let held = held.filter_map(|view| Some((view.row.plugin.clone(), view.hold(tenant)?.failure.to_string())));
@@ -116,7 +130,13 @@ fn of_tenant(tenant: &TenantView) -> TenantStatus {
         let (text, since) = view.row.needs_login.as_ref()?;
         Some((view.row.name.clone(), format!("needs a login since {since}: {text}")))
     });
-    let polls = installations.flat_map(|view| {
+    let now = api.hub.clock.monotonic();
+    let sources = installations.clone().flat_map(|view| view.row.sources.iter().map(move |source| (view, source)));
+    let failing = sources.filter_map(|(view, source)| {
+        let share = api.hub.alarms.failing(&source.id, now)?;
+        Some((format!("{}/{}", view.row.plugin, source.name), share_in_words(share)))
+    });
+    let polls = installations.clone().flat_map(|view| {
         view.row
             .schedules
             .iter()
@@ -128,6 +148,8 @@ fn of_tenant(tenant: &TenantView) -> TenantStatus {
         held_installations: held.collect(),
         endpoints: endpoints.collect(),
         connections: connections.collect(),
+        failing_sources: failing.collect(),
+        ending_keys: ending_keys(view, Some(&tenant.row.id), api.hub.clock.now()),
         last_success: polls.collect(),
     }
 }
@@ -136,9 +158,9 @@ async fn status(State(api): State<Api>, caller: Caller) -> Answer<Out<Status>> {
     let counts = api.hub.store.counts(caller.key.tenant.as_ref()).await?;
     let view = api.hub.directory.view();
     let visible = view.tenants.values().filter(|tenant| caller.sees(&tenant.row.id));
-    let mut tenants: Vec<_> = visible.map(|tenant| of_tenant(tenant)).collect();
+    let mut tenants: Vec<_> = visible.map(|tenant| of_tenant(&api, &view, tenant)).collect();
     let attention = tenants.iter().any(TenantStatus::needs_attention);
-    tenants.retain(|tenant| caller.key.tenant.is_some() || tenant.needs_attention());
+    tenants.retain(|tenant| caller.key.tenant.is_some() || tenant.needs_attention() || !tenant.ending_keys.is_empty());
     tenants.sort_by(|a, b| a.tenant.cmp(&b.tenant));
     Ok(Out(Status {
         version: env!("CARGO_PKG_VERSION"),
@@ -147,6 +169,10 @@ async fn status(State(api): State<Api>, caller: Caller) -> Answer<Out<Status>> {
         deliveries: counts.by_state.into_iter().map(|(state, count)| (state.as_str(), count)).collect(),
         oldest_due: counts.oldest_due,
         parked: counts.parked,
+        ending_keys: match caller.key.tenant {
+            None => ending_keys(&view, None, api.hub.clock.now()),
+            Some(_) => BTreeMap::new(),
+        },
         tenants,
     }))
 }
@@ -185,6 +211,7 @@ async fn gauges(api: &Api) {
         let (sends, runs) = scheduler.in_flight();
         (sends, runs, scheduler.open_breakers(PoolKind::Send))
     };
+    metrics::sources_failing(api.hub.alarms.count(api.hub.clock.monotonic()));
     metrics::breakers_open("endpoint", open);
     metrics::breakers_open("connection", api.hub.paces.open().len());
     metrics::in_flight("send", sends as usize);

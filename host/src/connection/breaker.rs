@@ -40,7 +40,37 @@ const FLOOR: f64 = 1.0 / 64.0;
 /// How many successes bring a halved pace back, per full pace.
 const RECOVERY: f64 = 50.0;
 
-/// A token bucket whose rate adapts.
+/// The most calls per second that a plugin may ask for.
+pub const MAX_RATE: f64 = 1000.0;
+
+/// The longest that a call which finds no turn is sent away for at once.
+const LONGEST_AWAY: Duration = Duration::from_secs(300);
+
+/// A turn that was given, now or later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reserved {
+    /// Until then.
+    pub wait: Duration,
+    slowed: u64,
+}
+
+/// What is left of a connection's pace.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Calls per second now.
+    pub rate: f64,
+    /// Calls per second when nobody asks for less.
+    pub full: f64,
+    /// Calls that could begin at once.
+    pub left: u32,
+    /// How long the provider wants no call at all.
+    pub silent_for: Duration,
+    /// How long the breaker lets no call through.
+    pub down_for: Duration,
+}
+
+/// A token bucket whose rate adapts. Turns are given in the order of asking: who asks for one that is not there yet owes
+/// it to the bucket and waits.
 #[derive(Clone, Debug)]
 pub struct Pace {
     full: f64,
@@ -48,38 +78,63 @@ pub struct Pace {
     tokens: f64,
     counted: Duration,
     blocked_until: Duration,
+    /// How often it was slowed down; a turn given before is void.
+    slowed: u64,
+    /// When the last of those who were sent away may come back, so that they do not come back together.
+    away_until: Duration,
 }
 
 impl Pace {
     /// `per_second` calls at full pace, with bursts of one second's worth, at least 1. A rate that is no positive number counts
-    /// as [`DEFAULT_RATE`].
+    /// as [`DEFAULT_RATE`], and none is above [`MAX_RATE`].
     #[must_use]
     pub fn new(per_second: f64, now: Duration) -> Self {
-        let full = if per_second.is_finite() && per_second > 0.0 { per_second } else { DEFAULT_RATE };
-        Self { full, rate: full, tokens: full.max(1.0), counted: now, blocked_until: Duration::ZERO }
+        let full = if per_second.is_finite() && per_second > 0.0 { per_second.min(MAX_RATE) } else { DEFAULT_RATE };
+        Self {
+            full,
+            rate: full,
+            tokens: full.max(1.0),
+            counted: now,
+            blocked_until: Duration::ZERO,
+            slowed: 0,
+            away_until: Duration::ZERO,
+        }
     }
 
-    /// Takes one token, or says how long until there is one.
-    pub fn take(&mut self, now: Duration) -> Result<(), Duration> {
-        if let Some(blocked) = self.blocked_until.checked_sub(now).filter(|wait| !wait.is_zero()) {
-            return Err(blocked);
-        }
-        let gained = now.saturating_sub(self.counted).as_secs_f64() * self.rate;
-        self.tokens = (self.tokens + gained).min(self.rate.max(1.0));
-        self.counted = self.counted.max(now);
-        if self.tokens >= 1.0 {
-            self.tokens -= 1.0;
-            return Ok(());
-        }
+    /// Gives a turn that comes within `patience`, or says when to ask again.
+    pub fn reserve(&mut self, now: Duration, patience: Duration) -> Result<Reserved, Duration> {
+        self.count(now);
+        let blocked = self.blocked_until.saturating_sub(now);
+        let owed = (1.0 - self.tokens).max(0.0) / self.rate;
         // At least a millisecond, so that nobody waits for nothing because of rounding.
-        let wait = Duration::from_secs_f64((1.0 - self.tokens) / self.rate);
-        Err(wait.max(Duration::from_millis(1)))
+        let least = if owed > 0.0 { Duration::from_millis(1) } else { Duration::ZERO };
+        let wait = Duration::from_secs_f64(owed).max(least).max(blocked);
+        if wait <= patience {
+            self.tokens -= 1.0;
+            return Ok(Reserved { wait, slowed: self.slowed });
+        }
+        let place = Duration::from_secs_f64(1.0 / self.rate);
+        let away = self.away_until.saturating_sub(now).min(LONGEST_AWAY).saturating_add(place).max(wait);
+        self.away_until = now.saturating_add(away);
+        Err(away)
+    }
+
+    /// Whether a turn that was given still stands.
+    #[must_use]
+    pub const fn honours(&self, reserved: &Reserved) -> bool {
+        self.slowed == reserved.slowed
     }
 
     /// The current calls per second.
     #[must_use]
-    pub fn rate(&self) -> f64 {
+    pub const fn rate(&self) -> f64 {
         self.rate
+    }
+
+    fn count(&mut self, now: Duration) {
+        let gained = now.saturating_sub(self.counted).as_secs_f64() * self.rate;
+        self.tokens = (self.tokens + gained).min(self.rate.max(1.0));
+        self.counted = self.counted.max(now);
     }
 
     fn slow_down(&mut self, now: Duration, wait: Option<Duration>) {
@@ -89,6 +144,7 @@ impl Pace {
         }
         self.tokens = 0.0;
         self.counted = self.counted.max(now);
+        self.slowed += 1;
         let until = now.saturating_add(wait.unwrap_or(DEFAULT_SLOW_DOWN).min(crate::queue::retry::RETRY_AFTER_CAP));
         self.blocked_until = self.blocked_until.max(until);
     }
@@ -158,6 +214,15 @@ impl Breaker {
         }
     }
 
+    /// How long no call has a chance. Looking takes no probe.
+    #[must_use]
+    pub fn down_for(&self, now: Duration) -> Duration {
+        match self.state {
+            State::Open { until } => until.saturating_sub(now),
+            State::Closed | State::Probing { .. } => Duration::ZERO,
+        }
+    }
+
     /// Counts a finished call; `fraction` in `[0, 1]` is the chance by which an opening is shortened.
     pub fn record(&mut self, now: Duration, good: bool, fraction: f64) {
         match (self.state, good) {
@@ -224,20 +289,47 @@ pub struct Gate {
     pub pace: Pace,
     /// Whether at all.
     pub breaker: Breaker,
+    /// Calls that wait for a turn that they were given.
+    pub waiting: u32,
 }
 
 impl Gate {
     /// A gate at full pace, closed breaker.
     #[must_use]
     pub fn new(per_second: f64, now: Duration) -> Self {
-        Self { pace: Pace::new(per_second, now), breaker: Breaker::default() }
+        Self { pace: Pace::new(per_second, now), breaker: Breaker::default(), waiting: 0 }
     }
 
-    /// Lets a call through, or says why and how long to wait.
-    pub fn try_pass(&mut self, now: Duration) -> Result<(), Wait> {
-        // The pace first: a token lost to an open breaker costs nothing, a probe lost to the pace would block the next ones.
-        self.pace.take(now).map_err(Wait::Rate)?;
-        self.breaker.try_pass(now).map_err(Wait::Down)
+    /// Gives a turn within `patience`, or says why there is none and how long to stay away. Who was given one calls
+    /// [`Gate::enter`] when it has come.
+    pub fn reserve(&mut self, now: Duration, patience: Duration) -> Result<Reserved, Wait> {
+        let down = self.breaker.down_for(now);
+        if !down.is_zero() {
+            return Err(Wait::Down(down));
+        }
+        self.pace.reserve(now, patience).map_err(Wait::Rate)
+    }
+
+    /// Lets a call through whose turn has come. False if the pace was lowered meanwhile and the turn is void. The breaker
+    /// comes last: a token lost to an open breaker costs nothing, a probe lost to the pace would block the next ones.
+    pub fn enter(&mut self, now: Duration, reserved: &Reserved) -> Result<bool, Duration> {
+        if !self.pace.honours(reserved) {
+            return Ok(false);
+        }
+        self.breaker.try_pass(now).map(|()| true)
+    }
+
+    /// What is left of the pace.
+    #[must_use]
+    pub fn budget(&self, now: Duration) -> Budget {
+        let mut pace = self.pace.clone();
+        pace.count(now);
+        let silent_for = pace.blocked_until.saturating_sub(now);
+        let down_for = self.breaker.down_for(now);
+        let stopped = !silent_for.is_zero() || !down_for.is_zero();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the full pace")]
+        let left = if stopped { 0 } else { pace.tokens.max(0.0) as u32 };
+        Budget { rate: pace.rate, full: pace.full, left, silent_for, down_for }
     }
 
     /// Reports a call that was let through.

@@ -2,6 +2,21 @@ use proptest::prelude::*;
 
 use super::*;
 
+impl Pace {
+    /// One call that does not wait.
+    fn take(&mut self, now: Duration) -> Result<(), Duration> {
+        self.reserve(now, Duration::ZERO).map(|_| ())
+    }
+}
+
+impl Gate {
+    /// One call that does not wait.
+    fn try_pass(&mut self, now: Duration) -> Result<(), Wait> {
+        let reserved = self.reserve(now, Duration::ZERO)?;
+        self.enter(now, &reserved).map(|_| ()).map_err(Wait::Down)
+    }
+}
+
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }

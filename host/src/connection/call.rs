@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | 2xx, 3xx; 409 with an id of one's own; 410 to a DELETE | confirmed | the response, or `response-too-large` |
 //! | not sent; 401; 429; any other 4xx | failed | `unreachable` or `denied`, `needs-login`, `rate-limited`, the response |
+//! | 403 whose body names a rate as the reason | failed | `rate-limited` |
 //! | 5xx, may be repeated | unknown | the response |
 //! | time-out or broken line, may be repeated | unknown | `timeout` |
 //! | 5xx, time-out or broken line, not repeatable | unknown | `unknown-outcome` |
@@ -235,8 +236,10 @@ impl Sending {
 fn judge_answer(sending: &Sending, answer: Answer, now: Timestamp) -> Judged {
     let Answer { status, headers, body, truncated } = answer;
     let outcome = sending.outcome_of_status(status);
+    let too_many = status == StatusCode::TOO_MANY_REQUESTS || is_rate_refusal(status, &body);
     let wait = headers.get(RETRY_AFTER).and_then(|value| retry_after(value, now));
-    let signal = if status == StatusCode::TOO_MANY_REQUESTS || is_rate_refusal(status, &body) {
+    let wait = if too_many { wait.or_else(|| retry_after_in_text(&body, now)) } else { wait };
+    let signal = if too_many {
         Signal::SlowDown(wait)
     } else if status.is_server_error() {
         Signal::Failed
@@ -245,7 +248,7 @@ fn judge_answer(sending: &Sending, answer: Answer, now: Timestamp) -> Judged {
     };
     let seen = if status == StatusCode::UNAUTHORIZED {
         Err(CallError::NeedsLogin("the provider refused the connection's credential (status 401)".to_owned()))
-    } else if status == StatusCode::TOO_MANY_REQUESTS {
+    } else if too_many {
         Err(CallError::RateLimited(wait.unwrap_or(DEFAULT_SLOW_DOWN)))
     } else if outcome == JournalOutcome::Unknown && !sending.may_repeat() {
         Err(sending.unknown(format!("the provider answered with status {}", status.as_u16())))
@@ -271,8 +274,19 @@ fn not_sent(cause: NotSent) -> CallError {
     }
 }
 
+/// Google says until when it wants no call in a sentence for people: `Retry after 2026-11-20T10:00:00.000Z`.
+fn retry_after_in_text(body: &[u8], now: Timestamp) -> Option<Duration> {
+    const BEFORE: &str = "retry after ";
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let text = body.pointer("/error/message")?.as_str()?;
+    let at = text.to_ascii_lowercase().find(BEFORE)? + BEFORE.len();
+    let time = text.get(at..)?.split_whitespace().next()?.trim_end_matches('.');
+    let until: Timestamp = time.parse().ok()?;
+    Some(until.since(now)).filter(|wait| !wait.is_zero())
+}
+
 /// Google says "too many requests" with 403 and a reason in the body.
-fn is_rate_refusal(status: StatusCode, body: &[u8]) -> bool {
+pub(super) fn is_rate_refusal(status: StatusCode, body: &[u8]) -> bool {
     const REASONS: [&str; 4] = ["rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded"];
     if status != StatusCode::FORBIDDEN {
         return false;

@@ -127,13 +127,35 @@ fn too_many_requests_carries_the_wait_and_slows_the_connection() {
 }
 
 #[test]
-fn a_403_with_a_rate_reason_slows_the_connection_and_is_shown() {
+fn a_403_with_a_rate_reason_counts_as_too_many_requests() {
     let mut refusal = answer(403);
     refusal.body = Bytes::from_static(br#"{"error":{"code":403,"errors":[{"reason":"userRateLimitExceeded"}]}}"#);
     let judged = judge(&post(), Ok(refusal), NOW);
-    is_response(&judged, JournalOutcome::Failed, 403);
-    assert_eq!(judged.signal, Signal::SlowDown(None));
-    assert_eq!(super::judge(&post(), Ok(answer(403)), NOW).signal, Signal::Good);
+    assert_eq!((judged.outcome, judged.signal), (JournalOutcome::Failed, Signal::SlowDown(None)));
+    assert_eq!(judged.seen, Err(CallError::RateLimited(DEFAULT_SLOW_DOWN)));
+    for body in [r#"{"error":{"errors":[{"reason":"insufficientPermissions"}]}}"#, "{}", "<html>", ""] {
+        let mut other = answer(403);
+        other.body = Bytes::from_static(body.as_bytes());
+        let judged = super::judge(&post(), Ok(other), NOW);
+        is_response(&judged, JournalOutcome::Failed, 403);
+        assert_eq!(judged.signal, Signal::Good, "{body}");
+    }
+}
+
+#[test]
+fn a_time_in_the_sentence_of_a_refusal_is_waited_for() {
+    let until = NOW.after(Duration::from_secs(90));
+    let body = |text: &str| Bytes::from(serde_json::json!({"error": {"code": 429, "message": text}}).to_string());
+    let wait = |body: Bytes| {
+        let mut refusal = answer(429);
+        refusal.body = body;
+        judge(&post(), Ok(refusal), NOW).signal
+    };
+    let said = body(&format!("User-rate limit exceeded.  Retry after {until}"));
+    assert_eq!(wait(said), Signal::SlowDown(Some(Duration::from_secs(90))));
+    for text in ["Retry after a while", "Retry after ", "Retry after 2001-01-01T00:00:00Z", "later"] {
+        assert_eq!(wait(body(text)), Signal::SlowDown(None), "{text}");
+    }
 }
 
 #[test]

@@ -12,6 +12,15 @@ pub mod credential;
 /// Checks that a plugin asks for against secrets it cannot read.
 pub mod verify;
 
+/// Signed tokens, judged against public keys.
+pub mod jwt;
+
+/// A set of public keys as an issuer publishes it.
+pub mod key_set;
+
+/// The key sets of issuers, fetched and kept.
+pub mod key_sets;
+
 /// What a plugin may write into a request: path and headers.
 pub mod guard;
 
@@ -23,6 +32,9 @@ pub mod breaker;
 
 /// What an answer to a provider call means: for the journal and for the plugin.
 pub mod call;
+
+/// One harmless call by which a connection is tried.
+pub mod probe;
 
 /// The gate of every connection of this process.
 pub mod pace;

@@ -22,6 +22,25 @@ pub struct InvalidName {
 pub struct TenantId(Arc<str>);
 
 impl TenantId {
+    /// Stands where a tenant would for what came to an app, which belongs to the operator. No tenant can have this name,
+    /// and no name that a caller gives can become it.
+    #[must_use]
+    pub fn of_app(app: Key) -> Self {
+        Self(app.with_prefix("app").into())
+    }
+
+    /// The app, if it stands for one.
+    #[must_use]
+    pub fn app(&self) -> Option<Key> {
+        Key::parse("app", &self.0)
+    }
+
+    /// Reads what was stored: a tenant, or what stands for an app.
+    #[must_use]
+    pub fn stored(text: &str) -> Option<Self> {
+        text.parse().ok().or_else(|| Key::parse("app", text).map(Self::of_app))
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

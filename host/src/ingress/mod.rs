@@ -28,6 +28,9 @@ pub mod receive;
 
 mod receive_calls;
 
+/// Sources that refuse too much of what they get.
+pub mod alarm;
+
 /// Requests that could not be judged yet.
 pub mod parked;
 

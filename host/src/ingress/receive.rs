@@ -16,12 +16,13 @@ use sha2::{Digest as _, Sha256};
 use super::{body::read_body, client::Client, receive_calls::ReceiveCalls};
 use crate::{
     directory::view::{InstallationView, PluginVersion, SourceView, TenantView},
+    event::TenantId,
     failpoint::{self, Point},
     hub::Hub,
     id::Key,
     observe::metrics::Surface,
     plugin::{
-        call::{Call, CallEnd, PluginLabel},
+        call::{Call, CallEnd, Ended, PluginLabel},
         limits::Limits,
         model::{CallContext, EmittedEvent, Header, InboundRequest, PluginError, Received, Reply},
         virtual_time::VirtualClock,
@@ -45,6 +46,29 @@ pub(super) enum Verdict {
     Refused(StatusCode, &'static str, String),
     /// It could not be judged.
     Neither(Failure),
+}
+
+/// What an authentic request had to say.
+pub(super) struct Said {
+    pub(super) events: Vec<EmittedEvent>,
+    pub(super) reply: Option<Reply>,
+    pub(super) poll_now: Vec<String>,
+}
+
+/// What a call of `receive` came to: something to accept, or the verdict at once.
+pub(super) fn said(ended: Ended<Received>) -> Result<Said, Verdict> {
+    let sentence = ended.failure().unwrap_or_default();
+    Err(match ended.result {
+        Ok(Received::Accepted { events, reply, poll_now }) => return Ok(Said { events, reply, poll_now }),
+        Ok(Received::Handled(reply)) => Verdict::Answered(Some(reply)),
+        Ok(Received::Unauthenticated(reason)) => Verdict::Refused(StatusCode::UNAUTHORIZED, "unauthenticated", reason),
+        Err(CallEnd::Error(PluginError::Reject(detail))) => {
+            let reason = format!("{}: {}", detail.code, detail.message);
+            Verdict::Refused(StatusCode::BAD_REQUEST, "rejected", reason)
+        }
+        Err(CallEnd::Error(error)) => Verdict::Neither(failure_of(&error)),
+        Err(end) => Verdict::Neither(Failure::new(ReasonClass::PluginBug, end.code(), sentence)),
+    })
 }
 
 /// Routes of the public inbound side.
@@ -78,7 +102,7 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
     if let Err(limited) = limited {
         if let Some(source) = &source {
             hub.note_rejection(
-                source,
+                &source.tenant,
                 &source_id,
                 StatusCode::TOO_MANY_REQUESTS,
                 "rate_limited",
@@ -95,8 +119,16 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
         Ok(request) => request.into_body(),
         Err(error) => {
             if let Some(source) = &source {
-                hub.note_rejection(source, &source_id, error.status(), error.code(), error.to_string(), 0, client)
-                    .await;
+                hub.note_rejection(
+                    &source.tenant,
+                    &source_id,
+                    error.status(),
+                    error.code(),
+                    error.to_string(),
+                    0,
+                    client,
+                )
+                .await;
             }
             return (error.status(), format!("{error}\n")).into_response();
         }
@@ -132,10 +164,27 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
 
 impl Hub {
     async fn receive(self: Arc<Self>, source: SourceView, raw: RawRequest, client: Option<Client>) -> Response {
-        match self.judge_request(&source, &raw, None).await {
-            Ok(Verdict::Answered(reply)) => replied(reply),
+        let verdict = self.judge_request(&source, &raw, None).await;
+        self.answer_verdict(verdict, raw, source.plugin, client).await
+    }
+
+    /// Keeps what has to be kept of a judged request, and makes the answer.
+    pub(super) async fn answer_verdict(
+        self: &Arc<Self>,
+        verdict: Result<Verdict, StoreError>,
+        raw: RawRequest,
+        plugin: String,
+        client: Option<Client>,
+    ) -> Response {
+        match verdict {
+            Ok(Verdict::Answered(reply)) => {
+                self.watch_source(&raw.source_id, false);
+                replied(reply)
+            }
             Ok(Verdict::Refused(status, code, reason)) => {
-                self.note_rejection(&source, &raw.source_id, status, code, reason, raw.body.len() as u64, client).await;
+                self.watch_source(&raw.source_id, true);
+                let size = raw.body.len() as u64;
+                self.note_rejection(&raw.tenant, &raw.source_id, status, code, reason, size, client).await;
                 let text =
                     if status == StatusCode::UNAUTHORIZED { UNAUTHENTICATED } else { "the request was refused\n" };
                 (status, text).into_response()
@@ -143,8 +192,7 @@ impl Hub {
             Ok(Verdict::Neither(failure)) => {
                 tracing::warn!(source.id = %raw.source_id, reason = %failure.reason, code = %failure.code, "a request is parked");
                 crate::observe::metrics::parked(failure.reason.as_str());
-                let parked = ParkedRequest { request: raw, plugin: source.plugin, failure, tries: 1 };
-                match self.store.park(parked).await {
+                match self.store.park(ParkedRequest { request: raw, plugin, failure, tries: 1 }).await {
                     Ok(dropped) => crate::observe::metrics::parked_dropped(dropped),
                     Err(error) => tracing::error!(%error, "a request could not be parked"),
                 }
@@ -154,6 +202,18 @@ impl Hub {
                 tracing::error!(%error, "a request could not be stored");
                 unavailable()
             }
+        }
+    }
+
+    /// Notes how a request was judged. A source that begins to refuse most of what it gets is told of once.
+    fn watch_source(&self, source_id: &str, refused: bool) {
+        if let Some(share) = self.alarms.note(source_id, refused, self.clock.monotonic()) {
+            tracing::warn!(
+                source.id = source_id,
+                refused = share.refused,
+                judged = share.judged,
+                "a source refuses most of what it gets; was its secret changed on one side only?"
+            );
         }
     }
 
@@ -188,22 +248,12 @@ impl Hub {
         };
         let trapped =
             matches!(ended.result, Err(CallEnd::Trap { .. } | CallEnd::Limit { .. } | CallEnd::Malformed { .. }));
-        let sentence = ended.failure().unwrap_or_default();
         self.note_traps(&tenant, &version, trapped).await;
-        match ended.result {
-            Ok(Received::Accepted { events, reply, poll_now }) => {
+        match said(ended) {
+            Ok(Said { events, reply, poll_now }) => {
                 self.store_received(&tenant, &installation, &version, raw, parked, events, poll_now, reply).await
             }
-            Ok(Received::Handled(reply)) => Ok(Verdict::Answered(Some(reply))),
-            Ok(Received::Unauthenticated(reason)) => {
-                Ok(Verdict::Refused(StatusCode::UNAUTHORIZED, "unauthenticated", reason))
-            }
-            Err(CallEnd::Error(PluginError::Reject(detail))) => {
-                let reason = format!("{}: {}", detail.code, detail.message);
-                Ok(Verdict::Refused(StatusCode::BAD_REQUEST, "rejected", reason))
-            }
-            Err(CallEnd::Error(error)) => Ok(Verdict::Neither(failure_of(&error))),
-            Err(end) => Ok(Verdict::Neither(Failure::new(ReasonClass::PluginBug, end.code(), sentence))),
+            Err(verdict) => Ok(verdict),
         }
     }
 
@@ -214,7 +264,7 @@ impl Hub {
         version: &Arc<PluginVersion>,
         source: &SourceView,
         raw: &RawRequest,
-    ) -> Result<crate::plugin::call::Ended<Received>, Failure> {
+    ) -> Result<Ended<Received>, Failure> {
         let guest = self
             .plugins
             .guest(&version.row.name, &version.row.version)
@@ -231,22 +281,14 @@ impl Hub {
             sources: self.sources(installation),
             config: installation.row.config.clone(),
         };
-        let request = InboundRequest {
-            source_id: raw.source_id.clone(),
-            method: raw.method.clone(),
-            url: raw.url.clone(),
-            headers: raw
-                .headers
-                .iter()
-                .map(|(name, value)| Header { name: name.clone(), value: value.clone() })
-                .collect(),
-            body: raw.body.to_vec(),
-            received_at_ms: received_at,
-            remote_addr: raw.remote_addr.clone(),
-            extensions: None,
-        };
-        let calls =
-            ReceiveCalls::new(self.clone(), tenant.clone(), installation.clone(), version.clone(), source.name.clone());
+        let calls = ReceiveCalls::new(
+            self.clone(),
+            tenant.clone(),
+            installation.clone(),
+            version.clone(),
+            source.name.clone(),
+            raw.received_at,
+        );
         let call = Call {
             context,
             limits: Limits::resolve(&version.manifest.limits),
@@ -255,7 +297,7 @@ impl Hub {
             host: Box::new(calls),
             plugin: PluginLabel { name: version.row.name.clone(), version: version.row.version.clone() },
         };
-        let ended = self.sandbox.receive(&guest, request, call).await;
+        let ended = self.sandbox.receive(&guest, inbound(raw), call).await;
         ended.count("receive");
         Ok(ended)
     }
@@ -334,9 +376,9 @@ impl Hub {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the columns of a rejection")]
-    async fn note_rejection(
+    pub(super) async fn note_rejection(
         &self,
-        source: &SourceView,
+        owner: &TenantId,
         source_id: &str,
         status: StatusCode,
         code: &'static str,
@@ -351,7 +393,7 @@ impl Hub {
         let key = self.ids.next();
         let rejection = Rejection {
             key,
-            tenant: source.tenant.clone(),
+            tenant: owner.clone(),
             source_id: source_id.to_owned(),
             at: self.clock.now(),
             status: status.as_u16(),
@@ -364,6 +406,21 @@ impl Hub {
         if let Err(error) = self.store.reject(vec![rejection]).await {
             tracing::warn!(%error, "a rejection could not be kept");
         }
+    }
+}
+
+/// A request as a plugin sees it.
+pub(super) fn inbound(raw: &RawRequest) -> InboundRequest {
+    let header = |(name, value): &(String, Vec<u8>)| Header { name: name.clone(), value: value.clone() };
+    InboundRequest {
+        source_id: raw.source_id.clone(),
+        method: raw.method.clone(),
+        url: raw.url.clone(),
+        headers: raw.headers.iter().map(header).collect(),
+        body: raw.body.to_vec(),
+        received_at_ms: millis(raw.received_at),
+        remote_addr: raw.remote_addr.clone(),
+        extensions: None,
     }
 }
 

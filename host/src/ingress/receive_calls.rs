@@ -1,10 +1,11 @@
 //! What the imports of a `receive` reach: it checks against secrets and reads kv, and changes nothing.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
 use crate::{
+    clock::Timestamp,
     directory::view::{InstallationView, PluginVersion, TenantView},
     hub::Hub,
     plugin::{
@@ -17,6 +18,10 @@ use crate::{
     run::secrets,
 };
 
+/// How long a request waits for the key set that its token is judged by. Longer, and it is parked: providers wait 10 s
+/// at most, some 3, and the set is there when it is judged again.
+pub(super) const JWT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The caller's side of one `receive`.
 pub(super) struct ReceiveCalls {
     hub: Arc<Hub>,
@@ -24,6 +29,8 @@ pub(super) struct ReceiveCalls {
     installation: Arc<InstallationView>,
     version: Arc<PluginVersion>,
     source: String,
+    /// When the request arrived: its window is judged then, also after it was parked.
+    received_at: Timestamp,
 }
 
 impl ReceiveCalls {
@@ -33,8 +40,9 @@ impl ReceiveCalls {
         installation: Arc<InstallationView>,
         version: Arc<PluginVersion>,
         source: String,
+        received_at: Timestamp,
     ) -> Self {
-        Self { hub, tenant, installation, version, source }
+        Self { hub, tenant, installation, version, source, received_at }
     }
 
     async fn read(&self, key: &str) -> Result<Option<KvEntry>, Stop> {
@@ -98,8 +106,9 @@ impl HostCalls for ReceiveCalls {
         Ok(secrets::verify_token(&self.tenant, &self.installation, source, &secret, &token, now))
     }
 
-    async fn verify_jwt(&mut self, _: String, _: String, _: String) -> Answer<String, CryptoError> {
-        Ok(Err(secrets::jwt_not_offered()))
+    async fn verify_jwt(&mut self, secret: String, token: String, audience: String) -> Answer<String, CryptoError> {
+        let (manifest, at) = (&self.version.manifest, self.received_at);
+        Ok(secrets::verify_jwt(&self.hub, manifest, &secret, &token, &audience, at, JWT_PATIENCE).await)
     }
 
     fn log(&mut self, line: LogLine) {

@@ -79,6 +79,10 @@ table! {
     REJECTIONS = counter("switchyard_rejections_total", &["cause"], "Inbound requests refused");
     /// Requests parked.
     PARKED = counter("switchyard_requests_parked_total", &["cause"], "Inbound requests that receive could not judge");
+    /// Sources that fail now.
+    SOURCES_FAILING = gauge("switchyard_sources_failing", &[], "Sources that refused half of at least 20 requests in 5 minutes");
+    /// Events from apps for accounts that no installation uses.
+    UNKNOWN_ACCOUNTS = counter("switchyard_unknown_accounts_total", &[], "Events from apps for accounts that no installation uses");
     /// Parked requests that fell off the cap.
     PARKED_DROPPED = counter("switchyard_parked_dropped_total", &[], "Parked requests given up because of the cap");
     /// Callers per write group.
@@ -114,6 +118,8 @@ table! {
     PROVIDER_CALLS = counter("switchyard_provider_calls_total", &["outcome"], "Calls to providers by status class");
     /// Time of calls to providers.
     PROVIDER_SECONDS = seconds("switchyard_provider_call_seconds", &[], "Time of a call to a provider");
+    /// Fetches of issuers' key sets.
+    KEY_SETS = counter("switchyard_key_sets_total", &["outcome"], "Fetches of the key sets that tokens are judged by");
     /// Connections by state.
     CONNECTION_STATES = gauge("switchyard_connections", &["state"], "Connections of tenants by state");
     /// Open breakers.

@@ -196,6 +196,16 @@ pub fn rejected(cause: &'static str) {
     counter(&table::REJECTIONS, &[cause]).increment(1);
 }
 
+/// Sets the number of sources that fail now.
+pub fn sources_failing(count: usize) {
+    set(&table::SOURCES_FAILING, &[], count);
+}
+
+/// Counts events from an app for accounts that nobody uses here.
+pub fn unknown_accounts(count: u64) {
+    counter(&table::UNKNOWN_ACCOUNTS, &[]).increment(count);
+}
+
 /// Counts a parked request.
 pub fn parked(cause: &'static str) {
     counter(&table::PARKED, &[cause]).increment(1);
@@ -254,6 +264,11 @@ pub fn run_ended(call: &'static str, end: &'static str, cpu: Duration, wall: Dur
 /// Counts a shadow run: how it compared, or `dropped`.
 pub fn shadow_ended(outcome: &'static str) {
     counter(&table::SHADOWS, &[outcome]).increment(1);
+}
+
+/// A key set was asked for: `fetched` or `failed`.
+pub fn key_set_fetched(outcome: &'static str) {
+    counter(&table::KEY_SETS, &[outcome]).increment(1);
 }
 
 /// Records a call to a provider; `outcome` is a status class or a failure code.

@@ -4,6 +4,7 @@
 //! Times are milliseconds since 1970, lengths of time are milliseconds, JSON is text that was checked to parse.
 
 mod data;
+mod extensions;
 mod host;
 mod ingest;
 mod manifest;
@@ -12,6 +13,7 @@ pub use data::{
     CallContext, EmittedEvent, ErrorDetail, HandledEvent, Idempotency, Method, Output, PluginError, PollOutput, Reason,
     SourceRef,
 };
+pub use extensions::Probe;
 pub use host::{
     CryptoError, Header, HttpError, HttpRequest, HttpResponse, KvEntry, KvError, KvOptions, KvPage, LogField, LogLevel,
     LogLine, Mac, MetricLabel, MetricSample, MetricValue, SwapResult,

@@ -1,6 +1,6 @@
 //! What a run's imports reach: the journal first, then kv, secrets and providers.
 
-use std::{any::Any, sync::Arc};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -32,6 +32,9 @@ use crate::{
     },
 };
 
+/// How long a run waits for the key set that a token is judged by.
+const JWT_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Why the host ended a run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunStop {
@@ -44,6 +47,9 @@ pub enum RunStop {
     /// The delivery runs elsewhere or was cancelled.
     #[error("the delivery was taken away")]
     LostLease,
+    /// The connection's pace leaves no turn now, and nothing was called yet.
+    #[error("the connection's rate is used up; there is a turn in {} ms", .0.as_millis())]
+    NoTurn(Duration),
     /// A preview came to a call that it must not make.
     #[error("a preview ends before {0}")]
     Reached(Reached),
@@ -71,6 +77,10 @@ pub struct RunCalls {
     pub(super) kv: StagedKv,
     log: Vec<(LogLine, bool)>,
     pub(super) login: Option<(Key, String)>,
+    /// When the run began, for its wall limit.
+    pub(super) started: Duration,
+    /// Whether this attempt has called a provider, answers from the journal apart.
+    pub(super) sent: bool,
     /// A preview: nothing is committed or counted, and it ends before the first write.
     pub(super) dry: bool,
 }
@@ -78,7 +88,7 @@ pub struct RunCalls {
 impl RunCalls {
     /// The calls of one run.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         hub: Arc<Hub>,
         tenant: Arc<TenantView>,
         installation: Arc<InstallationView>,
@@ -88,6 +98,8 @@ impl RunCalls {
         clock: Arc<VirtualClock>,
     ) -> Self {
         Self {
+            started: hub.clock.monotonic(),
+            sent: false,
             hub,
             tenant,
             installation,
@@ -324,7 +336,9 @@ impl HostCalls for RunCalls {
     async fn verify_jwt(&mut self, secret: String, token: String, audience: String) -> Answer<String, CryptoError> {
         let (call, print) = prints::verify_jwt(&secret, &token, &audience);
         served!(self, call, print, Recorded::Claims);
-        let answer = Err(secrets::jwt_not_offered());
+        let (manifest, now) = (&self.version.manifest, self.hub.clock.now());
+        let judging = secrets::verify_jwt(&self.hub, manifest, &secret, &token, &audience, now, JWT_PATIENCE);
+        let answer = judging.await;
         self.note(call, print, Recorded::Claims(answer.clone()));
         Ok(answer)
     }

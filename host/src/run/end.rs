@@ -118,7 +118,8 @@ impl Hub {
             Outcome::Waiting { failure, .. } | Outcome::Dead(failure) => Some(failure.clone()),
             Outcome::Released { failure } => failure.clone(),
         };
-        let settles_silently = matches!(&end.outcome, Outcome::Released { failure: None });
+        let settles_silently =
+            matches!(&end.outcome, Outcome::Released { failure: None } | Outcome::Waiting { burnt: false, .. });
         if !settles_silently {
             let detail = json!({
                 "usage": { "cpu_ms": usage.cpu_ms, "wall_ms": usage.wall_ms, "peak_memory_bytes": usage.peak_memory_bytes,
@@ -245,6 +246,7 @@ impl Hub {
                 Some(RunStop::LostSwap | RunStop::LostLease) => {
                     AttemptEnd::plain(Outcome::Released { failure: None }, None)
                 }
+                Some(RunStop::NoTurn(wait)) => AttemptEnd::plain(self.without_a_turn(*wait), None),
                 Some(full @ RunStop::JournalFull) => {
                     let failure = Failure::new(ReasonClass::PluginBug, "journal_limit", full.to_string());
                     AttemptEnd::plain(self.try_again(claimed, installation, failure, None), None)
@@ -277,6 +279,13 @@ impl Hub {
             settled.effects.push(Effect::ConnectionNeedsLogin(connection, text));
         }
         settled
+    }
+
+    /// The delivery comes back when its connection has a turn, and no try is lost. The pace is real time and not scaled.
+    fn without_a_turn(&self, wait: Duration) -> Outcome {
+        let text = "the connection's rate is used up; it goes on by itself".to_owned();
+        let failure = Failure::new(ReasonClass::RateLimited, "connection_pace", text);
+        Outcome::Waiting { run_at: self.queue_clock.now().after(wait), failure, burnt: false }
     }
 
     /// Carries out the disposition that a plugin returned.

@@ -18,6 +18,9 @@ mod kv;
 /// Calls to providers from a run.
 pub(crate) mod provider;
 
+/// A run's turn at a connection.
+mod turn;
+
 /// Secrets by slot and field.
 pub mod secrets;
 

@@ -10,11 +10,11 @@ use super::{
     journal::{Entry, EntryOutcome, JournalMismatch, Recorded, Step, idempotency_key, millis},
     preview::Reached,
     prints, secrets,
+    turn::Turned,
 };
 use crate::{
     clock::Timestamp,
     connection::{
-        breaker::Wait,
         call::{self, CallError, JournalOutcome, Judged, Sending},
         guard,
         template::{self, UsedSecrets},
@@ -33,9 +33,6 @@ use crate::{
 
 /// Time for a call that names none.
 const TIMEOUT: Duration = Duration::from_secs(15);
-
-/// How long a preview waits for its turn at a connection, at one call.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The largest body of a request.
 const REQUEST_BYTES: usize = 4 << 20;
@@ -76,7 +73,8 @@ impl RunCalls {
                 let sending = self.sending(method, &request, &convention, true, sent_at);
                 match self.may_send(&request, spec, &convention, Some(&key)).await {
                     Ok(ready) => self.send_and_answer(index, ready, sending).await,
-                    Err(error) => Ok(Err(self.repeat_turned_away(index, error))),
+                    Err(Turned::Seen(error)) => Ok(Err(self.repeat_turned_away(index, error))),
+                    Err(Turned::Stopped(stop)) => Err(stop),
                 }
             }
             Step::Live { index } => {
@@ -101,7 +99,8 @@ impl RunCalls {
                         }
                         self.send_and_answer(index, ready, sending).await
                     }
-                    Err(error) => {
+                    Err(Turned::Stopped(stop)) => Err(stop),
+                    Err(Turned::Seen(error)) => {
                         let outcome = if write { EntryOutcome::Failed } else { EntryOutcome::Read };
                         self.push_entry(name, print, None, outcome, Some(Recorded::Http(Err(error.clone()))));
                         Ok(Err(error))
@@ -230,29 +229,17 @@ impl RunCalls {
 
     /// Makes the request ready and takes its turn at the connection.
     async fn may_send(
-        &self,
+        &mut self,
         request: &HttpRequest,
         spec: Option<&ConnectionSpec>,
         convention: &Idempotency,
         key: Option<&str>,
-    ) -> Result<Ready, HttpError> {
-        let ready = self.make_ready(request, spec, convention, key)?;
-        if self.ends_before(request) {
-            return Ok(ready);
+    ) -> Result<Ready, Turned> {
+        let ready = self.make_ready(request, spec, convention, key).map_err(Turned::Seen)?;
+        if !self.ends_before(request) {
+            self.turn(ready.connection, spec, ready.outgoing.timeout).await?;
         }
-        let mut patience = if self.dry { PATIENCE } else { Duration::ZERO };
-        loop {
-            match self.hub.paces.try_pass(ready.connection, self.hub.clock.monotonic()) {
-                Ok(()) => return Ok(ready),
-                // A pace of our own says nothing of what a replay would do.
-                Err(Wait::Rate(wait)) if wait <= patience => {
-                    patience -= wait;
-                    tokio::time::sleep(wait).await;
-                }
-                Err(Wait::Rate(wait)) => return Err(HttpError::RateLimited(ms(wait))),
-                Err(Wait::Down(wait)) => return Err(HttpError::Unreachable(Some(ms(wait)))),
-            }
-        }
+        Ok(ready)
     }
 
     /// Checks the request against manifest, grants and limits and puts the credential on it.

@@ -1,11 +1,18 @@
 //! Secrets by `<slot>.<field>`, for `crypto` and for templates: bound like connections, never given to a guest.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 
 use crate::{
     clock::Timestamp,
-    connection::verify::{self, KeyEncoding, MacAlgorithm},
+    connection::{
+        jwt::{Expected, LEEWAY},
+        key_sets::JwtError,
+        verify::{self, KeyEncoding, MacAlgorithm},
+    },
     directory::view::{ConnectionView, InstallationView, TenantView},
+    hub::Hub,
     plugin::model::{CryptoError, KeyEncoding as SpecEncoding, Mac, Manifest, SecretKind},
 };
 
@@ -95,10 +102,48 @@ pub(crate) const fn algorithm(mac: Mac) -> MacAlgorithm {
     }
 }
 
-/// `crypto.verify-jwt` needs fetched key sets, which no bundled plugin asks for yet.
-#[must_use]
-pub fn jwt_not_offered() -> CryptoError {
-    CryptoError::Other("this host does not verify tokens against fetched key sets".to_owned())
+/// Whose tokens a slot believes: accepted issuers, and where their key set lies. A field behind a dot in `name` says
+/// nothing, since such a slot has no fields.
+///
+/// # Errors
+/// The manifest has no such slot, or it is of another kind.
+pub(crate) fn issuer_in<'a>(manifest: &'a Manifest, name: &str) -> Result<(&'a [String], &'a str), CryptoError> {
+    let slot = name.split_once('.').map_or(name, |(slot, _)| slot);
+    match manifest.secrets.iter().find(|spec| spec.name == slot).map(|spec| &spec.kind) {
+        Some(SecretKind::Jwt { issuers, jwks_url }) => Ok((issuers, jwks_url)),
+        Some(_) => Err(CryptoError::WrongKind),
+        None if manifest.connections.iter().any(|spec| spec.name == slot) => Err(CryptoError::WrongKind),
+        None => Err(CryptoError::NoSuchSecret),
+    }
+}
+
+/// `crypto.verify-jwt`. The token must be valid `at` that moment; `patience` bounds the wait for a key set.
+///
+/// # Errors
+/// `Invalid` with the reason, `Unavailable`, or as [`issuer_in`].
+pub async fn verify_jwt(
+    hub: &Hub,
+    manifest: &Manifest,
+    name: &str,
+    token: &str,
+    audience: &str,
+    at: Timestamp,
+    patience: Duration,
+) -> Result<String, CryptoError> {
+    let (issuers, url) = issuer_in(manifest, name)?;
+    let expected = Expected { issuers, audience: named(audience)?, at, leeway: LEEWAY };
+    hub.key_sets.claims(url, token, &expected, patience).await.map_err(|error| match error {
+        JwtError::Invalid(why) => CryptoError::Invalid(why.to_string()),
+        JwtError::Unavailable => CryptoError::Unavailable,
+    })
+}
+
+/// Refuses to look for no audience at all: a token for nobody would then be one for everybody.
+pub(crate) fn named(audience: &str) -> Result<&str, CryptoError> {
+    if audience.is_empty() {
+        return Err(CryptoError::Other("name the audience that the token must be meant for".to_owned()));
+    }
+    Ok(audience)
 }
 
 fn encoding(installation: &InstallationView, name: &str) -> Result<KeyEncoding, CryptoError> {

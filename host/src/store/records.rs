@@ -241,6 +241,25 @@ pub struct StateCounts {
     pub rejected: u64,
 }
 
+/// What went where lately.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recent {
+    /// Deliveries by target: `plugin:..`, `ep_..`.
+    pub by_target: Vec<(String, u64)>,
+    /// Events that came by the API.
+    pub published: u64,
+    /// Whether there were more than were counted.
+    pub at_least: bool,
+}
+
+impl Recent {
+    /// Deliveries to a target.
+    #[must_use]
+    pub fn of(&self, target: &str) -> u64 {
+        self.by_target.iter().find(|(known, _)| known == target).map_or(0, |(_, count)| *count)
+    }
+}
+
 /// A parked request without its body.
 #[derive(Clone, Debug)]
 pub struct ParkedRow {
@@ -298,6 +317,9 @@ pub trait Records: Send + Sync {
         tenant: &TenantId,
         correlation_id: &str,
     ) -> StoreResult<Vec<(Key, String, String, String, Timestamp)>>;
+
+    /// How many deliveries each target got since then, and how many events the API took. At most 50,000 of each are counted.
+    async fn recent(&self, tenant: &TenantId, since: Timestamp) -> StoreResult<Recent>;
 
     /// Rejections, newest first.
     async fn rejections(&self, tenant: &TenantId, page: Page) -> StoreResult<Vec<super::ledger::Rejection>>;

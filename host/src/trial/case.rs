@@ -29,6 +29,9 @@ pub struct Case {
     /// Secrets as `<slot>.<field>`; for tests, never real ones.
     #[serde(default)]
     pub secrets: BTreeMap<String, String>,
+    /// What the issuers of tokens publish, by slot: a key set for each secret of kind `jwt`.
+    #[serde(default)]
+    pub key_sets: BTreeMap<String, Value>,
     /// Grants of the installation; `emits:*` where none are named.
     pub grants: Option<Vec<String>>,
     /// The time of the run in milliseconds since 1970; now where it is not named.

@@ -13,7 +13,10 @@ use crate::{
     clock::Timestamp,
     connection::{
         call::{self, Sending},
-        guard, verify,
+        guard,
+        jwt::{Expected, LEEWAY, Token},
+        key_set::KeySet,
+        verify,
     },
     outbound::client::{Answer as Answered, MaybeSent, NotSent, SendError},
     plugin::{
@@ -38,6 +41,8 @@ pub(super) struct TrialHost {
     pub(super) answers: Vec<RecordedAnswer>,
     pub(super) kv: BTreeMap<String, KvEntry>,
     pub(super) secrets: BTreeMap<String, SecretString>,
+    /// Published key sets by slot.
+    pub(super) key_sets: BTreeMap<String, Value>,
     pub(super) now: Timestamp,
     /// Inside `receive`: no providers, and kv is only read.
     pub(super) receiving: bool,
@@ -92,6 +97,17 @@ impl TrialHost {
             HttpError::Other(format!("no recorded answer to `{call}`: add one to the case's `http`"))
         })?;
         Ok(self.answers.remove(found))
+    }
+
+    /// As `crypto.verify-jwt` of a hub, where the case's key sets are what the issuers publish.
+    fn claims(&self, secret: &str, token: &str, audience: &str) -> Result<String, CryptoError> {
+        let (issuers, _) = secrets::issuer_in(&self.manifest, secret)?;
+        let expected = Expected { issuers, audience: secrets::named(audience)?, at: self.now, leeway: LEEWAY };
+        let slot = secret.split_once('.').map_or(secret, |(slot, _)| slot);
+        let published = self.key_sets.get(slot).ok_or(CryptoError::Unavailable)?;
+        let keys = KeySet::parse(published.to_string().as_bytes()).map_err(|_| CryptoError::Unavailable)?;
+        let claims = Token::read(token).and_then(|token| token.claims(&keys, &expected));
+        claims.map_err(|why| CryptoError::Invalid(why.to_string()))
     }
 
     fn note(&mut self, request: &HttpRequest, answer: &Result<HttpResponse, HttpError>) {
@@ -206,8 +222,8 @@ impl HostCalls for TrialHost {
         Ok(known.map_or(Err(CryptoError::NoSuchSecret), |known| Ok(verify::verify_token(&[known], &token))))
     }
 
-    async fn verify_jwt(&mut self, _: String, _: String, _: String) -> Answer<String, CryptoError> {
-        Ok(Err(secrets::jwt_not_offered()))
+    async fn verify_jwt(&mut self, secret: String, token: String, audience: String) -> Answer<String, CryptoError> {
+        Ok(self.claims(&secret, &token, &audience))
     }
 
     fn log(&mut self, line: LogLine) {

@@ -140,6 +140,7 @@ impl Trial {
                 .map(|(key, value)| (key, KvEntry { value: value.into_bytes(), version: 1 }))
                 .collect(),
             secrets: case.secrets.into_iter().map(|(name, text)| (name, text.into())).collect(),
+            key_sets: case.key_sets,
             now,
             receiving: case.request.is_some(),
             calls: Vec::new(),

@@ -41,6 +41,7 @@ fn event_type_into(event_type: EventType) -> wit::EventType {
 }
 
 fn connection_into(connection: Connection) -> wit::Connection {
+    let extensions = connection.extensions().map(|extensions| extensions.to_string());
     let kind = match connection.kind {
         ConnectionKind::Header(name) => wit::ConnectionKind::Header(name),
         ConnectionKind::Basic => wit::ConnectionKind::Basic,
@@ -60,7 +61,7 @@ fn connection_into(connection: Connection) -> wit::Connection {
         idempotency: idempotency_into(connection.idempotency),
         required: connection.required,
         description: connection.description,
-        extensions: None,
+        extensions,
     }
 }
 

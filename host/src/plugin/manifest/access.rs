@@ -27,7 +27,9 @@ pub(super) fn check(manifest: &Manifest, findings: &mut Findings) {
 
 fn connection(spec: &ConnectionSpec, field: &str, findings: &mut Findings) {
     findings.description(&format!("{field}.description"), &spec.description);
-    findings.json(&format!("{field}.extensions"), spec.extensions.as_deref());
+    if let Some((member, problem, fix)) = spec.extensions_problem() {
+        findings.add(format!("{field}.extensions{member}"), problem, fix);
+    }
     kind(&spec.kind, &format!("{field}.kind"), findings);
     base_url(&spec.base_url, &format!("{field}.base-url"), findings);
     if spec.methods.is_empty() {

@@ -69,6 +69,14 @@ pub(super) fn keep(conn: &mut WriteConnection, requests: &[&RawRequest]) -> Stor
     Ok(())
 }
 
+/// The tenant or app whose source took a request is there.
+async fn require_owner(conn: &mut SqliteConnection, owner: &TenantId) -> StoreResult<()> {
+    const EXISTS: &str = "select 1 from app where key = ?";
+    let Some(app) = owner.app() else { return require_tenant(conn, owner).await };
+    let row = sqlx::query(EXISTS).bind(bytes(app)).fetch_optional(conn).await?;
+    row.map(drop).ok_or(StoreError::NotFound)
+}
+
 /// Parks a request, or notes another try of one that is parked. Answers how many of its source had to go.
 pub(super) async fn park(conn: &mut SqliteConnection, parked: ParkedRequest) -> StoreResult<u64> {
     const PARK: &str = "insert into parked (key, tenant, plugin, source_id, method, url, headers, body, bytes, \
@@ -82,8 +90,8 @@ pub(super) async fn park(conn: &mut SqliteConnection, parked: ParkedRequest) -> 
           from parked where tenant = ?1 and source_id = ?2 window newest as (order by key desc)) \
         where place > ?3 or (held > ?4 and place > 1))";
     let request = parked.request;
-    // It was judged while its tenant was deleted: nobody would ever find it.
-    require_tenant(conn, &request.tenant).await?;
+    // It was judged while its tenant or app was deleted: nobody would ever find it.
+    require_owner(conn, &request.tenant).await?;
     let size = request.body.len() + request.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
     let (tenant, source) = (request.tenant.as_str().to_owned(), request.source_id.clone());
     let query = sqlx::query(PARK)
@@ -126,7 +134,7 @@ pub(super) async fn parked_due(
             let mut fields = Fields::of(row);
             let request = RawRequest {
                 key: fields.key()?,
-                tenant: fields.parsed()?,
+                tenant: fields.owner()?,
                 source_id: fields.text()?,
                 method: fields.text()?,
                 url: fields.text()?,
@@ -150,7 +158,7 @@ pub(super) async fn parked_installations(conn: &mut SqliteConnection) -> StoreRe
     rows.iter()
         .map(|row| {
             let mut fields = Fields::of(row);
-            Ok(Parked { tenant: fields.parsed()?, plugin: fields.text()?, count: fields.number()? })
+            Ok(Parked { tenant: fields.owner()?, plugin: fields.text()?, count: fields.number()? })
         })
         .collect()
 }
@@ -181,9 +189,9 @@ pub(super) async fn reject(conn: &mut SqliteConnection, rejections: Vec<Rejectio
         on conflict do update set total = total + excluded.total";
     let mut kept = Vec::with_capacity(rejections.len());
     for rejection in rejections {
-        match require_tenant(conn, &rejection.tenant).await {
+        match require_owner(conn, &rejection.tenant).await {
             Ok(()) => kept.push(rejection),
-            // Its tenant was deleted meanwhile.
+            // Its tenant or app was deleted meanwhile.
             Err(StoreError::NotFound) => {}
             Err(error) => return Err(error),
         }

@@ -122,14 +122,19 @@ pub(super) async fn dedupes(
     Ok(end)
 }
 
-/// Deletes kv tombstones and expired values older than `before`, and answers whose day is over.
+/// Deletes kv tombstones and expired values older than `before`, requests to apps as old, and answers whose day is over.
 pub(super) async fn small_things(conn: &mut SqliteConnection, before: Timestamp, limit: u32) -> StoreResult<()> {
     const KV: &str = "delete from kv where (tenant, plugin, key) in (select tenant, plugin, key from kv \
         where (value is null or expires_at is not null) and updated_at < ?1 \
           and (value is null or expires_at < ?1) limit ?2)";
+    // What came to an app became events of several tenants, and goes by its age alone. The oldest stand first.
+    const APPS: &str = "delete from raw_request where seq in (select seq from \
+        (select seq, tenant, received_at from raw_request order by seq limit ?2) \
+        where substr(tenant, 1, 4) = 'app_' and received_at < ?1)";
     const ANSWERS: &str = "delete from answer where (caller, key) in \
         (select caller, key from answer where at < ? order by at limit ?)";
     sqlx::query(KV).bind(before.0).bind(limit).execute(&mut *conn).await?;
+    sqlx::query(APPS).bind(before.0).bind(limit).execute(&mut *conn).await?;
     let over = before.0.saturating_sub(ANSWER_LIFE_MS);
     sqlx::query(ANSWERS).bind(over).bind(limit).execute(conn).await?;
     Ok(())

@@ -166,6 +166,11 @@ impl<'r> Fields<'r> {
         self.array().map(LaneKey)
     }
 
+    /// Whose an inbound request is: a tenant's, or an app's.
+    pub(super) fn owner(&mut self) -> StoreResult<TenantId> {
+        TenantId::stored(self.str()?).ok_or_else(|| inconsistent("owner"))
+    }
+
     /// A text that one of our types parses.
     pub(super) fn parsed<T: FromStr>(&mut self) -> StoreResult<T> {
         self.str()?.parse().map_err(|_| inconsistent("word"))

@@ -18,7 +18,7 @@ use crate::{
     queue::{lane::Lane, state::State},
     store::{
         StoreError, StoreResult,
-        records::{AttemptRecord, DeadGroup, DeliveryFilter, DeliveryRow, EventFilter, Page},
+        records::{AttemptRecord, DeadGroup, DeliveryFilter, DeliveryRow, EventFilter, Page, Recent},
     },
 };
 
@@ -44,6 +44,30 @@ fn push_type(query: &mut QueryBuilder<Sqlite>, event_type: &str) {
             query.push(" and e.type = ").push_bind(event_type.to_owned());
         }
     }
+}
+
+/// Deliveries and published events that are counted at most.
+const RECENT: i64 = 50_000;
+
+/// What went where since then.
+pub(super) async fn recent(conn: &mut SqliteConnection, tenant: &TenantId, since: Timestamp) -> StoreResult<Recent> {
+    // The newest ones, which the index of a tenant's deliveries has in order.
+    const BY_TARGET: &str = "select target, count(*) from (select target from delivery \
+        where tenant = ? and key >= ? order by key desc limit ?) group by target";
+    const PUBLISHED: &str = "select count(*) from (select source from event \
+        where tenant = ? and key >= ? order by key desc limit ?) where source not like 'switchyard:%'";
+    let bound = |sql| sqlx::query(sql).bind(tenant.as_str().to_owned()).bind(bytes(first_key(since))).bind(RECENT);
+    let mut recent = Recent::default();
+    let mut counted = 0;
+    for row in &bound(BY_TARGET).fetch_all(&mut *conn).await? {
+        let mut fields = Fields::of(row);
+        let (target, count): (String, u64) = (fields.text()?, fields.number()?);
+        counted += count;
+        recent.by_target.push((target, count));
+    }
+    recent.published = Fields::of(&bound(PUBLISHED).fetch_one(conn).await?).number()?;
+    recent.at_least = counted >= RECENT.unsigned_abs() || recent.published >= RECENT.unsigned_abs();
+    Ok(recent)
 }
 
 /// Events, newest first.

@@ -16,7 +16,7 @@ use crate::{
         ledger::Rejection,
         records::{
             AttemptRecord, AuditRow, DeadGroup, DeliveryFilter, DeliveryRow, EventFilter, EventRoutes, Page, ParkedRow,
-            Records, Replay, ReplayProgress, Rerouted, Selection, StateCounts, Touched,
+            Recent, Records, Replay, ReplayProgress, Rerouted, Selection, StateCounts, Touched,
         },
         registry::AuditEntry,
     },
@@ -72,6 +72,10 @@ impl Records for SqliteStore {
         correlation_id: &str,
     ) -> StoreResult<Vec<(Key, String, String, String, Timestamp)>> {
         requests::requests(&mut *self.reader().await?, tenant, correlation_id).await
+    }
+
+    async fn recent(&self, tenant: &TenantId, since: Timestamp) -> StoreResult<Recent> {
+        look::recent(&mut *self.reader().await?, tenant, since).await
     }
 
     async fn rejections(&self, tenant: &TenantId, page: Page) -> StoreResult<Vec<Rejection>> {

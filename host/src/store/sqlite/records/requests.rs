@@ -54,7 +54,7 @@ pub(super) async fn rejections(
             let mut fields = Fields::of(row);
             Ok(Rejection {
                 key: fields.key()?,
-                tenant: fields.parsed()?,
+                tenant: fields.owner()?,
                 source_id: fields.text()?,
                 at: fields.time()?,
                 status: fields.number()?,
