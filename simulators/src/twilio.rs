@@ -1,4 +1,5 @@
-//! A Twilio account: the REST API for messages and calls, signed webhooks for incoming SMS, and status callbacks.
+//! A Twilio account: the REST API for messages, calls and recordings, signed webhooks for incoming SMS and calls, and
+//! status callbacks.
 
 mod account;
 mod callback;
@@ -6,9 +7,12 @@ mod calls;
 mod errors;
 mod inbound;
 mod messages;
+mod pages;
+mod recordings;
 mod routes;
 pub mod signature;
 mod twiml;
+mod voice;
 mod webhook;
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -18,10 +22,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::{account::Account, routes::Api};
 pub use self::{
-    calls::Call,
+    calls::{Call, CallEvent, CallStatus},
     inbound::{InboundError, InboundSms, WebhookOutcome},
     messages::{Message, MessageStatus},
+    recordings::Recording,
     twiml::{Twiml, TwimlError, Verb},
+    voice::{CallOutcome, Callee, InboundCall, Input, Person},
     webhook::{Attempt, Forgery, SentWebhook, SharedKey, Signing},
 };
 use crate::{
@@ -46,11 +52,13 @@ pub struct Options {
     pub sms_url: Option<String>,
     /// Where they go when that fails.
     pub sms_fallback_url: Option<String>,
+    /// Where incoming calls go; can be set later.
+    pub voice_url: Option<String>,
     /// Sends every webhook to this address in plain HTTP, whatever host its URL names.
     pub connect_to: Option<SocketAddr>,
     /// The key for [`Signing::shared_key`].
     pub shared_key: Option<SharedKey>,
-    /// Provider time between two statuses of a message.
+    /// Provider time between two statuses of a message, and for each step of a call.
     pub status_step: Duration,
     /// Where stamps come from.
     pub clock: SharedClock,
@@ -71,6 +79,7 @@ impl Options {
             messaging_services: BTreeMap::new(),
             sms_url: None,
             sms_fallback_url: None,
+            voice_url: None,
             connect_to: None,
             shared_key: None,
             status_step: Duration::from_secs(1),
@@ -139,6 +148,26 @@ impl Handle {
         });
     }
 
+    /// Sets where incoming calls go.
+    pub fn set_voice_url(&self, url: impl Into<String>, fallback: Option<String>) {
+        self.account().change(|state| (state.voice.url, state.voice.fallback) = (Some(url.into()), fallback));
+    }
+
+    /// Sets who is told of incoming calls, and of what; of the end only when `events` is empty.
+    pub fn set_voice_status_url(&self, url: impl Into<String>, events: &[CallEvent]) {
+        self.account().change(|state| (state.voice.status, state.voice.events) = (Some(url.into()), events.to_vec()));
+    }
+
+    /// Signs and encodes all later webhooks so, unless they say otherwise.
+    pub fn set_signing(&self, signing: Signing) {
+        self.account().change(|state| state.signing = signing);
+    }
+
+    /// Says what happens when `number` is called. Others answer and listen.
+    pub fn set_callee(&self, number: &str, callee: Callee) {
+        self.account().change(|state| state.callees.insert(number.to_owned(), callee));
+    }
+
     /// Makes every later message to `number` end undelivered with this code; none makes it reachable again.
     pub fn set_unreachable(&self, number: &str, error_code: Option<u32>) {
         self.account().change(|state| match error_code {
@@ -167,6 +196,15 @@ impl Handle {
         inbound::receive(self.account(), sms).await
     }
 
+    /// A person calls; returns when the call is over. Its callbacks may still be on their way.
+    ///
+    /// # Errors
+    ///
+    /// When the account does not own `to`, `from` is no phone number, or no URL is configured.
+    pub async fn call(&self, call: &InboundCall) -> Result<CallOutcome, InboundError> {
+        voice::receive(self.account(), call).await
+    }
+
     /// Sends the very bytes of an earlier webhook again: the last of that message, or the last SMS.
     ///
     /// # Errors
@@ -182,10 +220,16 @@ impl Handle {
         self.account().read(|state| state.messages.iter().cloned().collect())
     }
 
-    /// All calls that were asked for, oldest first.
+    /// All calls in both directions, oldest first.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.account().read(|state| state.calls.iter().cloned().collect())
+    }
+
+    /// All recordings, oldest first.
+    #[must_use]
+    pub fn recordings(&self) -> Vec<Recording> {
+        self.account().read(|state| state.recordings.iter().cloned().collect())
     }
 
     /// All webhooks that were sent, in the order in which they ended.
@@ -203,7 +247,13 @@ impl Handle {
             .await
     }
 
-    /// Waits until `count` webhooks about a message have ended; false when `limit` passes first.
+    /// Waits until a call has a status; false when `limit` passes first.
+    pub async fn wait_for_call(&self, sid: &str, status: CallStatus, limit: Duration) -> bool {
+        let there = |call: &Call| call.sid == sid && call.status == status;
+        self.account().wait_until(limit, |state| state.calls.iter().any(there)).await
+    }
+
+    /// Waits until `count` webhooks about a message or call have ended; false when `limit` passes first.
     pub async fn wait_for_webhooks(&self, message_sid: &str, count: usize, limit: Duration) -> bool {
         self.account()
             .wait_until(limit, |state| {
@@ -212,7 +262,7 @@ impl Handle {
             .await
     }
 
-    fn account(&self) -> &Account {
+    fn account(&self) -> &Arc<Account> {
         &self.simulator.provider.0
     }
 }

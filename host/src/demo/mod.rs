@@ -8,6 +8,9 @@ use crate::cli::{DemoArgs, DevArgs, GlobalArgs, Output};
 /// The hub as a child process.
 mod child;
 
+/// The simulators of all providers.
+mod providers;
+
 /// Simulators, hub and tenant.
 mod stage;
 

@@ -3,18 +3,18 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use anyhow::Context as _;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use switchyard_simulators::{billy, clock::SystemClock as SimulatorClock, subscriber, twilio};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::child::HubProcess;
+use super::{
+    child::HubProcess,
+    providers::{ACCOUNT_SID, Providers, listener},
+};
 use crate::{
     cli::client::{CliError, HubClient},
     clock::SystemClock,
@@ -26,9 +26,6 @@ pub(super) const TIME_FACTOR: u32 = 60;
 
 /// The tenant of the story.
 pub(super) const TENANT: &str = "acme";
-
-/// Twilio's account in the simulator.
-const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
 
 /// The number of the tenant.
 pub(super) const NUMBER: &str = "+4570000001";
@@ -71,9 +68,7 @@ pub(super) struct Stage {
     pub(super) hub_url: String,
     admin_key: String,
     client: HubClient,
-    pub(super) twilio: twilio::Handle,
-    pub(super) billy: billy::Handle,
-    pub(super) subscriber: subscriber::Handle,
+    pub(super) providers: Providers,
     /// The public URL of the generic webhook source.
     pub(super) webhook_url: String,
     shutdown: CancellationToken,
@@ -84,57 +79,42 @@ impl Stage {
     pub(super) async fn set_up(folder: Folder, time_factor: u32) -> anyhow::Result<Self> {
         let ids = Ids::from_os(SystemClock::shared());
         let shutdown = CancellationToken::new();
-        let (account_token, billy_token) = (hex::encode(ids.random::<16>()), hex::encode(ids.random::<16>()));
-        let mut options = twilio::Options::new(ACCOUNT_SID, account_token.as_str(), Arc::new(SimulatorClock));
-        options.time_factor = switchyard_simulators::clock::TimeFactor::new(time_factor);
-        let twilio = twilio::Twilio::start(listener().await?, options, shutdown.clone())?;
-        let billy_options = billy::Options::new(billy_token.as_str(), Arc::new(SimulatorClock));
-        let billy = billy::Billy::start(listener().await?, billy_options, shutdown.clone())?;
-        let subscriber_options = subscriber::Options { clock: Arc::new(SimulatorClock) };
-        let subscriber = subscriber::Subscriber::start(listener().await?, subscriber_options, shutdown.clone())?;
+        let providers = Providers::start(&ids, time_factor, &shutdown).await?;
+        providers.write_addresses(&folder.path)?;
         // The port is let go for the hub, which binds it again at every start.
         let address: SocketAddr = listener().await?.local_addr()?;
         let hub_url = format!("http://{address}");
         let admin_key = kept_key(&folder, &ids)?;
-        let mut hub = HubProcess::new(folder.path.clone(), address, admin_key.clone(), time_factor);
+        let mut hub =
+            HubProcess::new(folder.path.clone(), address, admin_key.clone(), time_factor, providers.origins());
         hub.start().await?;
         let client = HubClient::of_hub(&hub_url.parse()?, Some(&SecretString::from(admin_key.as_str())))?;
-        let mut stage = Self {
-            folder,
-            hub,
-            hub_url,
-            admin_key,
-            client,
-            twilio,
-            billy,
-            subscriber,
-            webhook_url: String::new(),
-            shutdown,
-        };
-        stage.make_tenant(&account_token, &billy_token).await.context("the tenant could not be made")?;
+        let mut stage =
+            Self { folder, hub, hub_url, admin_key, client, providers, webhook_url: String::new(), shutdown };
+        stage.make_tenant().await.context("the tenant could not be made")?;
         Ok(stage)
     }
 
-    async fn make_tenant(&mut self, account_token: &str, billy_token: &str) -> anyhow::Result<()> {
+    async fn make_tenant(&mut self) -> anyhow::Result<()> {
         let tenant = json!({"id": TENANT, "name": "Acme VVS", "time_zone": "Europe/Copenhagen"});
         if self.client.get(&["v1", "tenants", TENANT]).await.is_ok() {
             // A playground that was used before: its simulators are new, so its tenant is made anew.
             self.client.delete(&["v1", "tenants", TENANT]).await?;
         }
         self.post(&["v1", "tenants"], &tenant).await?;
-        let twilio = json!({"provider": "twilio", "name": "twilio", "kind": "basic", "base_url": self.twilio.base_url(),
-            "secret": {"username": ACCOUNT_SID, "password": account_token}});
+        let twilio = json!({"provider": "twilio", "name": "twilio", "kind": "basic", "base_url": self.providers.twilio.base_url(),
+            "secret": {"username": ACCOUNT_SID, "password": self.providers.twilio_token}});
         let twilio = self.connection(&twilio).await?;
-        let billy = json!({"provider": "billy", "name": "billy", "kind": "header", "base_url": format!("{}/v2", self.billy.base_url()),
-            "secret": {"name": "X-Access-Token", "value": billy_token}});
+        let billy = json!({"provider": "billy", "name": "billy", "kind": "header", "base_url": format!("{}/v2", self.providers.billy.base_url()),
+            "secret": {"name": "X-Access-Token", "value": self.providers.billy_token}});
         let billy = self.connection(&billy).await?;
         let inbound =
             json!({"provider": "webhook", "name": "inbound", "kind": "hmac", "secret": {"secret": WEBHOOK_SECRET}});
         let inbound = self.connection(&inbound).await?;
         let config = json!({"account_sid": ACCOUNT_SID, "from": NUMBER});
         let installed = self.install("twilio", &json!({"config": config, "connections": {"twilio": twilio}})).await?;
-        self.twilio.set_sms_url(source_url(&installed)?, None);
-        let config = json!({"organization_id": self.billy.organization_id(), "product_id": self.billy.product_id()});
+        self.providers.twilio.set_sms_url(source_url(&installed)?, None);
+        let config = json!({"organization_id": self.providers.billy.organization_id(), "product_id": self.providers.billy.product_id()});
         self.install("billy", &json!({"config": config, "connections": {"billy": billy}})).await?;
         let config =
             json!({"scheme": {"kind": "standard-webhooks"}, "event": {"from": "fixed", "type": "order.placed"}});
@@ -167,13 +147,13 @@ impl Stage {
 
     /// Makes an endpoint at a path of the subscriber, which verifies with its secret; answers its id.
     pub(super) async fn endpoint(&self, path: &str, types: &[&str], more: &Value) -> anyhow::Result<String> {
-        let mut wanted = json!({"url": self.subscriber.url(path), "event_types": types});
+        let mut wanted = json!({"url": self.providers.subscriber.url(path), "event_types": types});
         if let (Some(wanted), Some(more)) = (wanted.as_object_mut(), more.as_object()) {
             wanted.extend(more.clone());
         }
         let made = self.post(&["v1", "tenants", TENANT, "endpoints"], &wanted).await?;
         let secret = made["secret"].as_str().context("a new endpoint answers its secret")?;
-        self.subscriber.set_secrets(path, &[secret])?;
+        self.providers.subscriber.set_secrets(path, &[secret])?;
         id_of(&made)
     }
 
@@ -236,9 +216,12 @@ impl Stage {
     pub(super) fn introduce(&self) {
         eprintln!("Hub         {}   (docs at {}/docs)", self.hub_url, self.hub_url);
         eprintln!("Operator    export SWITCHYARD_URL={} SWITCHYARD_KEY={}", self.hub_url, self.admin_key);
-        eprintln!("Twilio      {}", self.twilio.base_url());
-        eprintln!("Billy       {}", self.billy.base_url());
-        eprintln!("Subscriber  {}", self.subscriber.base_url());
+        for simulator in self.providers.shown() {
+            let variable = format!("SWITCHYARD_SIM_{}", simulator.name.to_uppercase());
+            eprintln!("Simulator   export {variable}={}", simulator.url);
+            eprintln!("            switchyard simulate {}", simulator.example);
+        }
+        eprintln!("Subscriber  {}", self.providers.subscriber.base_url());
         eprintln!("Files       {}", self.folder.path.display());
     }
 
@@ -251,10 +234,6 @@ impl Stage {
         }
         Ok(())
     }
-}
-
-async fn listener() -> anyhow::Result<TcpListener> {
-    Ok(TcpListener::bind("127.0.0.1:0").await?)
 }
 
 /// The operator key of a folder: made once, so that a playground can be opened again.

@@ -192,6 +192,9 @@ impl RunCalls {
         let result = self.hub.client.send(ready.outgoing).await;
         failpoint::pass(Point::ProviderAfterAnswer).await.ok();
         let now = self.hub.clock.now();
+        if let Ok(answer) = &result {
+            self.said.note(index, answer.status, &answer.body, &ready.used);
+        }
         let Judged { outcome, seen, signal } = call::judge(&sending, result, now);
         self.hub.paces.record(ready.connection, self.hub.clock.monotonic(), signal, self.hub.ids.fraction());
         let took = self.hub.clock.monotonic().saturating_sub(started);
@@ -235,9 +238,10 @@ impl RunCalls {
         convention: &Idempotency,
         key: Option<&str>,
     ) -> Result<Ready, Turned> {
-        let ready = self.make_ready(request, spec, convention, key).map_err(Turned::Seen)?;
+        let mut ready = self.make_ready(request, spec, convention, key).map_err(Turned::Seen)?;
         if !self.ends_before(request) {
             self.turn(ready.connection, spec, ready.outgoing.timeout).await?;
+            ready.outgoing.timeout = self.time_for_a_call(ready.outgoing.timeout).map_err(Turned::Seen)?;
         }
         Ok(ready)
     }

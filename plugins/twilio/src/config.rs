@@ -1,6 +1,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::voice::config::Voice;
+
 /// The installation's settings.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -17,9 +19,12 @@ pub struct Config {
     /// The shared keys that may sign webhooks. All of them use the secret bound to the slot `sharedkey`.
     #[serde(default)]
     pub shared_keys: Vec<SharedKey>,
-    /// Whether to ask Twilio for the status of messages sent.
+    /// Whether to ask Twilio for the status of messages sent and calls placed.
     #[serde(default = "yes")]
     pub status_callbacks: bool,
+    /// What callers hear and where they get to. Without it calls are told as events and end at once.
+    #[serde(default)]
+    pub voice: Option<Voice>,
 }
 
 /// A shared key, with the algorithm that it is used with. The algorithm is pinned here because the header that names

@@ -4,9 +4,7 @@ use switchyard_sdk::prelude::*;
 use crate::catalogue::CALLBACK;
 use crate::config::Config;
 use crate::signature::Authentic;
-
-/// An answer that says nothing to the sender of a message or the caller.
-const EMPTY_TWIML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response/>";
+use crate::{suppress, voice};
 
 /// The words that Twilio acts on by itself when they are the whole message.
 const STOP_WORDS: [&str; 8] = ["STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"];
@@ -16,28 +14,27 @@ const HELP_WORDS: [&str; 2] = ["HELP", "INFO"];
 /// Twilio's limit of media in one message is ten.
 const MAX_MEDIA: u64 = 20;
 
-/// What an authentic request means: an inbound message, a status callback, or nothing that this plugin knows.
-pub fn receive(ctx: &Ctx<Config>, request: &InboundRequest, form: Authentic) -> Result<Received, PluginError> {
+/// What an authentic request means: an inbound message, a status callback, something about a call, or nothing that this
+/// plugin knows.
+pub fn receive(ctx: &Ctx<Config>, request: &InboundRequest, form: &Authentic) -> Result<Received, PluginError> {
     let account = form.text("AccountSid").unwrap_or(&ctx.config.account_sid);
-    let message_id = form.text("MessageSid").or(form.text("SmsSid"));
-    let state = form.text("MessageStatus").or(form.text("SmsStatus"));
-    match (message_id, state) {
-        (Some(id), Some(state)) if form.text("MessageStatus").is_some() || state != "received" => {
-            Ok(Received::accepted(vec![callback(request, &form, account, id, state)]))
-        }
-        (Some(id), _) => Ok(Received::accepted(message(&form, account, id)).reply(twiml())),
-        (None, _) if form.text("CallSid").is_some() => {
-            ctx.warn("a call's webhook was answered and ignored: this plugin handles messages only", &[]);
-            Ok(Received::Handled(twiml()))
-        }
-        (None, _) => {
-            Err(PluginError::reject(Reason::BadData, "no_message_sid", "The signed request has no MessageSid."))
-        }
+    if let Some(id) = form.text("MessageSid").or(form.text("SmsSid")) {
+        let told = form.text("MessageStatus");
+        return match told.or(form.text("SmsStatus")) {
+            Some(state) if told.is_some() || state != "received" => {
+                Ok(Received::accepted(vec![callback(request, form, account, id, state)]))
+            }
+            _ => Ok(Received::accepted(message(form, account, id)).reply(twiml())),
+        };
     }
+    if let Some(id) = form.text("CallSid") {
+        return voice::receive(ctx, request, form, account, id);
+    }
+    Err(PluginError::reject(Reason::BadData, "no_sid", "The signed request has neither a MessageSid nor a CallSid."))
 }
 
 fn twiml() -> Reply {
-    Reply::content("text/xml", EMPTY_TWIML)
+    Reply::content("text/xml", voice::twiml::Twiml::EMPTY)
 }
 
 fn message(form: &Authentic, account: &str, id: &str) -> Vec<Emit> {
@@ -71,28 +68,37 @@ fn message(form: &Authentic, account: &str, id: &str) -> Vec<Emit> {
 
 /// What Twilio says it did, else what the message's only word means.
 fn opt_type(form: &Authentic, body: &str) -> Option<&'static str> {
-    let stated = form.text("OptOutType").map(str::to_ascii_uppercase);
-    let word = body.trim().to_ascii_uppercase();
-    let known = |words: &[&str]| words.contains(&word.as_str());
-    match stated.as_deref() {
-        Some("STOP") => Some("STOP"),
-        Some("START") => Some("START"),
-        Some("HELP") => Some("HELP"),
-        _ if known(&STOP_WORDS) => Some("STOP"),
-        _ if known(&START_WORDS) => Some("START"),
-        _ if known(&HELP_WORDS) => Some("HELP"),
-        _ => None,
+    let known = |word: &str, words: &[&str]| words.iter().any(|known| word.eq_ignore_ascii_case(known));
+    if let Some(stated) = form.text("OptOutType") {
+        for kind in ["STOP", "START", "HELP"] {
+            if known(stated, &[kind]) {
+                return Some(kind);
+            }
+        }
     }
+    let word = body.trim();
+    if known(word, &START_WORDS) {
+        return Some("START");
+    }
+    if known(word, &HELP_WORDS) {
+        return Some("HELP");
+    }
+    // A wish to be left alone counts however it is punctuated; Twilio itself may not have understood it.
+    let bare = word.trim_matches(|mark: char| mark.is_ascii_punctuation() || mark.is_whitespace());
+    known(bare, &STOP_WORDS).then_some("STOP")
 }
 
 fn opt_event(form: &Authentic, account: &str, opt: &str, from: &str, to: &str, id: &str) -> Option<Emit> {
     let name = match opt {
-        "STOP" => "sms.opt_out",
-        "START" => "sms.opt_in",
+        "STOP" => suppress::OUT,
+        "START" => suppress::IN,
         _ => return None,
     };
     let reason = if form.text("OptOutType").is_some() { "opt_out_type" } else { "keyword" };
-    let data = json!({ "from": from, "to": to, "reason": reason, "message_id": id });
+    let mut data = json!({ "from": from, "to": to, "reason": reason, "message_id": id });
+    if let Some(service) = form.text("MessagingServiceSid") {
+        data["messaging_service_id"] = json!(service);
+    }
     Some(Emit::new(name, data).subject(id).dedupe(format!("twilio:{account}:optout:{from}:{to}:{id}")))
 }
 
@@ -123,14 +129,16 @@ fn callback(request: &InboundRequest, form: &Authentic, account: &str, id: &str,
     put("from", form.text("From"));
     put("to", form.text("To"));
     put("error_code", form.text("ErrorCode"));
-    let reference = form_urlencoded::parse(request.query().as_bytes()).find(|(name, _)| name == "ref");
-    put("hub_ref", reference.as_ref().map(|(_, value)| value.as_ref()).filter(|value| is_reference(value)));
+    put("hub_ref", reference(request).as_deref());
     Emit::new(CALLBACK, Value::Object(data))
         .subject(id)
         .ordering(format!("twilio:{account}:message:{id}"))
         .dedupe(format!("twilio:{account}:callback:{id}:{state}"))
 }
 
-fn is_reference(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+/// Our reference in the address of a callback, which is signed.
+pub fn reference(request: &InboundRequest) -> Option<String> {
+    let shaped = |text: &str| text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let (_, value) = form_urlencoded::parse(request.query().as_bytes()).find(|(name, _)| name == "ref")?;
+    shaped(&value).then(|| value.into_owned())
 }

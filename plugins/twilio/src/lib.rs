@@ -1,8 +1,10 @@
-//! Twilio: text messages in and out.
+//! Twilio: text messages and telephone calls in and out.
 //!
 //! A signed webhook is verified ([`signature`], over the addresses of [`url`]) and becomes `sms.received`, `sms.opt_out`
 //! or `sms.opt_in` ([`inbound`]); a status callback becomes a private event, whose handler lets a message's status only
-//! rise ([`status`]). The command `sms.send` is sent once, also when its answer is lost ([`send`], [`lookup`]).
+//! rise ([`status`]). The command `sms.send` is sent once, also when its answer is lost ([`send`], [`lookup`]), and not at
+//! all to somebody who does not want it ([`suppress`]). A call is answered with a document that the config describes
+//! ([`voice`]); what is heard of it becomes transitions that never go back, and `call.create` places one ([`call`]).
 
 use switchyard_sdk::prelude::*;
 
@@ -21,14 +23,26 @@ pub mod signature;
 /// What a request means.
 mod inbound;
 
+/// Calls as they come in.
+pub mod voice;
+
 /// Text messages out.
 mod send;
+
+/// People who want no messages.
+mod suppress;
+
+/// What Twilio refuses.
+mod refusal;
 
 /// Finds a message whose answer was lost.
 mod lookup;
 
 /// The status of a message, which only rises.
 mod status;
+
+/// Calls: where each stands, and placing one.
+pub mod call;
 
 pub use config::Config;
 
@@ -42,7 +56,7 @@ impl Plugin for Twilio {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        let manifest = Manifest::new("twilio", env!("CARGO_PKG_VERSION"), "Twilio: text messages in and out.")
+        let manifest = Manifest::new("twilio", env!("CARGO_PKG_VERSION"), "Twilio: text messages and calls.")
             .connection(Connection::new(
                 CONNECTION,
                 ConnectionKind::Basic,
@@ -57,6 +71,11 @@ impl Plugin for Twilio {
                 )
                 .optional(),
             );
+        let manifest = manifest.schedule(Schedule::every(
+            call::reconcile::CALLS,
+            call::reconcile::PERIOD,
+            "Asks about calls whose end was not heard.",
+        ));
         catalogue::declare(manifest)
     }
 }
@@ -64,7 +83,7 @@ impl Plugin for Twilio {
 impl Ingest for Twilio {
     fn receive(ctx: &Ctx<Config>, request: InboundRequest) -> Result<Received, PluginError> {
         match signature::verify(ctx, &request)? {
-            Ok(authentic) => inbound::receive(ctx, &request, authentic),
+            Ok(authentic) => inbound::receive(ctx, &request, &authentic),
             Err(refusal) => Ok(Received::unauthenticated(refusal.to_string())),
         }
     }
@@ -75,6 +94,9 @@ impl Handler for Twilio {
         match event.event_type.as_str() {
             catalogue::SEND => send::send(ctx, &event),
             catalogue::CALLBACK => status::callback(ctx, &event),
+            call::report::CALL => call::track::report(ctx, &event),
+            catalogue::CALL => call::create::create(ctx, &event),
+            suppress::OUT | suppress::IN => suppress::wish(ctx, &event),
             other => {
                 let message = format!("This plugin does not handle `{other}`.");
                 Err(PluginError::reject(Reason::PluginBug, "unexpected_type", message))
@@ -83,4 +105,10 @@ impl Handler for Twilio {
     }
 }
 
-switchyard_sdk::register!(Twilio: ingest, handler);
+impl Poller for Twilio {
+    fn poll(ctx: &Ctx<Config>, _schedule: &str, cursor: Option<String>) -> Result<PollOutput, PluginError> {
+        call::reconcile::poll(ctx, cursor)
+    }
+}
+
+switchyard_sdk::register!(Twilio: ingest, handler, poller);

@@ -9,7 +9,7 @@ use crate::send::{Command, Sender};
 use crate::status::{options, reference_key};
 
 /// Twilio's clock and ours may differ by this much.
-const CLOCK_DIFFERENCE: u64 = 300_000;
+pub const CLOCK_DIFFERENCE: u64 = 300_000;
 
 /// How many pages of a day's messages to one person are looked at.
 const PAGES: usize = 3;
@@ -53,7 +53,7 @@ pub fn find(
     Ok(None)
 }
 
-/// Says that a message is this command's. Another command that claims the same one at the same time loses its
+/// Says that a message or call is this command's. Another command that claims the same one at the same time loses its
 /// compare-and-swap, runs again and sees this claim.
 pub fn claim(ctx: &Ctx<Config>, id: &str, to: &str) -> Result<(), PluginError> {
     ctx.kv().update(&claim_key(id), &options(Some(to)), |owner: Option<String>| {
@@ -62,7 +62,8 @@ pub fn claim(ctx: &Ctx<Config>, id: &str, to: &str) -> Result<(), PluginError> {
     Ok(())
 }
 
-fn owner(ctx: &Ctx<Config>, id: &str) -> Result<Option<String>, PluginError> {
+/// The reference of the command that claimed a message or call.
+pub fn owner(ctx: &Ctx<Config>, id: &str) -> Result<Option<String>, PluginError> {
     ctx.kv().get_json(&claim_key(id))
 }
 

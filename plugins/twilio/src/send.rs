@@ -1,12 +1,14 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
+use switchyard_sdk::UnknownOutcome;
 use switchyard_sdk::http::Response;
 use switchyard_sdk::once::SendOnce;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::time::date;
 
 use crate::config::Config;
-use crate::{CONNECTION, lookup, status};
+use crate::refusal::refusal;
+use crate::{CONNECTION, lookup, status, suppress};
 
 /// Twilio's code for a recipient who opted out.
 const OPTED_OUT: u64 = 21_610;
@@ -33,6 +35,8 @@ pub enum Sender<'a> {
 /// What came of the sending.
 enum Answer {
     Message(Value),
+    /// Taken, and the answer names no message.
+    Unnamed(UnknownOutcome),
     Refused(Response),
 }
 
@@ -40,6 +44,7 @@ enum Answer {
 pub fn send(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     let command: Command = event.parse()?;
     let sender = sender(&command, &ctx.config)?;
+    suppress::check(ctx, &command.to, sender.field().1)?;
     let answer = SendOnce::default()
         .run(
             ctx,
@@ -49,6 +54,13 @@ pub fn send(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
         .into_inner();
     match answer {
         Answer::Message(message) => taken(ctx, &command, &sender, &message),
+        Answer::Unnamed(lost) => match lookup::find(ctx, &command, &sender, &lost)? {
+            Some(message) => taken(ctx, &command, &sender, &message),
+            None => {
+                let message = "Twilio took the message and named no sid, and it was not found.";
+                Err(PluginError::reject(Reason::UnknownOutcome, "malformed_answer", message))
+            }
+        },
         Answer::Refused(response) => refused(ctx, &command, &sender, &response),
     }
 }
@@ -83,7 +95,14 @@ fn post(ctx: &Ctx<Config>, command: &Command, sender: &Sender) -> Result<Answer,
         form.push(("StatusCallback", callback));
     }
     let response = ctx.http(CONNECTION).post(path).form(&form).send()?;
-    Ok(if response.is_success() { Answer::Message(response.value()) } else { Answer::Refused(response) })
+    if !response.is_success() {
+        return Ok(Answer::Refused(response));
+    }
+    let message = response.value();
+    if message.get("sid").is_some_and(Value::is_string) {
+        return Ok(Answer::Message(message));
+    }
+    Ok(Answer::Unnamed(UnknownOutcome { sent_at: ctx.now(), message: "the answer names no message".to_owned() }))
 }
 
 /// Twilio has the message: remember whose it is and how far it is, so that no other command adopts it and no late
@@ -91,7 +110,7 @@ fn post(ctx: &Ctx<Config>, command: &Command, sender: &Sender) -> Result<Answer,
 fn taken(ctx: &Ctx<Config>, command: &Command, sender: &Sender, message: &Value) -> Result<Output, PluginError> {
     let text = |name: &str| message.get(name).and_then(Value::as_str);
     let Some(id) = text("sid") else {
-        let message = "Twilio took the message and named no sid.";
+        let message = "Twilio's record of the message has no sid.";
         return Err(PluginError::reject(Reason::BadData, "malformed_answer", message));
     };
     let state = text("status").unwrap_or("queued");
@@ -113,17 +132,11 @@ fn taken(ctx: &Ctx<Config>, command: &Command, sender: &Sender, message: &Value)
 
 /// A refusal is final, and a recipient who opted out is also a fact that others want to know.
 fn refused(ctx: &Ctx<Config>, command: &Command, sender: &Sender, answer: &Response) -> Result<Output, PluginError> {
-    let code = answer.value().get("code").and_then(Value::as_u64);
-    match (answer.status, code) {
-        (_, Some(OPTED_OUT)) => Ok(opted_out(ctx, command, sender)),
-        (404, _) => Err(PluginError::bad_config("account_sid", "Twilio does not know this account.")),
-        (400..=499, Some(code)) if !matches!(answer.status, 401 | 403 | 408 | 425 | 429) => {
-            let message = format!("Twilio refused the message with code {code}.");
-            Err(PluginError::reject(Reason::BadData, &format!("twilio_{code}"), message)
-                .with_details(json!({ "status": answer.status, "code": code })))
-        }
-        (status, _) => Err(PluginError::from_status(CONNECTION, status)),
+    if answer.value().get("code").and_then(Value::as_u64) != Some(OPTED_OUT) {
+        return Err(refusal("message", answer));
     }
+    suppress::remember(ctx, &command.to, sender.field().1)?;
+    Ok(opted_out(ctx, command, sender))
 }
 
 fn opted_out(ctx: &Ctx<Config>, command: &Command, sender: &Sender) -> Output {
@@ -133,7 +146,7 @@ fn opted_out(ctx: &Ctx<Config>, command: &Command, sender: &Sender) -> Output {
         "to": command.to, "from": us, "code": OPTED_OUT.to_string(), "reason": "opted_out", "hub_ref": ctx.reference()
     });
     vec![
-        Emit::new("sms.opt_out", out).dedupe(format!(
+        Emit::new(suppress::OUT, out).dedupe(format!(
             "twilio:{account}:optout:{}:{us}:{}",
             command.to,
             date(ctx.time())

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine;
@@ -6,12 +6,17 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use switchyard_sdk::prelude::*;
 
-use crate::CONNECTION;
 use crate::config::{Algorithm, Config};
-use crate::url::candidates;
+use crate::url;
 
 /// The slot of the shared key.
 pub const SHARED_KEY_SLOT: &str = "sharedkey";
+
+/// The auth token: the password of the connection.
+const AUTH_TOKEN: &str = "twilio.password";
+
+/// The secret of the shared keys.
+const SHARED_KEY: &str = "sharedkey.secret";
 
 /// Twilio sends some forty parameters; more than this is no webhook, and would only cost time.
 const MAX_PARAMETERS: usize = 1_000;
@@ -19,16 +24,20 @@ const MAX_PARAMETERS: usize = 1_000;
 /// The parameter of the URL that carries the hash of a body that is no form.
 const BODY_HASH: &str = "bodySHA256";
 
+/// Parameters, sorted by name and value in byte order, each pair once.
+type Parameters<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
 /// The parameters of a request that is proven to be from Twilio. Only [`verify`] makes one.
 #[derive(Debug)]
-pub struct Authentic {
-    parameters: BTreeMap<String, BTreeSet<String>>,
+pub struct Authentic<'a> {
+    parameters: Parameters<'a>,
 }
 
-impl Authentic {
+impl Authentic<'_> {
     /// The value of a parameter; the first in byte order where it is repeated. Empty text is a value.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.parameters.get(name)?.first().map(String::as_str)
+        let at = self.parameters.partition_point(|(known, _)| known.as_ref() < name);
+        self.parameters.get(at).filter(|(known, _)| known == name).map(|(_, value)| value.as_ref())
     }
 
     /// The same, where an empty text means nothing.
@@ -78,47 +87,60 @@ impl fmt::Display for Refusal {
 
 /// Which secret and algorithm prove the request.
 struct Key {
-    secret: String,
+    secret: &'static str,
     algorithm: Mac,
 }
 
 /// Whether the request is from Twilio. The outer error says that it cannot be judged now, because no key is bound.
 ///
 /// The text signed is the URL, followed for a form POST by each parameter's name and distinct values, sorted. A body
-/// that is no form is covered by its SHA-256 in the URL. Several forms of the URL are tried, see [`candidates`].
-pub fn verify(ctx: &Ctx<Config>, request: &InboundRequest) -> Result<Result<Authentic, Refusal>, PluginError> {
-    let (key, tag, parameters, signed) = match prepare(ctx, request) {
+/// that is no form is covered by its SHA-256 in the URL. Several forms of the URL are tried, see [`url::try_each`].
+pub fn verify<'a>(
+    ctx: &Ctx<Config>,
+    request: &'a InboundRequest,
+) -> Result<Result<Authentic<'a>, Refusal>, PluginError> {
+    let Prepared { key, tag, parameters, is_form } = match prepare(ctx, request) {
         Ok(prepared) => prepared,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    for url in candidates(&request.url) {
-        if ctx.verify_mac(&key.secret, key.algorithm, format!("{url}{signed}").as_bytes(), &tag)? {
-            return Ok(Ok(Authentic { parameters }));
+    let length = parameters.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    let mut text = String::with_capacity(request.url.len() + 8 + length);
+    let proven = url::try_each(&request.url, |url| {
+        text.clear();
+        text.push_str(url);
+        if is_form {
+            for (name, value) in &parameters {
+                text.push_str(name);
+                text.push_str(value);
+            }
         }
-    }
-    Ok(Err(Refusal::Mismatch))
+        ctx.verify_mac(key.secret, key.algorithm, text.as_bytes(), &tag)
+    })?;
+    Ok(if proven { Ok(Authentic { parameters }) } else { Err(Refusal::Mismatch) })
 }
 
-/// All that needs no secret: key, tag, the parameters, and the part of them that was signed.
-type Prepared = (Key, Vec<u8>, BTreeMap<String, BTreeSet<String>>, String);
+/// All that needs no secret.
+struct Prepared<'a> {
+    key: Key,
+    tag: Vec<u8>,
+    parameters: Parameters<'a>,
+    /// Whether the parameters are part of the text that was signed.
+    is_form: bool,
+}
 
-fn prepare(ctx: &Ctx<Config>, request: &InboundRequest) -> Result<Prepared, Refusal> {
+fn prepare<'a>(ctx: &Ctx<Config>, request: &'a InboundRequest) -> Result<Prepared<'a>, Refusal> {
     let signature = request.header("x-twilio-signature").ok_or(Refusal::NoSignature)?;
     let tag = STANDARD.decode(signature).map_err(|_| Refusal::Malformed)?;
     let key = key(&ctx.config, request)?;
-    let get = matches!(request.method.as_str(), "GET" | "HEAD");
-    let bare = request.body.is_empty() && !request.has_header("content-type");
-    if get {
-        return Ok((key, tag, group(request.query().as_bytes())?, String::new()));
+    if matches!(request.method.as_str(), "GET" | "HEAD") {
+        return Ok(Prepared { key, tag, parameters: sorted(request.query().as_bytes())?, is_form: false });
     }
+    let bare = request.body.is_empty() && !request.has_header("content-type");
     if bare || request.media_type() == "application/x-www-form-urlencoded" {
-        let parameters = group(&request.body)?;
-        let signed = parameters.iter().flat_map(|(name, values)| values.iter().flat_map(move |value| [name, value]));
-        let signed = signed.map(String::as_str).collect();
-        return Ok((key, tag, parameters, signed));
+        return Ok(Prepared { key, tag, parameters: sorted(&request.body)?, is_form: true });
     }
     check_body_hash(request)?;
-    Ok((key, tag, json_parameters(&request.body), String::new()))
+    Ok(Prepared { key, tag, parameters: json_parameters(&request.body), is_form: false })
 }
 
 /// The auth token, or the shared key that the settings header names. A request with that header is never judged by
@@ -126,7 +148,7 @@ fn prepare(ctx: &Ctx<Config>, request: &InboundRequest) -> Result<Prepared, Refu
 fn key(config: &Config, request: &InboundRequest) -> Result<Key, Refusal> {
     const SETTINGS: &str = "x-twilio-webhooks-signature-settings";
     if !request.has_header(SETTINGS) {
-        return Ok(Key { secret: format!("{CONNECTION}.password"), algorithm: Mac::HmacSha1 });
+        return Ok(Key { secret: AUTH_TOKEN, algorithm: Mac::HmacSha1 });
     }
     let settings = request.header(SETTINGS).ok_or(Refusal::UnreadableSettings)?;
     let setting = |name: &str| {
@@ -142,19 +164,21 @@ fn key(config: &Config, request: &InboundRequest) -> Result<Key, Refusal> {
         Algorithm::HmacSha1 => Mac::HmacSha1,
         Algorithm::HmacSha256 => Mac::HmacSha256,
     };
-    Ok(Key { secret: format!("{SHARED_KEY_SLOT}.secret"), algorithm })
+    Ok(Key { secret: SHARED_KEY, algorithm })
 }
 
-/// Groups names with their distinct values, both sorted by bytes, blank ones kept.
-fn group(encoded: &[u8]) -> Result<BTreeMap<String, BTreeSet<String>>, Refusal> {
-    let mut groups: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (count, (name, value)) in form_urlencoded::parse(encoded).enumerate() {
-        if count >= MAX_PARAMETERS {
+/// Decodes a form, blank values kept.
+fn sorted(encoded: &[u8]) -> Result<Parameters<'_>, Refusal> {
+    let mut pairs = Vec::with_capacity(32);
+    for pair in form_urlencoded::parse(encoded) {
+        if pairs.len() >= MAX_PARAMETERS {
             return Err(Refusal::TooManyParameters);
         }
-        groups.entry(name.into_owned()).or_default().insert(value.into_owned());
+        pairs.push(pair);
     }
-    Ok(groups)
+    pairs.sort_unstable();
+    pairs.dedup();
+    Ok(pairs)
 }
 
 fn check_body_hash(request: &InboundRequest) -> Result<(), Refusal> {
@@ -164,10 +188,10 @@ fn check_body_hash(request: &InboundRequest) -> Result<(), Refusal> {
 }
 
 /// The members of a JSON object whose values are text, numbers or truth values. Any other body has no parameters.
-fn json_parameters(body: &[u8]) -> BTreeMap<String, BTreeSet<String>> {
+fn json_parameters(body: &[u8]) -> Parameters<'static> {
     let members = match serde_json::from_slice(body) {
         Ok(serde_json::Value::Object(members)) => members,
-        _ => return BTreeMap::new(),
+        _ => return Vec::new(),
     };
     let text = |value: serde_json::Value| match value {
         serde_json::Value::String(text) => Some(text),
@@ -175,5 +199,8 @@ fn json_parameters(body: &[u8]) -> BTreeMap<String, BTreeSet<String>> {
         serde_json::Value::Bool(truth) => Some(truth.to_string()),
         _ => None,
     };
-    members.into_iter().filter_map(|(name, value)| Some((name, BTreeSet::from([text(value)?])))).collect()
+    let pair = |(name, value)| Some((Cow::Owned(name), Cow::Owned(text(value)?)));
+    let mut pairs: Parameters = members.into_iter().filter_map(pair).collect();
+    pairs.sort_unstable();
+    pairs
 }

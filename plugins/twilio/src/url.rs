@@ -11,19 +11,44 @@ struct Parts<'a> {
     query: Option<&'a str>,
 }
 
-/// The texts that a signature over a webhook's URL may have been made over, without repetition: Twilio is not
-/// consistent about ports and about characters that may or may not be escaped. In this order:
+/// Shows `matches` the texts that a signature over a webhook's URL may have been made over, until one matches, without
+/// repetition: Twilio is not consistent about ports and about characters that may or may not be escaped. In this order:
 ///
-/// 1. as received, without the port;
-/// 2. with the port, or the scheme's own where there was none;
+/// 1. as received, which is nearly always the one;
+/// 2. without the port, or with the scheme's own where there was none;
 /// 3. as the WHATWG standard writes the URL, without the port;
 /// 4. the same with the port;
 /// 5. the third with the query decoded and encoded again as Node's `querystring` does;
 /// 6. the fourth likewise.
 ///
-/// A fragment is never sent and is left out. A text that is no http or https URL has no candidates.
+/// A fragment is never sent and is left out. A text that is no http or https URL has no such texts.
+pub fn try_each<E>(url: &str, mut matches: impl FnMut(&str) -> Result<bool, E>) -> Result<bool, E> {
+    let Some(parts) = split(url) else { return Ok(false) };
+    let received = if parts.port.is_some() { parts.with_port() } else { parts.without_port() };
+    if matches(&received)? {
+        return Ok(true);
+    }
+    for text in others(&parts, received) {
+        if matches(&text)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// All of these texts.
 pub fn candidates(url: &str) -> Vec<String> {
-    let Some(parts) = split(url) else { return Vec::new() };
+    let mut texts = Vec::with_capacity(6);
+    let collected: Result<bool, std::convert::Infallible> = try_each(url, |text| {
+        texts.push(text.to_owned());
+        Ok(false)
+    });
+    debug_assert_eq!(collected, Ok(false));
+    texts
+}
+
+/// All but the first, which was tried.
+fn others(parts: &Parts, received: String) -> Vec<String> {
     let path = serialise_path(parts.path);
     let query = parts.query.map(serialise_query);
     let scheme = parts.scheme.to_ascii_lowercase();
@@ -33,13 +58,15 @@ pub fn candidates(url: &str) -> Vec<String> {
     let legacy = Parts { query: legacy_query.as_deref(), ..standard.clone() };
 
     let mut texts: Vec<String> = Vec::with_capacity(6);
-    for form in [&parts, &standard, &legacy] {
+    texts.push(received);
+    for form in [parts, &standard, &legacy] {
         for text in [form.without_port(), form.with_port()] {
             if !texts.contains(&text) {
                 texts.push(text);
             }
         }
     }
+    texts.remove(0);
     texts
 }
 
@@ -186,7 +213,7 @@ mod tests {
     #[test]
     fn the_port_is_found_beside_user_info_and_in_ipv6() {
         let found = candidates("http://user:pass@a.test:8080/x");
-        assert_eq!(found, ["http://user:pass@a.test/x", "http://user:pass@a.test:8080/x"]);
+        assert_eq!(found, ["http://user:pass@a.test:8080/x", "http://user:pass@a.test/x"]);
         let found = candidates("http://user:pass@a.test/x");
         assert_eq!(found, ["http://user:pass@a.test/x", "http://user:pass@a.test:80/x"]);
         assert_eq!(candidates("https://[::1]/x"), ["https://[::1]/x", "https://[::1]:443/x"]);

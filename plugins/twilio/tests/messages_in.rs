@@ -104,6 +104,7 @@ fn keywords_opt_out_and_in_beside_the_message_and_help_only_says_so() {
     for (body, opt, event) in [
         ("STOP", "STOP", Some("sms.opt_out")),
         (" optout ", "STOP", Some("sms.opt_out")),
+        ("\"Stop!\"", "STOP", Some("sms.opt_out")),
         ("start", "START", Some("sms.opt_in")),
         ("Help", "HELP", None),
     ] {
@@ -112,8 +113,10 @@ fn keywords_opt_out_and_in_beside_the_message_and_help_only_says_so() {
         assert_eq!(events[0].data["opt_out"], opt, "{body}");
         assert_eq!(events.get(1).map(|event| event.event_type.as_str()), event, "{body}");
     }
-    let events = events(host().receive::<Twilio>(config(), form(URL, &sms("please stop calling"))).unwrap());
-    assert_eq!(events.len(), 1);
+    for other in ["please stop calling", "Yes!", "stop stop", "!", ""] {
+        let events = events(host().receive::<Twilio>(config(), form(URL, &sms(other))).unwrap());
+        assert_eq!(events.len(), 1, "{other}");
+    }
 }
 
 #[test]

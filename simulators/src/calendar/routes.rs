@@ -219,6 +219,10 @@ impl Provider for Api {
         ApiError::unauthenticated().into()
     }
 
+    fn expire_token(&self, call: &Call) {
+        self.0.options.grants.expire_bearer(call.header("authorization"));
+    }
+
     async fn control(&self, command: &str, call: &Call) -> Reply {
         match self.0.options.grants.control(command, call) {
             Some(reply) => reply,

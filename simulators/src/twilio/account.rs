@@ -9,7 +9,14 @@ use std::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Options, calls::Call, messages::Message, webhook::SentWebhook};
+use super::{
+    Options,
+    calls::{Call, CallEvent},
+    messages::Message,
+    recordings::Recording,
+    voice::Callee,
+    webhook::{SentWebhook, Signing},
+};
 use crate::{clock::OffsetClock, faults::Faults, ids::Ids};
 
 /// The oldest entries of every list go beyond this many.
@@ -26,14 +33,30 @@ pub(crate) struct Account {
     changes: watch::Sender<u64>,
 }
 
+/// Where the account's numbers send their calls.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct VoiceUrls {
+    pub(crate) url: Option<String>,
+    pub(crate) fallback: Option<String>,
+    pub(crate) status: Option<String>,
+    /// Of what status callbacks tell; without a word of the end only.
+    pub(crate) events: Vec<CallEvent>,
+}
+
 /// What changes over time.
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) sms_url: Option<String>,
     pub(crate) sms_fallback_url: Option<String>,
+    pub(crate) voice: VoiceUrls,
+    /// How webhooks are signed that do not say otherwise.
+    pub(crate) signing: Signing,
     /// Oldest first.
     pub(crate) messages: VecDeque<Message>,
     pub(crate) calls: VecDeque<Call>,
+    pub(crate) recordings: VecDeque<Recording>,
+    /// Who does not simply answer when called.
+    pub(crate) callees: BTreeMap<String, Callee>,
     pub(crate) webhooks: VecDeque<SentWebhook>,
     /// (person, our number).
     opt_outs: BTreeSet<(String, String)>,
@@ -48,6 +71,14 @@ impl State {
 
     pub(crate) fn add_call(&mut self, call: Call) {
         keep(&mut self.calls, call);
+    }
+
+    pub(crate) fn add_recording(&mut self, recording: Recording) {
+        keep(&mut self.recordings, recording);
+    }
+
+    pub(crate) fn call_mut(&mut self, sid: &str) -> Option<&mut Call> {
+        self.calls.iter_mut().find(|call| call.sid == sid)
     }
 
     pub(crate) fn add_webhook(&mut self, webhook: SentWebhook) {
@@ -81,6 +112,7 @@ impl Account {
         let state = State {
             sms_url: options.sms_url.clone(),
             sms_fallback_url: options.sms_fallback_url.clone(),
+            voice: VoiceUrls { url: options.voice_url.clone(), ..VoiceUrls::default() },
             ..State::default()
         };
         Self {
@@ -121,6 +153,24 @@ impl Account {
 
     pub(crate) fn message(&self, sid: &str) -> Option<Message> {
         self.read(|state| state.messages.iter().find(|message| message.sid == sid).cloned())
+    }
+
+    pub(crate) fn call(&self, sid: &str) -> Option<Call> {
+        self.read(|state| state.calls.iter().find(|call| call.sid == sid).cloned())
+    }
+
+    /// Changes a call that is not over yet; answers it as it is then.
+    pub(crate) fn advance_call(&self, sid: &str, act: impl FnOnce(&mut Call)) -> Option<Call> {
+        self.change(|state| {
+            let call = state.call_mut(sid).filter(|call| !call.status.is_final())?;
+            act(call);
+            Some(call.clone())
+        })
+    }
+
+    /// Waits as long as one step of a message or call takes.
+    pub(crate) async fn step(&self) {
+        tokio::time::sleep(self.options.time_factor.scale(self.options.status_step)).await;
     }
 
     pub(crate) fn owns(&self, number: &str) -> bool {

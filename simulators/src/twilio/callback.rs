@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     account::Account,
     messages::{Message, MessageStatus},
-    webhook::{self, Forgery, Signing, Webhook},
+    webhook::{self, Forgery, Webhook},
 };
 use crate::clock::format_utc;
 
@@ -63,7 +63,7 @@ async fn tell(account: &Account, message: &Message) {
     if !plan.delay.is_zero() {
         tokio::time::sleep(account.options.time_factor.scale(plan.delay)).await;
     }
-    let signing = Signing::default();
+    let signing = account.read(|state| state.signing.clone());
     for _ in 0..if plan.duplicate { 2 } else { 1 } {
         let hook = Webhook {
             message_sid: &message.sid,

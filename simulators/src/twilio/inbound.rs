@@ -60,7 +60,7 @@ pub struct WebhookOutcome {
 }
 
 /// Why no webhook was sent.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InboundError {
     /// The account does not own the recipient's number.
     #[error("{0} is not a number of this account")]
@@ -71,6 +71,9 @@ pub enum InboundError {
     /// No URL is configured for incoming SMS.
     #[error("no SMS URL is configured for this account")]
     NoUrl,
+    /// No URL is configured for incoming calls.
+    #[error("no voice URL is configured for this account")]
+    NoVoiceUrl,
     /// There is no earlier webhook to repeat.
     #[error("no webhook of that message was sent")]
     NothingToReplay,
@@ -88,6 +91,7 @@ pub(crate) async fn receive(account: &Account, sms: &InboundSms) -> Result<Webho
     let url = url.ok_or(InboundError::NoUrl)?;
     let sid = account.ids.sid("SM");
     record(account, sms, &sid);
+    let usual = account.read(|state| state.signing.clone());
     let plan = account.faults.take_webhook(OPERATION);
     if !plan.delay.is_zero() {
         tokio::time::sleep(account.options.time_factor.scale(plan.delay)).await;
@@ -98,7 +102,7 @@ pub(crate) async fn receive(account: &Account, sms: &InboundSms) -> Result<Webho
         url: &url,
         fallback_url: fallback.as_deref(),
         params: parameters(account, sms, &sid),
-        signing: &sms.signing,
+        signing: if sms.signing == Signing::default() { &usual } else { &sms.signing },
         forgery: if plan.wrong_signature { Forgery::WrongKey } else { sms.forgery },
     };
     let (sent, answered) = webhook::send(account, hook).await;

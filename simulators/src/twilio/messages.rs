@@ -6,15 +6,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{account::Account, callback, errors::ApiError};
+use super::{account::Account, callback, errors::ApiError, pages};
 use crate::{
     clock::{date_utc, format_utc},
     http::{Call, Reply},
 };
 
-const RFC2822: &str = "%a, %d %b %Y %H:%M:%S +0000";
-const DEFAULT_PAGE: usize = 50;
-const LARGEST_PAGE: usize = 1000;
+pub(crate) const RFC2822: &str = "%a, %d %b %Y %H:%M:%S +0000";
 
 /// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -255,9 +253,7 @@ pub(crate) fn delete(account: &Account, call: &Call, sid: &str) -> Result<Reply,
 pub(crate) fn list(account: &Account, call: &Call) -> Reply {
     let query = call.query_pairs();
     let field = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    let size = field("PageSize").and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_PAGE).clamp(1, LARGEST_PAGE);
-    let page: usize = field("Page").and_then(|text| text.parse().ok()).unwrap_or(0);
-    let matching: Vec<Message> = account.read(|state| {
+    let matching: Vec<(String, Value)> = account.read(|state| {
         let day = |message: &Message| date_utc(message.sent_ms.unwrap_or(message.created_ms));
         let wanted = |message: &&Message| {
             field("To").is_none_or(|to| message.to == to)
@@ -266,37 +262,11 @@ pub(crate) fn list(account: &Account, call: &Call) -> Reply {
                 && field("DateSent>").is_none_or(|date| day(message).as_str() >= date)
                 && field("DateSent<").is_none_or(|date| day(message).as_str() <= date)
         };
-        state.messages.iter().rev().filter(wanted).cloned().collect()
+        let resource = |message: &Message| (message.sid.clone(), message.resource(&account.options.account_sid));
+        state.messages.iter().rev().filter(wanted).map(resource).collect()
     });
-    // The token names the last message of the page before, so that new messages do not shift the next page.
-    let start = field("PageToken")
-        .and_then(|token| matching.iter().position(|message| token.strip_prefix("PA") == Some(&message.sid)))
-        .map_or_else(|| page.saturating_mul(size), |last| last + 1)
-        .min(matching.len());
-    let end = start.saturating_add(size).min(matching.len());
-    let shown = &matching[start..end];
     let path = format!("/2010-04-01/Accounts/{}/Messages.json", account.options.account_sid);
-    let uri = |page: usize, token: Option<&str>| page_uri(&path, &query, size, page, token);
-    let next = shown.last().filter(|_| end < matching.len()).map(|last| uri(page + 1, Some(&last.sid)));
-    let resources: Vec<Value> = shown.iter().map(|message| message.resource(&account.options.account_sid)).collect();
-    let body = json!({
-        "messages": resources, "page": page, "page_size": size, "start": start, "end": end.saturating_sub(1),
-        "uri": uri(page, None), "first_page_uri": uri(0, None), "next_page_uri": next,
-        "previous_page_uri": page.checked_sub(1).map(|page| uri(page, None)),
-    });
-    Reply::json(200, &body)
-}
-
-fn page_uri(path: &str, query: &[(String, String)], size: usize, page: usize, token: Option<&str>) -> String {
-    let mut uri = form_urlencoded::Serializer::new(format!("{path}?"));
-    for (name, value) in query.iter().filter(|(name, _)| !name.starts_with("Page")) {
-        uri.append_pair(name, value);
-    }
-    uri.append_pair("PageSize", &size.to_string()).append_pair("Page", &page.to_string());
-    if let Some(sid) = token {
-        uri.append_pair("PageToken", &format!("PA{sid}"));
-    }
-    uri.finish()
+    pages::page(call, &path, "messages", &matching)
 }
 
 pub(crate) fn is_e164(number: &str) -> bool {

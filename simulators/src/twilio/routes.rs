@@ -10,10 +10,12 @@ use serde_json::json;
 
 use super::{
     account::Account,
-    calls,
+    calls::{self, CallEvent},
     errors::ApiError,
-    inbound::{self, InboundError, InboundSms, WebhookOutcome},
-    messages,
+    inbound::{self, InboundError, InboundSms},
+    messages, recordings,
+    voice::{self, Callee, InboundCall},
+    webhook::Signing,
 };
 use crate::{
     http::{Call, Reply},
@@ -32,6 +34,11 @@ enum Route<'a> {
     DeleteMessage(&'a str),
     CreateCall,
     FetchCall(&'a str),
+    ListCalls,
+    UpdateCall(&'a str),
+    ListRecordings(Option<&'a str>),
+    FetchRecording(&'a str),
+    DeleteRecording(&'a str),
     FetchAccount,
     Unknown,
 }
@@ -48,7 +55,13 @@ impl<'a> Route<'a> {
             (&Method::POST, [_, "Messages", part]) => Self::UpdateMessage(sid(part)),
             (&Method::DELETE, [_, "Messages", part]) => Self::DeleteMessage(sid(part)),
             (&Method::POST, [_, "Calls.json"]) => Self::CreateCall,
+            (&Method::GET, [_, "Calls.json"]) => Self::ListCalls,
             (&Method::GET, [_, "Calls", part]) => Self::FetchCall(sid(part)),
+            (&Method::POST, [_, "Calls", part]) => Self::UpdateCall(sid(part)),
+            (&Method::GET, [_, "Calls", call, "Recordings.json"]) => Self::ListRecordings(Some(call)),
+            (&Method::GET, [_, "Recordings.json"]) => Self::ListRecordings(None),
+            (&Method::GET, [_, "Recordings", part]) => Self::FetchRecording(sid(part)),
+            (&Method::DELETE, [_, "Recordings", part]) => Self::DeleteRecording(sid(part)),
             _ => Self::Unknown,
         }
     }
@@ -62,6 +75,11 @@ impl<'a> Route<'a> {
             Self::DeleteMessage(_) => "messages.delete",
             Self::CreateCall => "calls.create",
             Self::FetchCall(_) => "calls.fetch",
+            Self::ListCalls => "calls.list",
+            Self::UpdateCall(_) => "calls.update",
+            Self::ListRecordings(_) => "recordings.list",
+            Self::FetchRecording(_) => "recordings.fetch",
+            Self::DeleteRecording(_) => "recordings.delete",
             Self::FetchAccount => "account.fetch",
             Self::Unknown => "unknown",
         }
@@ -91,6 +109,11 @@ impl Api {
             Route::DeleteMessage(sid) => messages::delete(account, call, sid),
             Route::CreateCall => calls::create(account, call),
             Route::FetchCall(sid) => calls::fetch(account, call, sid),
+            Route::ListCalls => Ok(calls::list(account, call)),
+            Route::UpdateCall(sid) => calls::update(account, call, sid),
+            Route::ListRecordings(of) => Ok(recordings::list(account, call, of)),
+            Route::FetchRecording(sid) => recordings::fetch(account, call, sid),
+            Route::DeleteRecording(sid) => recordings::delete(account, call, sid),
             Route::FetchAccount => {
                 let sid = &account.options.account_sid;
                 let body = json!({"sid": sid, "friendly_name": "Simulated", "status": "active", "type": "Full"});
@@ -114,25 +137,54 @@ impl Api {
         }
     }
 
+    async fn call(&self, call: &Call) -> Reply {
+        match call.json::<InboundCall>() {
+            Ok(person) => outcome(voice::receive(&self.0, &person).await),
+            Err(error) => control_problem(400, &error.to_string()),
+        }
+    }
+
     fn configure(&self, call: &Call) -> Reply {
-        with_body(call, |webhooks: Webhooks| {
+        with_body(call, |wanted: Webhooks| {
             self.0.change(|state| {
-                state.sms_url = webhooks.sms_url;
-                state.sms_fallback_url = webhooks.sms_fallback_url;
+                if wanted.sms_url.is_some() {
+                    (state.sms_url, state.sms_fallback_url) = (wanted.sms_url, wanted.sms_fallback_url);
+                }
+                if wanted.voice_url.is_some() {
+                    (state.voice.url, state.voice.fallback) = (wanted.voice_url, wanted.voice_fallback_url);
+                }
+                if wanted.voice_status_url.is_some() {
+                    (state.voice.status, state.voice.events) = (wanted.voice_status_url, wanted.voice_status_events);
+                }
+                if let Some(signing) = wanted.signing {
+                    state.signing = signing;
+                }
             });
             Reply::json(200, &json!({"configured": true}))
         })
     }
 }
 
-/// Where incoming SMS go.
+/// Where incoming messages and calls go; what is not named stays as it is.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Webhooks {
+    sms_url: Option<String>,
+    sms_fallback_url: Option<String>,
+    voice_url: Option<String>,
+    voice_fallback_url: Option<String>,
+    voice_status_url: Option<String>,
+    voice_status_events: Vec<CallEvent>,
+    signing: Option<Signing>,
+}
+
+/// How a number behaves when it is called.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Webhooks {
+struct Called {
+    to: String,
     #[serde(default)]
-    sms_url: Option<String>,
-    #[serde(default)]
-    sms_fallback_url: Option<String>,
+    callee: Callee,
 }
 
 #[derive(Deserialize)]
@@ -152,7 +204,7 @@ struct Unreachable {
     error_code: Option<u32>,
 }
 
-fn outcome(result: Result<WebhookOutcome, InboundError>) -> Reply {
+fn outcome<T: serde::Serialize>(result: Result<T, InboundError>) -> Reply {
     match result {
         Ok(outcome) => Reply::json(200, &json!(outcome)),
         Err(error) => control_problem(409, &error.to_string()),
@@ -186,6 +238,15 @@ impl Provider for Api {
             (&Method::POST, "sms") => self.sms(call).await,
             (&Method::POST, "replay") => self.replay(call).await,
             (&Method::POST, "config") => self.configure(call),
+            (&Method::POST, "call") => self.call(call).await,
+            (&Method::POST, "callee") => with_body(call, |called: Called| {
+                self.0.change(|state| state.callees.insert(called.to, called.callee));
+                Reply::json(200, &json!({"ok": true}))
+            }),
+            (&Method::GET, "calls") => Reply::json(200, &self.0.read(|state| json!({"calls": state.calls}))),
+            (&Method::GET, "recordings") => {
+                Reply::json(200, &self.0.read(|state| json!({"recordings": state.recordings})))
+            }
             (&Method::GET, "messages") => Reply::json(200, &self.0.read(|state| json!({"messages": state.messages}))),
             (&Method::GET, "webhooks") => Reply::json(200, &self.0.read(|state| json!({"webhooks": state.webhooks}))),
             (&Method::POST, "unreachable") => with_body(call, |number: Unreachable| {

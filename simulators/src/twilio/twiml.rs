@@ -1,4 +1,4 @@
-//! Reads the TwiML that a webhook answers with, as far as messaging needs it.
+//! Reads the TwiML that a webhook answers with.
 
 use serde::Serialize;
 
@@ -9,15 +9,18 @@ pub struct Twiml {
     pub verbs: Vec<Verb>,
 }
 
-/// One verb.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A verb, or a noun inside one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Verb {
     /// The element's name, for example `Message`.
     pub name: String,
     /// Its attributes, values unescaped.
     pub attributes: Vec<(String, String)>,
-    /// All text inside, unescaped, white space at both ends removed.
+    /// All text inside, that of the elements in it too, unescaped, white space at both ends removed.
     pub text: String,
+    /// The elements inside.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<Verb>,
 }
 
 /// The document is not TwiML.
@@ -40,57 +43,70 @@ enum Token<'a> {
     Text(&'a str),
 }
 
+impl Verb {
+    /// The value of an attribute.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Ends the innermost element; answers the outermost once it is over.
+fn close(open: &mut Vec<Verb>, name: &str) -> Result<Option<Verb>, TwimlError> {
+    let mut ended = open.pop().filter(|element| element.name == name).ok_or_else(|| malformed(name))?;
+    ended.text = ended.text.trim().to_owned();
+    match open.last_mut() {
+        Some(parent) => {
+            parent.children.push(ended);
+            Ok(None)
+        }
+        None => Ok(Some(ended)),
+    }
+}
+
 impl Twiml {
-    /// Reads a document. Elements inside a verb count as its text.
+    /// Reads a document.
     ///
     /// # Errors
     ///
     /// When it is not well-formed, or not a single `<Response>`.
     pub fn parse(document: &str) -> Result<Self, TwimlError> {
+        let forbidden = |c: char| (c < ' ' && !matches!(c, '\t' | '\n' | '\r')) || matches!(c, '\u{fffe}' | '\u{ffff}');
+        if let Some(at) = document.find(forbidden) {
+            return Err(malformed(&document[at..]));
+        }
         let mut rest = document.trim_start_matches('\u{feff}');
-        let mut twiml = Self::default();
-        let mut open: Vec<&str> = Vec::new();
-        let mut closed = false;
+        let mut open: Vec<Verb> = Vec::new();
+        let mut response = None;
         while let Some(token) = next_token(&mut rest)? {
             match token {
                 Token::Text(text) if open.is_empty() => {
                     if !text.trim().is_empty() {
-                        return Err(if closed { TwimlError::Trailing } else { TwimlError::NoResponse });
+                        return Err(if response.is_some() { TwimlError::Trailing } else { TwimlError::NoResponse });
                     }
                 }
                 Token::Text(text) => {
-                    if let Some(verb) = twiml.verbs.last_mut().filter(|_| open.len() > 1) {
-                        verb.text.push_str(&unescape(text)?);
+                    let text = unescape(text)?;
+                    for element in &mut open {
+                        element.text.push_str(&text);
                     }
                 }
-                Token::Open { .. } if closed => return Err(TwimlError::Trailing),
+                Token::Open { .. } if response.is_some() => return Err(TwimlError::Trailing),
+                Token::Open { name, .. } if open.is_empty() && name != "Response" => {
+                    return Err(TwimlError::NoResponse);
+                }
                 Token::Open { name, attributes, empty } => {
-                    match open.len() {
-                        0 if name != "Response" => return Err(TwimlError::NoResponse),
-                        1 => twiml.verbs.push(Verb {
-                            name: name.to_owned(),
-                            attributes: read_attributes(attributes)?,
-                            text: String::new(),
-                        }),
-                        _ => {}
+                    let attributes = read_attributes(attributes)?;
+                    open.push(Verb { name: name.to_owned(), attributes, ..Verb::default() });
+                    if empty {
+                        response = close(&mut open, name)?;
                     }
-                    if empty { closed = open.is_empty() } else { open.push(name) }
                 }
-                Token::Close(name) => {
-                    if open.pop() != Some(name) {
-                        return Err(malformed(name));
-                    }
-                    closed = open.is_empty();
-                }
+                Token::Close(name) => response = close(&mut open, name)?,
             }
         }
-        if !closed {
-            return Err(open.last().map_or(TwimlError::NoResponse, |name| malformed(name)));
-        }
-        for verb in &mut twiml.verbs {
-            verb.text = verb.text.trim().to_owned();
-        }
-        Ok(twiml)
+        let whole = response.ok_or_else(|| open.last().map_or(TwimlError::NoResponse, |left| malformed(&left.name)))?;
+        Ok(Self { verbs: whole.children })
     }
 
     /// The texts of all `<Message>` verbs, which Twilio sends back to the person.
@@ -157,7 +173,13 @@ fn read_attributes(text: &str) -> Result<Vec<(String, String)>, TwimlError> {
         let tail = tail.trim_start();
         let quote = tail.chars().next().filter(|c| matches!(c, '"' | '\'')).ok_or_else(|| malformed(rest))?;
         let (value, tail) = tail[1..].split_once(quote).ok_or_else(|| malformed(rest))?;
-        attributes.push((name.trim().to_owned(), unescape(value)?));
+        let name = name.trim();
+        let shaped =
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':'));
+        if !shaped || value.contains('<') || attributes.iter().any(|(known, _)| known == name) {
+            return Err(malformed(rest));
+        }
+        attributes.push((name.to_owned(), unescape(value)?));
         rest = tail.trim_start();
     }
     Ok(attributes)

@@ -24,7 +24,7 @@ pub struct SharedKey {
 }
 
 /// In which of its ways Twilio signs and encodes.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Signing {
     /// What happens to the port before signing.
@@ -70,9 +70,9 @@ pub struct Attempt {
 /// A webhook that was sent, kept so that the same bytes can be sent again.
 #[derive(Clone, Debug, Serialize)]
 pub struct SentWebhook {
-    /// The message it speaks of.
+    /// The message or call it speaks of.
     pub message_sid: String,
-    /// `sms` or the status it reports.
+    /// `sms`, `voice`, `recording`, or the status it reports.
     pub about: String,
     /// The URL on the wire, with `bodySHA256` if there is one.
     pub url: String,
@@ -208,7 +208,8 @@ fn signed(account: &Account, webhook: &Webhook<'_>, url: &str, params: &[(String
     let mut headers = headers(account, signing, webhook.forgery, &text);
     headers.push(("I-Twilio-Idempotency-Token".to_owned(), token.to_owned()));
     if webhook.forgery == Forgery::AlteredBody {
-        for (_, value) in params.iter_mut().filter(|(name, _)| name == "Body" || name == "MessageStatus") {
+        const ALTERED: [&str; 3] = ["Body", "MessageStatus", "CallStatus"];
+        for (_, value) in params.iter_mut().filter(|(name, _)| ALTERED.contains(&name.as_str())) {
             value.push('!');
         }
         body = encode(&params);

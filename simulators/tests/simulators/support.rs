@@ -32,6 +32,12 @@ pub struct Running<H> {
     _stop: DropGuard,
 }
 
+impl<H> Running<H> {
+    pub fn new(handle: H, clock: Arc<ManualClock>, stop: CancellationToken) -> Self {
+        Self { handle, clock, _stop: stop.drop_guard() }
+    }
+}
+
 impl<H> std::ops::Deref for Running<H> {
     type Target = H;
 

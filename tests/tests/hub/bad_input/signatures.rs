@@ -47,7 +47,9 @@ async fn a_forged_signature_is_refused_alike_for_every_cause_and_makes_no_event(
         assert!(!text(rejection, "reason").is_empty(), "the admin is told why: {rejection}");
         assert!(!rejection.to_string().contains("not from Twilio"), "a rejection keeps no body: {rejection}");
     }
-    assert!(tenant.list("/events").await.is_empty(), "a forged request made an event");
+    let mut made = tenant.list("/events").await;
+    made.retain(|event| event["type"] != "_poll.due");
+    assert!(made.is_empty(), "a forged request made an event: {made:?}");
     assert!(tenant.list("/parked").await.is_empty(), "a forged request was parked");
 
     let outcome = simulator.send(&sms("Rørskade!", Forgery::None)).await.expect("it is sent");

@@ -66,9 +66,10 @@ impl Sender {
         Self::new(hub, name, "twilio", "twilio", &connection, config).await
     }
 
-    /// How many events, parked requests and rejections it has.
+    /// How many events, parked requests and rejections it has. Polls are not its doing.
     pub(super) async fn counts(&self) -> (usize, usize, usize) {
-        let (events, parked) = (self.tenant.list("/events?limit=200").await, self.tenant.list("/parked").await);
+        let (mut events, parked) = (self.tenant.list("/events?limit=200").await, self.tenant.list("/parked").await);
+        events.retain(|event| event["type"] != "_poll.due");
         let rejections = self.tenant.all("/rejections").await;
         (events.len(), parked.len(), rejections.len())
     }

@@ -1,6 +1,13 @@
 use serde_json::{Value, json};
 use switchyard_sdk::prelude::*;
 
+use crate::suppress;
+
+/// Calls.
+mod calls;
+
+pub use calls::CREATE as CALL;
+
 /// Asks for a text message.
 pub const SEND: &str = "sms.send";
 
@@ -9,16 +16,18 @@ pub const CALLBACK: &str = "_twilio.callback";
 
 /// Adds all types to the manifest.
 pub fn declare(manifest: Manifest) -> Manifest {
-    manifest
+    calls::declare(manifest)
         .emits(received())
         .emits(status())
-        .emits(opt("sms.opt_out", "A person asked for no more text messages."))
-        .emits(opt("sms.opt_in", "A person asked for text messages again."))
+        .emits(opt(suppress::OUT))
+        .emits(opt(suppress::IN))
         .emits(sent())
         .emits(failed())
         .emits(callback())
         .handles(send())
         .handles(callback().ordered_by("data.message_id"))
+        .handles(opt(suppress::OUT).ordered_by("data.from"))
+        .handles(opt(suppress::IN).ordered_by("data.from"))
 }
 
 fn phone() -> Value {
@@ -137,14 +146,19 @@ fn callback() -> EventType {
     private
 }
 
-fn opt(name: &str, description: &str) -> EventType {
+fn opt(name: &str) -> EventType {
+    let description = match name {
+        suppress::OUT => "A person asked for no more text messages.",
+        _ => "A person asked for text messages again.",
+    };
     let schema = object(
         &["from", "to", "reason"],
         json!({
             "from": phone(),
             "to": { "type": "string" },
             "reason": { "type": "string", "minLength": 1 },
-            "message_id": { "type": "string" }
+            "message_id": { "type": "string" },
+            "messaging_service_id": { "type": "string" }
         }),
     );
     let example = json!({
