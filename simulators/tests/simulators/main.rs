@@ -4,6 +4,8 @@
 
 mod billy_books;
 mod billy_protocol;
+mod calendar_events;
+mod calendar_push;
 mod control;
 mod faults;
 mod gmail;
