@@ -16,6 +16,7 @@ mod quickbooks_books;
 mod quickbooks_login;
 mod quickbooks_webhooks;
 mod oauth;
+mod stripe;
 mod subscriber;
 mod support;
 mod twilio_api;
