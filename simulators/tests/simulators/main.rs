@@ -20,5 +20,6 @@ mod stripe;
 mod subscriber;
 mod support;
 mod twilio_api;
+mod twilio_calls;
 mod twilio_signature;
 mod twilio_webhooks;
