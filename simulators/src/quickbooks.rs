@@ -90,6 +90,8 @@ pub struct Options {
     pub gathering: Duration,
     /// What can be changed later.
     pub behaviour: Behaviour,
+    /// The server that tokens come from; none starts one by `rules`.
+    pub grants: Option<Arc<Grants>>,
     /// How tokens are given.
     pub rules: Rules,
     /// Where stamps come from.
@@ -117,6 +119,7 @@ impl Options {
             connect_to: None,
             gathering: Duration::ZERO,
             behaviour: Behaviour::default(),
+            grants: None,
             rules: Rules::intuit(),
             clock,
             time_factor: TimeFactor::REAL,
@@ -139,7 +142,8 @@ impl QuickBooks {
         let address = listener.local_addr()?;
         let clock = OffsetClock::new(Arc::clone(&options.clock));
         let faults = Arc::new(Faults::default());
-        let grants = Grants::with_clock(options.rules.clone(), clock.clone());
+        let own = || Grants::with_clock(options.rules.clone(), clock.clone());
+        let grants = options.grants.clone().unwrap_or_else(own);
         grants.register(options.client.clone());
         grants.set_consent(consent(&options));
         let company = Company::new(options, Arc::clone(&faults), clock.clone(), shutdown.clone());

@@ -12,7 +12,7 @@ use super::{
     errors::Fault,
     payments, query,
     record::{Kind, Record},
-    sales,
+    sales, webhook,
 };
 use crate::{
     http::{Call, Reply},
@@ -215,6 +215,25 @@ impl Provider for Api {
         } else {
             Fault::unauthenticated().reply(now)
         }
+    }
+
+    fn expire_token(&self, _call: &Call) {
+        self.grants.expire_tokens();
+    }
+
+    fn operations(&self) -> Vec<String> {
+        let writes = |resource: &str, verbs: &[&str]| -> Vec<String> {
+            verbs.iter().map(|verb| format!("{resource}.{verb}")).collect()
+        };
+        let mut all: Vec<String> = Kind::ALL.iter().map(|kind| format!("{}.fetch", kind.name().to_lowercase())).collect();
+        all.extend(writes("customer", &["create", "update"]));
+        for resource in ["invoice", "salesreceipt"] {
+            all.extend(writes(resource, &["create", "update", "send", "void", "delete"]));
+        }
+        all.extend(writes("payment", &["create", "void", "delete"]));
+        let others = ["companyinfo.fetch", "query", "cdc", "oauth.authorize", "oauth.token", "oauth.revoke", webhook::OPERATION];
+        all.extend(others.map(str::to_owned));
+        all
     }
 
     async fn control(&self, command: &str, call: &Call) -> Reply {
