@@ -12,7 +12,7 @@ use crate::{
     cli::{GlobalArgs, Output, ServeArgs},
     clock::{SharedClock, SteadyClock, SystemClock, TimeFactor},
     config::{Database, Role, Settings},
-    connection::{key_sets::KeySets, master_keys, pace::Paces, vault::Vault},
+    connection::{key_sets::KeySets, master_keys, pace::Paces, tokens::Tokens, vault::Vault},
     directory::{Change, Directory},
     event::catalogue::Catalogue,
     hub::Hub,
@@ -126,6 +126,7 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
         scheduler: std::sync::Mutex::new(Scheduler::new(tuning)),
         alarms: SourceAlarms::default(),
         paces: Paces::default(),
+        tokens: Tokens::default(),
         traps: Traps::default(),
         shadows: ShadowQueue::default(),
         previews: tokio::sync::Semaphore::new(crate::run::preview::AT_ONCE),
@@ -312,6 +313,8 @@ async fn recover(hub: &Arc<Hub>) -> anyhow::Result<()> {
     );
     let death = hub.deaths(suspect.into_iter().collect(), &killed_host).pop();
     let (death, told) = death.map_or((None, None), |(death, told)| (Some(death), told));
+    // Whoever claimed a refresh in this file is gone with its process.
+    hub.store.forget_refresh_claims().await?;
     let rescued = hub.store.rescue(death, hub.queue_clock.now()).await?;
     if let Some(told) = told {
         told.stored(hub);

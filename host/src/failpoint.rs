@@ -120,6 +120,18 @@ points! {
     PruneBeforeCommit = "prune.before_commit",
     /// It is committed.
     PruneAfterCommit = "prune.after_commit",
+    /// The next access token of a connection is claimed, not committed.
+    RefreshClaimBeforeCommit = "refresh_claim.before_commit",
+    /// It is claimed, and nobody was asked for it.
+    RefreshClaimAfterCommit = "refresh_claim.after_commit",
+    /// A request for an access token is ready, and no byte of it has left.
+    RefreshBeforeSend = "refresh.before_send",
+    /// Its answer was read, and is not stored.
+    RefreshAfterAnswer = "refresh.after_answer",
+    /// The new tokens are written, not committed.
+    RefreshBeforeCommit = "refresh.before_commit",
+    /// They are committed, and nobody uses them yet.
+    RefreshAfterCommit = "refresh.after_commit",
     /// The schema is about to be brought up to date.
     MigrationBefore = "migration.before",
     /// It is up to date, and nothing else has been done.
@@ -138,6 +150,10 @@ pub const REJECT: Around = (Point::RejectBeforeCommit, Point::RejectAfterCommit)
 pub const REPLAY: Around = (Point::ReplayBeforeCommit, Point::ReplayAfterCommit);
 /// Around another act on deliveries.
 pub const ACT: Around = (Point::ActBeforeCommit, Point::ActAfterCommit);
+/// Around claiming a refresh.
+pub const REFRESH_CLAIM: Around = (Point::RefreshClaimBeforeCommit, Point::RefreshClaimAfterCommit);
+/// Around storing what it brought.
+pub const REFRESH: Around = (Point::RefreshBeforeCommit, Point::RefreshAfterCommit);
 /// Around giving back.
 pub const RESCUE: Around = (Point::RescueBeforeCommit, Point::RescueAfterCommit);
 /// Around expiry.

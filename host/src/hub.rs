@@ -9,7 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock::{SharedClock, TimeFactor},
     config::Settings,
-    connection::{key_sets::KeySets, pace::Paces, vault::Vault},
+    connection::{key_sets::KeySets, pace::Paces, tokens::Tokens, vault::Vault},
     directory::Directory,
     event::catalogue::Catalogue,
     id::Ids,
@@ -53,6 +53,8 @@ pub struct Hub {
     pub alarms: SourceAlarms,
     /// Rate and breaker of each connection.
     pub paces: Paces,
+    /// Access tokens of connections.
+    pub tokens: Tokens,
     /// How often versions trapped in a row.
     pub traps: Traps,
     /// Shadow runs that wait.

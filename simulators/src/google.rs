@@ -1,8 +1,8 @@
 //! Google's accounts: consent, the token endpoint, service accounts, and the keys that sign ID tokens.
 //!
-//! It stands for four origins at once: `accounts.google.com` (`/o/oauth2/v2/auth`), `oauth2.googleapis.com` (`/token`,
-//! `/revoke`), `www.googleapis.com` (`/oauth2/v3/certs`). The APIs, Gmail and Calendar, are simulators of their own that
-//! share its [`Grants`], and Pub/Sub signs with its [`keys::SigningKeys`].
+//! It stands for three origins at once: `accounts.google.com` (`/o/oauth2/v2/auth`), `oauth2.googleapis.com` (`/token`,
+//! `/revoke`), `www.googleapis.com` (`/oauth2/v3/certs`, `/oauth2/v3/userinfo`). The APIs, Gmail and Calendar, are
+//! simulators of their own that share its [`Grants`], and Pub/Sub signs with its [`keys::SigningKeys`].
 
 mod assertion;
 pub mod keys;
@@ -144,7 +144,7 @@ impl Handle {
     }
 
     /// The faults of this simulator: operations `authorize`, `token.code`, `token.refresh`, `token.assertion`, `revoke`,
-    /// `certs`.
+    /// `certs`, `userinfo`.
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.simulator.faults

@@ -41,6 +41,9 @@ pub(crate) trait Provider: Send + Sync + 'static {
     /// Carries the request out.
     fn execute(&self, call: &Call) -> Reply;
 
+    /// What happens between executing a request and answering it.
+    async fn before_answer(&self) {}
+
     /// The provider's own form of an injected error.
     fn failure(&self, status: u16) -> Reply;
 
@@ -94,6 +97,7 @@ impl<P: Provider> Simulator<P> {
         }
         self.count(&operation, |count| count.executed += 1);
         let reply = self.provider.execute(call);
+        self.provider.before_answer().await;
         match plan.effect {
             Some(Fault::FailAfter { status, body }) => Answer::Reply(spoil(self.provider.failure(status), body)),
             Some(Fault::Spoil { body }) => Answer::Reply(spoil(reply, body)),

@@ -90,10 +90,10 @@ pub struct Options {
     pub gathering: Duration,
     /// What can be changed later.
     pub behaviour: Behaviour,
-    /// The server that tokens come from; none starts one by `rules`.
-    pub grants: Option<Arc<Grants>>,
     /// How tokens are given.
     pub rules: Rules,
+    /// Tokens that another company's simulator gives, so that several companies have one login; else its own.
+    pub grants: Option<Arc<Grants>>,
     /// Where stamps come from.
     pub clock: SharedClock,
     /// Scales the gathering, the ladder of tries, and delays.
@@ -119,8 +119,8 @@ impl Options {
             connect_to: None,
             gathering: Duration::ZERO,
             behaviour: Behaviour::default(),
-            grants: None,
             rules: Rules::intuit(),
+            grants: None,
             clock,
             time_factor: TimeFactor::REAL,
             seed: 4,
@@ -142,10 +142,12 @@ impl QuickBooks {
         let address = listener.local_addr()?;
         let clock = OffsetClock::new(Arc::clone(&options.clock));
         let faults = Arc::new(Faults::default());
-        let own = || Grants::with_clock(options.rules.clone(), clock.clone());
-        let grants = options.grants.clone().unwrap_or_else(own);
-        grants.register(options.client.clone());
-        grants.set_consent(consent(&options));
+        let grants = options.grants.clone().unwrap_or_else(|| {
+            let grants = Grants::with_clock(options.rules.clone(), clock.clone());
+            grants.register(options.client.clone());
+            grants.set_consent(consent(&options));
+            grants
+        });
         let company = Company::new(options, Arc::clone(&faults), clock.clone(), shutdown.clone());
         webhook::start(&company);
         let simulator = Arc::new(Simulator::new(Api { company, grants }, faults, clock, address));

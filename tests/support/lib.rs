@@ -17,3 +17,6 @@ pub mod world;
 
 /// A command whose hub dies at every step of its journal.
 pub mod death;
+
+/// A simulated mailbox and the Google that knows its owner.
+pub mod gmail;

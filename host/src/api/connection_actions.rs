@@ -15,12 +15,13 @@ use super::{
     auth::{In, Manage, Need as _},
     body::Json,
     connection_probe::{self, Check},
-    connections::{Connection, found, kind_of, sealed, update},
+    connections::{Connection, checked_secret, found, kind_of, sealed, update},
     problem::{Answer, Code, Problem},
     routes::{Routes, doc},
 };
 use crate::{
     clock::Timestamp,
+    connection::{credential::ConnectionKind, tokens::obtains_tokens},
     directory::view::{ConnectionView, TenantView},
     store::registry::SealedSecret,
 };
@@ -77,8 +78,18 @@ async fn rotate(
     let mut row = found(&within.tenant, &id)?.row.clone();
     let now = api.hub.clock.now();
     let kind = kind_of(&row.kind)?;
-    let new = sealed(&api, &within.tenant, row.key, kind, &rotation.secret)?;
-    row.secrets = rotated(row.secrets, new, rotation.overlap_s, "overlap_s", MAX_OVERLAP_S, now)?;
+    let (credential, app) = checked_secret(&api, &row.provider, kind, &rotation.secret)?;
+    if kind == ConnectionKind::Oauth2 && credential.refresh_token().is_none() {
+        return Err(Problem::field("secret.refresh_token", "is missing; to log in anew POST to /authorize"));
+    }
+    let new = sealed(&api, &within.tenant, row.key, &credential)?;
+    row.app = app;
+    row.secrets = if obtains_tokens(kind) {
+        // Old ones prove nothing here, and the provider knows them no more.
+        vec![new]
+    } else {
+        rotated(row.secrets, new, rotation.overlap_s, "overlap_s", MAX_OVERLAP_S, now)?
+    };
     row.updated_at = now;
     update(&api, &within, row, "connection.rotated").await.map(Out)
 }
@@ -126,8 +137,9 @@ async fn test(
             "no secret opens; rotate the connection".to_owned()
         },
     }];
-    for url in base_urls(&api, &within.tenant, view) {
-        let checked = match api.hub.client.policy().check_url(&url) {
+    let urls = base_urls(&api, &within.tenant, view);
+    for url in &urls {
+        let checked = match api.hub.client.policy().check_url(url) {
             Ok(_) => (true, format!("{url} may be called; its address is judged at each call")),
             Err(error) => (false, format!("{url}: {error}")),
         };

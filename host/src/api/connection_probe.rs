@@ -47,10 +47,10 @@ fn spec_of<'t>(installation: &'t InstallationView, binding: &str) -> Option<&'t 
 }
 
 /// Where a connection is used to call through this slot.
-pub(super) fn base_url(_api: &Api, view: &ConnectionView, spec: &ConnectionSpec) -> String {
+pub(super) fn base_url(api: &Api, view: &ConnectionView, spec: &ConnectionSpec) -> String {
     match &view.row.base_url {
         Some(own) => own.clone(),
-        None => spec.base_url.clone(),
+        None => api.hub.settings.provider_origins.replace(&spec.base_url).into_owned(),
     }
 }
 

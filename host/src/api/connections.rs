@@ -22,7 +22,10 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    connection::credential::{ConnectionKind, Credential, CredentialError},
+    connection::{
+        credential::{ConnectionKind, Credential, CredentialError},
+        tokens::obtains_tokens,
+    },
     directory::{
         places,
         view::{ConnectionView, TenantView},
@@ -33,6 +36,9 @@ use crate::{
 };
 
 const TAG: &str = "connections";
+
+/// Why a connection of kind `oauth2` needs a login from its beginning.
+const NOBODY_YET: &str = "nobody has logged in yet; POST to its /authorize and open the URL";
 
 pub(super) fn routes(routes: Routes) -> Routes {
     let (all, one) = ("/v1/tenants/{tenant}/connections", "/v1/tenants/{tenant}/connections/{id}");
@@ -66,13 +72,14 @@ struct NewConnection {
     provider: String,
     /// For people, unique in the tenant.
     name: String,
-    /// `header`, `basic`, `bearer`, `hmac` or `generated`.
+    /// `header`, `basic`, `bearer`, `oauth2`, `google_service_account`, `hmac` or `generated`.
     kind: String,
     /// The account at the provider, unique with the provider.
     account: Option<String>,
     /// Instead of the base URL in the plugin's manifest.
     base_url: Option<String>,
-    /// header `{name,value}`, basic `{username,password}`, bearer `{token}`, hmac `{secret}`, generated `{}`.
+    /// header `{name,value}`, basic `{username,password}`, bearer `{token}`, oauth2 `{app,refresh_token?}`,
+    /// google_service_account `{key,subject?}`, hmac `{secret}`, generated `{}`.
     #[serde(default)]
     #[schema(value_type = Object)]
     secret: Value,
@@ -107,6 +114,8 @@ pub(super) struct Connection {
     /// When each old secret stops proving signatures.
     #[schema(value_type = Vec<String>)]
     old_secrets_until: Vec<Timestamp>,
+    /// The app through which it logs in.
+    app: Option<String>,
     /// Installations that use it: `plugin/slot`.
     used_by: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
@@ -132,6 +141,7 @@ pub(super) fn shown(tenant: &TenantView, row: &ConnectionRow) -> Connection {
         needs_login_since: row.needs_login.as_ref().map(|(_, since)| *since),
         budget: None,
         old_secrets_until: row.secrets.iter().filter_map(|secret| secret.expires_at).collect(),
+        app: row.app.map(|key| key.with_prefix("app")),
         used_by: uses.collect(),
         created_at: row.created_at,
         updated_at: row.updated_at,
@@ -152,29 +162,32 @@ fn refused(error: &CredentialError) -> Problem {
 }
 
 pub(super) fn kind_of(text: &str) -> Answer<ConnectionKind> {
-    let kind = text.parse::<ConnectionKind>().map_err(|error| refused(&error))?;
-    match kind {
-        ConnectionKind::Oauth2 | ConnectionKind::GoogleServiceAccount => Err(Problem::not_offered(
-            "kind",
-            format!("{kind} is not offered yet; use header, basic, bearer, hmac or generated"),
-        )),
-        ConnectionKind::Header
-        | ConnectionKind::Basic
-        | ConnectionKind::Bearer
-        | ConnectionKind::Hmac
-        | ConnectionKind::Generated => Ok(kind),
-    }
+    text.parse::<ConnectionKind>().map_err(|error| refused(&error))
 }
 
-/// Checks and seals a secret. The error never repeats a value.
-pub(super) fn sealed(
+/// Checks a secret. The error never repeats a value.
+pub(super) fn checked_secret(
     api: &Api,
-    tenant: &TenantView,
-    key: Key,
+    provider: &str,
     kind: ConnectionKind,
     secret: &Value,
-) -> Answer<SealedSecret> {
+) -> Answer<(Credential, Option<Key>)> {
     let credential = Credential::from_api(kind, secret, &api.hub.ids).map_err(|error| refused(&error))?;
+    let Some(id) = credential.app() else { return Ok((credential, None)) };
+    let view = api.hub.directory.view();
+    let app = Key::parse("app", id).and_then(|key| view.apps.get(&key));
+    // Tenants do not see apps of other providers.
+    let app = app.filter(|app| app.row.provider == provider);
+    let app = app.ok_or_else(|| Problem::field("secret.app", format!("there is no app {id} of {provider}")))?;
+    if app.row.client_id.is_none() {
+        return Err(Problem::field("secret.app", "this app has no client_id; an operator must set it"));
+    }
+    let key = app.row.key;
+    Ok((credential, Some(key)))
+}
+
+/// Seals a secret for its row.
+pub(super) fn sealed(api: &Api, tenant: &TenantView, key: Key, credential: &Credential) -> Answer<SealedSecret> {
     let place = places::connection_secret(&tenant.row.id, &key);
     let sealed = api.hub.vault.seal(&tenant.key, place, &credential.to_stored())?;
     Ok(SealedSecret { sealed, expires_at: None })
@@ -187,7 +200,7 @@ fn checked_base_url(api: &Api, url: String) -> Answer<String> {
     }
 }
 
-fn checked_text(field: &str, text: String) -> Answer<String> {
+pub(super) fn checked_text(field: &str, text: String) -> Answer<String> {
     if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
         return Err(Problem::field(field, "must have 1 to 200 bytes and no control characters"));
     }
@@ -201,18 +214,23 @@ async fn create(
 ) -> Answer<impl IntoResponse> {
     let kind = kind_of(&new.kind)?;
     let (key, now) = (api.hub.ids.next(), api.hub.clock.now());
+    let provider = checked_text("provider", new.provider)?;
+    let (credential, app) = checked_secret(&api, &provider, kind, &new.secret)?;
+    let nobody = kind == ConnectionKind::Oauth2 && credential.refresh_token().is_none();
     let row = ConnectionRow {
         key,
         tenant: within.id().clone(),
-        provider: checked_text("provider", new.provider)?,
+        provider,
         name: checked_name(new.name)?,
         kind: kind.as_str().to_owned(),
         account: new.account.map(|account| checked_text("account", account)).transpose()?,
         base_url: new.base_url.map(|url| checked_base_url(&api, url)).transpose()?,
-        secrets: vec![sealed(&api, &within.tenant, key, kind, &new.secret)?],
-        needs_login: None,
+        secrets: vec![sealed(&api, &within.tenant, key, &credential)?],
+        needs_login: nobody.then(|| (NOBODY_YET.to_owned(), now)),
         created_at: now,
         updated_at: now,
+        app,
+        token_version: 0,
     };
     let audit = api.audit(&within.caller, Some(within.id()), "connection.created", key.with_prefix("con"));
     api.hub.store.create_connection(row.clone(), audit.showing(None, Some(&audited(&row)))).await?;
@@ -257,6 +275,10 @@ async fn change(
     }
     if let Some(url) = change.base_url {
         row.base_url = Some(checked_base_url(&api, url)?);
+    }
+    if kind_of(&row.kind).is_ok_and(obtains_tokens) {
+        // A refresh may have stored another secret than the one seen here, and a name logs nobody in.
+        row.secrets.clear();
     }
     update(&api, &within, row, "connection.changed").await.map(Out)
 }

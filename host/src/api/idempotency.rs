@@ -109,7 +109,7 @@ async fn replay(api: &Api, caller: Key, print: [u8; 32], stored: &StoredAnswer) 
         let detail = "this idempotency key was used for another request; use a new key for a new request";
         return Err(Problem::new(Code::IdempotencyKeyReused, detail));
     }
-    let key = api.hub_key().await?;
+    let key = api.hub.directory.hub_key().await?;
     let plain = api.hub.vault.open(&key, places::stored_answer(&caller), &stored.body)?;
     let split = plain.iter().position(|byte| *byte == b'\n').unwrap_or(plain.len());
     let (media, body) = plain.split_at(split);
@@ -136,7 +136,7 @@ async fn keep(api: &Api, caller: Key, key: &str, print: [u8; 32], response: Resp
         .map_err(|_| Problem::new(Code::Internal, "the answer is too large to be kept under an idempotency key"))?;
     let media = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let plain = [media, b"\n", &body].concat();
-    let hub_key = api.hub_key().await?;
+    let hub_key = api.hub.directory.hub_key().await?;
     let sealed = api.hub.vault.seal(&hub_key, places::stored_answer(&caller), &plain)?;
     let answer = StoredAnswer { request: print, status: parts.status.as_u16(), body: sealed };
     // The request was carried out. If its answer cannot be kept, the caller still gets it.

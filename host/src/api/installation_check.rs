@@ -167,7 +167,9 @@ impl Setting<'_> {
         let kind = connection.row.kind.as_str();
         if let Some(spec) = manifest.connections.iter().find(|spec| spec.name == slot) {
             let needed = spec.kind.as_str();
-            if needed != kind {
+            // Both end in an access token for the same scopes.
+            let stands_in = (needed, kind) == ("oauth2", "google_service_account");
+            if needed != kind && !stands_in {
                 return Err(Problem::field(
                     field,
                     format!("{slot} needs a connection of kind {needed}; {id} is of kind {kind}"),

@@ -10,20 +10,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::Value;
-use tokio::sync::OnceCell;
 
 use crate::{
     clock::Timestamp,
-    connection::vault::TenantKey,
-    directory::places,
     event::{Target, TenantId, Urgency},
     hub::Hub,
     id::Key,
     observe::{metrics::Surface, trace::CorrelationId},
     queue::lane::Lane,
-    store::registry::{AuditEntry, HUB_DATA_KEY},
+    store::registry::AuditEntry,
 };
 
+mod apps;
 mod audit;
 mod auth;
 mod body;
@@ -45,6 +43,7 @@ mod idempotency;
 mod installation_check;
 mod installations;
 mod keys;
+mod logins;
 mod master_keys;
 mod openapi;
 mod paging;
@@ -78,8 +77,6 @@ struct Shared {
     hub: Arc<Hub>,
     uses: Mutex<auth::Uses>,
     in_progress: idempotency::InProgress,
-    /// Seals what belongs to no tenant. Read or made at the first need.
-    hub_key: OnceCell<TenantKey>,
     document: String,
     page: String,
 }
@@ -104,7 +101,6 @@ pub fn router(hub: Arc<Hub>) -> Router {
         hub,
         uses: Mutex::default(),
         in_progress: idempotency::InProgress::default(),
-        hub_key: OnceCell::new(),
         page: openapi::page(&document),
         document: document.to_string(),
     }));
@@ -129,11 +125,13 @@ fn all_routes() -> Routes {
     let mut routes = Routes::default();
     for add in [
         tenants::routes,
+        apps::routes,
         plugins::routes,
         installations::routes,
         shadows::routes,
         connections::routes,
         connection_actions::routes,
+        logins::routes,
         endpoints::routes,
         endpoint_actions::routes,
         endpoint_replay::routes,
@@ -186,22 +184,6 @@ impl Shared {
                 }
             });
         }
-    }
-
-    /// The key of what belongs to no tenant.
-    async fn hub_key(&self) -> Answer<TenantKey> {
-        let make = async || -> Answer<TenantKey> {
-            let wrapped = match self.hub.store.meta(HUB_DATA_KEY).await? {
-                Some(wrapped) => wrapped,
-                None => {
-                    let wrapped = self.hub.vault.new_tenant_key(places::HUB)?;
-                    self.hub.store.set_meta(HUB_DATA_KEY, wrapped.clone()).await?;
-                    wrapped
-                }
-            };
-            Ok(self.hub.vault.open_tenant_key(places::HUB, &wrapped)?)
-        };
-        self.hub_key.get_or_try_init(make).await.cloned()
     }
 
     /// Brings a change of a tenant's rows into force for what comes after it; whoever follows the directory's changes

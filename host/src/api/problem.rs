@@ -47,8 +47,6 @@ pub(super) enum Code {
     Conflict,
     /// The plugin file is not usable.
     InvalidPlugin,
-    /// It is described, but not offered by this version.
-    NotOffered,
     /// The idempotency key was used for another request.
     IdempotencyKeyReused,
     /// The request with this idempotency key is still under way.
@@ -63,7 +61,7 @@ pub(super) enum Code {
 
 impl Code {
     /// All of them.
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 18] = [
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -77,7 +75,6 @@ impl Code {
         Self::IdReused,
         Self::Conflict,
         Self::InvalidPlugin,
-        Self::NotOffered,
         Self::IdempotencyKeyReused,
         Self::IdempotencyInProgress,
         Self::Overloaded,
@@ -111,7 +108,6 @@ impl Code {
             Self::IdReused => ("id_reused", StatusCode::CONFLICT, "The id was used for another event"),
             Self::Conflict => ("conflict", StatusCode::CONFLICT, "The request conflicts with what is there"),
             Self::InvalidPlugin => ("invalid_plugin", StatusCode::UNPROCESSABLE_ENTITY, "The plugin cannot be used"),
-            Self::NotOffered => ("not_offered", StatusCode::BAD_REQUEST, "This version does not offer it yet"),
             Self::IdempotencyKeyReused => {
                 ("idempotency_key_reused", StatusCode::UNPROCESSABLE_ENTITY, "The idempotency key was used before")
             }
@@ -187,14 +183,6 @@ impl Problem {
         Self::new(Code::NotFound, format!("there is no such {what}"))
     }
 
-    /// Something that the design has and this version does not offer.
-    pub(super) fn not_offered(field: &str, message: impl Into<String>) -> Self {
-        let message = message.into();
-        let mut problem = Self::new(Code::NotOffered, format!("{field}: {message}"));
-        problem.errors.push(FieldError { field: field.to_owned(), message });
-        problem
-    }
-
     /// What happened this time.
     pub(super) fn detail(&self) -> &str {
         &self.detail
@@ -257,7 +245,7 @@ impl From<LoadError> for Problem {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Store(error) => error.into(),
-            LoadError::Vault { .. } => internal(&error),
+            LoadError::Vault { .. } | LoadError::HubKey { .. } => internal(&error),
         }
     }
 }

@@ -17,6 +17,7 @@ pub use load::{ConfigError, Origin};
 pub use value::{Database, Role, Roles};
 
 use crate::{
+    connection::origins::ProviderOrigins,
     ingress::limits::{ListenLimits, RateSettings},
     observe::logging::LogSettings,
 };
@@ -47,6 +48,8 @@ pub struct Settings {
     /// Networks that may be reached although they are not public.
     #[serde(deserialize_with = "value::networks")]
     pub egress_allow: Vec<IpNet>,
+    /// Where providers are instead of where manifests say.
+    pub provider_origins: ProviderOrigins,
     /// What this process does.
     pub roles: Roles,
     /// Bundled plugins; none means `plugins/` beside the executable.

@@ -86,6 +86,11 @@ fn a_wrong_value_names_its_place_and_the_fix() {
         ("", vec![("SWITCHYARD_POOL__SENDS", "many")], "(SWITCHYARD_POOL__SENDS): expected a whole number"),
         ("public_url = \"hub\"", vec![], "write it as https://hub.example.com"),
         ("egress_allow = [\"10.0.0.0/99\"]", vec![], "`10.0.0.0/99` is no network; write it as 10.0.0.0/8"),
+        (
+            "provider_origins = [\"https://a.example\"]",
+            vec![],
+            "write it as https://api.example.com=http://127.0.0.1:4711",
+        ),
         ("roles = []", vec![], "a process needs a role"),
         ("", vec![("SWITCHYARD_LOG", "loud")], "write a level and a format such as `info,json`"),
         ("listen = ", vec![], "test.toml, line 1: "),

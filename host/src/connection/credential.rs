@@ -5,6 +5,8 @@
 //! | `header` | `{name, value}` | that field |
 //! | `basic` | `{username, password}` | `authorization: Basic` |
 //! | `bearer` | `{token}` | `authorization: Bearer` |
+//! | `oauth2` | `{app, refresh_token?}` | `authorization: Bearer` and an access token that the host obtains |
+//! | `google_service_account` | `{key, subject?}`, the JSON key file and whom it impersonates | the same |
 //! | `hmac` | `{secret}` | `x-hub-signature-256: sha256=` and the HMAC-SHA256 of the body in hex |
 //! | `generated` | `{}`, the host makes the field `secret` | nothing; it is for `{{secret:...}}` and checks |
 
@@ -25,7 +27,10 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::{
-    connection::guard::is_reserved_header,
+    connection::{
+        guard::is_reserved_header,
+        service_account::{KeyFile, KeyFileError},
+    },
     id::Ids,
     secret::{ExposeSecret, SecretString},
 };
@@ -45,9 +50,9 @@ pub enum ConnectionKind {
     Basic,
     /// A bearer token.
     Bearer,
-    /// OAuth 2; known, not offered yet.
+    /// OAuth 2: a person logs in, and the host obtains access tokens.
     Oauth2,
-    /// A Google service account; known, not offered yet.
+    /// A Google service account: the host signs for access tokens.
     GoogleServiceAccount,
     /// A shared secret that signs bodies.
     Hmac,
@@ -87,7 +92,18 @@ impl ConnectionKind {
             Self::Basic => &["username", "password"],
             Self::Bearer => &["token"],
             Self::Hmac => &["secret"],
-            Self::Generated | Self::Oauth2 | Self::GoogleServiceAccount => &[],
+            Self::Oauth2 => &["app"],
+            Self::GoogleServiceAccount => &["key"],
+            Self::Generated => &[],
+        }
+    }
+
+    /// The fields that a caller may leave out.
+    const fn optional(self) -> &'static [&'static str] {
+        match self {
+            Self::Oauth2 => &["refresh_token"],
+            Self::GoogleServiceAccount => &["subject"],
+            Self::Header | Self::Basic | Self::Bearer | Self::Hmac | Self::Generated => &[],
         }
     }
 
@@ -111,7 +127,12 @@ impl FromStr for ConnectionKind {
 
     fn from_str(text: &str) -> Result<Self, CredentialError> {
         let known = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
-        known.ok_or_else(|| CredentialError::new("kind", "is none of header, basic, bearer, hmac, generated"))
+        known.ok_or_else(|| {
+            CredentialError::new(
+                "kind",
+                "is none of header, basic, bearer, oauth2, google_service_account, hmac, generated",
+            )
+        })
     }
 }
 
@@ -157,13 +178,10 @@ impl Credential {
             Value::Null => &none,
             _ => return Err(CredentialError::new("secret", "must be an object")),
         };
-        if matches!(kind, ConnectionKind::Oauth2 | ConnectionKind::GoogleServiceAccount) {
-            return Err(CredentialError::new(
-                "kind",
-                "is not offered yet; use header, basic, bearer, hmac or generated",
-            ));
-        }
-        let mut credential = Self::read(kind, kind.asked(), given)?;
+        let mut credential = match kind {
+            ConnectionKind::GoogleServiceAccount => Self::read(kind, kind.asked(), &with_compact_key(given)?)?,
+            _ => Self::read(kind, kind.asked(), given)?,
+        };
         if kind == ConnectionKind::Generated {
             let random = Zeroizing::new(ids.random::<32>());
             let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(*random));
@@ -192,7 +210,8 @@ impl Credential {
         wanted: &[&'static str],
         given: &Map<String, Value>,
     ) -> Result<Self, CredentialError> {
-        if let Some(unknown) = given.keys().find(|name| !wanted.contains(&name.as_str())) {
+        let known = |name: &String| wanted.contains(&name.as_str()) || kind.optional().contains(&name.as_str());
+        if let Some(unknown) = given.keys().find(|name| !known(name)) {
             return Err(CredentialError::of_secret(unknown, "is not a field of this kind"));
         }
         let field = |name: &&'static str| {
@@ -201,7 +220,9 @@ impl Credential {
             check_text(name, text)?;
             Ok((*name, SecretString::from(text)))
         };
-        let credential = Self { kind, fields: wanted.iter().map(field).collect::<Result<_, CredentialError>>()? };
+        let there = kind.optional().iter().filter(|name| given.get(**name).is_some_and(|value| !value.is_null()));
+        let credential =
+            Self { kind, fields: wanted.iter().chain(there).map(field).collect::<Result<_, CredentialError>>()? };
         credential.check_whole()?;
         Ok(credential)
     }
@@ -213,6 +234,11 @@ impl Credential {
             if is_reserved_header(&name) {
                 return Err(CredentialError::of_secret("name", "is a field that the host or the protocol sets"));
             }
+        }
+        if self.kind == ConnectionKind::GoogleServiceAccount
+            && let Some(Err(error)) = self.key_file()
+        {
+            return Err(CredentialError::of_secret("key", error.0));
         }
         if self.kind == ConnectionKind::Basic && self.text("username").contains(':') {
             return Err(CredentialError::of_secret("username", "must not contain a colon"));
@@ -226,9 +252,50 @@ impl Credential {
         self.kind
     }
 
-    /// The value that a plugin names as `<slot>.<field>`.
+    /// The value that a plugin names as `<slot>.<field>`. What only the host needs has no such name: a refresh token and a
+    /// service account's key never go into a request of a plugin.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&SecretString> {
+        match self.kind {
+            ConnectionKind::Oauth2 | ConnectionKind::GoogleServiceAccount => None,
+            _ => self.stored(name),
+        }
+    }
+
+    /// The refresh token of kind `oauth2`, if somebody has logged in.
+    #[must_use]
+    pub fn refresh_token(&self) -> Option<&SecretString> {
+        (self.kind == ConnectionKind::Oauth2).then(|| self.stored("refresh_token"))?
+    }
+
+    /// The app of kind `oauth2`, as `app_..`.
+    #[must_use]
+    pub fn app(&self) -> Option<&str> {
+        (self.kind == ConnectionKind::Oauth2).then(|| self.stored("app"))?.map(|app| app.expose_secret())
+    }
+
+    /// The same credential with another refresh token.
+    #[must_use]
+    pub fn with_refresh_token(&self, token: &SecretString) -> Self {
+        let mut fields: Vec<_> = self.fields.iter().filter(|(name, _)| *name != "refresh_token").cloned().collect();
+        fields.push(("refresh_token", token.clone()));
+        Self { kind: self.kind, fields }
+    }
+
+    /// The key file of a service account; an error in it is one that the API would not have taken.
+    #[must_use]
+    pub fn key_file(&self) -> Option<Result<KeyFile, KeyFileError>> {
+        let key = (self.kind == ConnectionKind::GoogleServiceAccount).then(|| self.stored("key"))??;
+        Some(KeyFile::read(&Value::from(key.expose_secret())))
+    }
+
+    /// Whom a service account impersonates.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.stored("subject").map(|subject| subject.expose_secret())
+    }
+
+    fn stored(&self, name: &str) -> Option<&SecretString> {
         self.fields.iter().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 
@@ -241,7 +308,7 @@ impl Credential {
     /// requests would otherwise hand it over.
     #[must_use]
     pub fn masked_values(&self) -> Vec<SecretString> {
-        let secret_fields = self.fields().filter(|(name, _)| !matches!(*name, "name" | "username"));
+        let secret_fields = self.fields().filter(|(name, _)| !matches!(*name, "name" | "username" | "app" | "subject"));
         let mut values: Vec<_> = secret_fields.map(|(_, value)| value.clone()).collect();
         if self.kind == ConnectionKind::Basic {
             values.push(SecretString::from(self.basic_pair().as_str()));
@@ -254,13 +321,17 @@ impl Credential {
     pub fn header(&self) -> Option<HeaderName> {
         match self.kind {
             ConnectionKind::Header => HeaderName::from_str(self.text("name")).ok(),
-            ConnectionKind::Basic | ConnectionKind::Bearer => Some(AUTHORIZATION),
+            ConnectionKind::Basic
+            | ConnectionKind::Bearer
+            | ConnectionKind::Oauth2
+            | ConnectionKind::GoogleServiceAccount => Some(AUTHORIZATION),
             ConnectionKind::Hmac => Some(HMAC_HEADER),
-            ConnectionKind::Generated | ConnectionKind::Oauth2 | ConnectionKind::GoogleServiceAccount => None,
+            ConnectionKind::Generated => None,
         }
     }
 
-    /// Puts the credential on a request with this body. A field of the same name that is there already is replaced.
+    /// Puts the credential on a request with this body. A field of the same name that is there already is replaced. Kinds
+    /// with access tokens put nothing: [`put_bearer`] does once there is one.
     pub fn apply(&self, headers: &mut HeaderMap, body: &[u8]) -> Result<(), CredentialError> {
         let unusable = |_: InvalidHeaderValue| CredentialError::new("secret", "cannot be put into an HTTP field");
         let (name, text) = match self.kind {
@@ -282,7 +353,7 @@ impl Credential {
 
     /// Empty only for a field that [`Credential::read`] would not have let be absent.
     fn text(&self, name: &str) -> &str {
-        self.field(name).map_or("", |value| value.expose_secret())
+        self.stored(name).map_or("", |value| value.expose_secret())
     }
 
     fn basic_pair(&self) -> Zeroizing<String> {
@@ -295,6 +366,31 @@ impl Credential {
         let mac = mac.map_err(|_| CredentialError::of_secret("secret", "cannot be used as a key"))?;
         Ok(format!("sha256={}", hex::encode(mac.chain_update(body).finalize().into_bytes())))
     }
+}
+
+/// Puts an access token on a request.
+pub fn put_bearer(headers: &mut HeaderMap, token: &SecretString) -> Result<(), CredentialError> {
+    let text = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
+    let value = HeaderValue::from_str(&text);
+    let mut value = value.map_err(|_| CredentialError::new("secret", "cannot be put into an HTTP field"))?;
+    value.set_sensitive(true);
+    headers.insert(AUTHORIZATION, value);
+    Ok(())
+}
+
+/// A key file may be given as the object that it is or as its text; stored is its text without line breaks.
+fn with_compact_key(given: &Map<String, Value>) -> Result<Map<String, Value>, CredentialError> {
+    let mut given = given.clone();
+    let Some(key) = given.get("key") else { return Ok(given) };
+    let object = match key {
+        Value::String(text) => serde_json::from_str(text).unwrap_or(Value::Null),
+        other => other.clone(),
+    };
+    if !object.is_object() {
+        return Err(CredentialError::of_secret("key", "must be the JSON key file of a service account"));
+    }
+    given.insert("key".to_owned(), Value::from(object.to_string()));
+    Ok(given)
 }
 
 fn check_text(name: &str, text: &str) -> Result<(), CredentialError> {

@@ -62,8 +62,12 @@ fn mistakes_are_named_by_field_without_the_value() {
         ("header", json!({"name": "a b", "value": "marker"}), "secret.name", "not the name"),
         ("header", json!({"name": "Host", "value": "marker"}), "secret.name", "the host or the protocol"),
         ("header", json!({"name": "Content-Length", "value": "9"}), "secret.name", "the host or the protocol"),
-        ("oauth2", json!({"app": "app_1"}), "kind", "not offered yet"),
-        ("google_service_account", json!({"key": {}}), "kind", "not offered yet"),
+        ("oauth2", json!({"refresh_token": "marker"}), "secret.app", "missing"),
+        ("oauth2", json!({"app": "app_1", "refresh_token": ""}), "secret.refresh_token", "empty"),
+        ("oauth2", json!({"app": "app_1", "token": "marker"}), "secret.token", "not a field"),
+        ("google_service_account", json!({"subject": "a@b.example"}), "secret.key", "missing"),
+        ("google_service_account", json!({"key": "marker"}), "secret.key", "JSON key file"),
+        ("google_service_account", json!({"key": {"private_key": "marker"}}), "secret.key", "JSON key file"),
         ("password", json!({}), "kind", "none of"),
     ] {
         let error = made(kind, secret).unwrap_err();

@@ -9,6 +9,18 @@ pub mod master_keys;
 /// What a connection's `secret` holds, per kind, and how it is put on a request.
 pub mod credential;
 
+/// Where a connection logs in, and for what.
+pub mod login;
+
+/// Access tokens, obtained once and stored before use.
+pub mod tokens;
+
+/// One request to a token endpoint.
+pub mod token_endpoint;
+
+/// Google's service accounts.
+pub mod service_account;
+
 /// Checks that a plugin asks for against secrets it cannot read.
 pub mod verify;
 
@@ -20,6 +32,9 @@ pub mod key_set;
 
 /// The key sets of issuers, fetched and kept.
 pub mod key_sets;
+
+/// Where providers are instead of where manifests say.
+pub mod origins;
 
 /// What a plugin may write into a request: path and headers.
 pub mod guard;

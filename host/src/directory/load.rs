@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     LoadError, places,
-    view::{ConnectionView, EndpointView, InstallationView, PluginVersion, SourceView, TenantView, View},
+    view::{
+        AppSourceView, AppView, ConnectionView, EndpointView, InstallationView, PluginVersion, SourceView, TenantView,
+        View,
+    },
 };
 use crate::{
     clock::Timestamp,
@@ -18,6 +21,7 @@ use crate::{
         credential::{ConnectionKind, Credential},
         vault::{Place, TenantKey, Vault},
     },
+    id::Key,
     outbound::sign::SigningSecret,
     plugin::{
         grant::Grants,
@@ -26,6 +30,7 @@ use crate::{
     },
     route::{filter::Filter, pattern::TypePattern},
     secret::SecretString,
+    store::apps::AppRow,
     store::registry::{ConnectionRow, EndpointRow, InstallationRow, PluginVersionRow, RegistryRows, SealedSecret},
 };
 
@@ -85,6 +90,31 @@ pub(super) fn plugins(rows: Vec<PluginVersionRow>) -> PluginVersions {
         versions.sort_by_cached_key(|version| std::cmp::Reverse(Version::parse(&version.row.version).ok()));
     }
     plugins
+}
+
+/// Apps with their opened secrets. One that does not open is logged and left out, so that it proves nothing.
+pub(super) fn apps(rows: Vec<AppRow>, vault: &Vault, key: &TenantKey) -> BTreeMap<Key, Arc<AppView>> {
+    let open = |place: Place<'_>, sealed: Option<&Vec<u8>>| {
+        vault.open(key, place, sealed?).inspect_err(|error| log_damage(place, error)).ok()
+    };
+    let read = |row: AppRow| {
+        let client_secret = open(places::app_client_secret(&row.key), row.client_secret.as_ref());
+        let client_secret = client_secret.and_then(|text| Some(SecretString::from(std::str::from_utf8(&text).ok()?)));
+        let secrets = open(places::app_secrets(&row.key), row.secrets.as_ref());
+        let secrets = secrets.and_then(|json| serde_json::from_slice::<BTreeMap<String, String>>(&json).ok());
+        let secrets = secrets.unwrap_or_default().into_iter().map(|(field, text)| (field, SecretString::from(text)));
+        (row.key, Arc::new(AppView { client_secret, secrets: secrets.collect(), row }))
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// The sources of apps by id.
+pub(super) fn app_sources(apps: &BTreeMap<Key, Arc<AppView>>) -> HashMap<String, AppSourceView> {
+    let of = |app: &Arc<AppView>| {
+        let view = |name: &str| AppSourceView { app: app.row.key, name: name.to_owned() };
+        app.row.sources.iter().map(|source| (source.id.clone(), view(&source.name))).collect::<Vec<_>>()
+    };
+    apps.values().flat_map(of).collect()
 }
 
 /// Splits rows of many tenants.

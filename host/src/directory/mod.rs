@@ -3,15 +3,22 @@
 //! Readers take a snapshot and never wait. A refresh reads the store and swaps the snapshot; refreshes take turns, so that
 //! an older read cannot replace a newer one.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::{Mutex, OnceCell, broadcast};
 
 use crate::{
-    connection::vault::{Vault, VaultError},
+    connection::vault::{TenantKey, Vault, VaultError},
     event::TenantId,
-    store::{SharedStore, StoreError, registry::RegistryRows},
+    id::Key,
+    store::{
+        SharedStore, StoreError,
+        registry::{HUB_DATA_KEY, RegistryRows},
+    },
 };
 
 /// The snapshots.
@@ -24,7 +31,7 @@ mod load;
 pub mod places;
 
 pub use load::{ExportFlags, manifest_with_exports, newest};
-use view::{TenantView, View};
+use view::{AppView, TenantView, View};
 
 /// How many changes a slow listener may be behind before it is told to look at everything.
 const CHANGES: usize = 1024;
@@ -35,6 +42,12 @@ pub enum LoadError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The hub's own data key does not open: the wrong master key, or a damaged row.
+    #[error("the hub's data key does not open: {source}")]
+    HubKey {
+        /// Why.
+        source: VaultError,
+    },
     /// A tenant's data key does not open: the wrong master key, or a damaged row.
     #[error("the data key of tenant {tenant} does not open: {source}")]
     Vault {
@@ -66,6 +79,8 @@ struct Inner {
     vault: Arc<Vault>,
     changes: broadcast::Sender<Change>,
     turn: Mutex<()>,
+    /// Seals what belongs to no tenant. Read or made at the first need.
+    hub_key: OnceCell<TenantKey>,
 }
 
 impl Directory {
@@ -74,7 +89,7 @@ impl Directory {
     pub fn new(store: SharedStore, vault: Arc<Vault>) -> Self {
         let (changes, _) = broadcast::channel(CHANGES);
         let view = ArcSwap::from_pointee(View::default());
-        Self { inner: Arc::new(Inner { view, store, vault, changes, turn: Mutex::new(()) }) }
+        Self { inner: Arc::new(Inner { view, store, vault, changes, turn: Mutex::new(()), hub_key: OnceCell::new() }) }
     }
 
     /// Everything at this moment.
@@ -106,7 +121,9 @@ impl Directory {
         let keys = store.api_keys().await?;
         let rows = store.registry(None).await?;
         let old = self.view();
-        let mut view = View { plugins, ..View::default() };
+        let apps = self.read_apps().await?;
+        let app_sources = load::app_sources(&apps);
+        let mut view = View { plugins, apps, app_sources, ..View::default() };
         view.keys = keys.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
         for rows in load::by_tenant(rows) {
             self.insert(&mut view, rows, &old)?;
@@ -150,6 +167,50 @@ impl Directory {
         Ok(())
     }
 
+    /// Reads the apps anew.
+    ///
+    /// # Errors
+    /// The database, or the hub's key; the old snapshot stays.
+    pub async fn refresh_apps(&self) -> Result<(), LoadError> {
+        let _turn = self.inner.turn.lock().await;
+        let apps = self.read_apps().await?;
+        let mut view = copy(&self.view());
+        view.app_sources = load::app_sources(&apps);
+        view.apps = apps;
+        // What apps lead to may be different for every tenant.
+        self.swap(view, Change::Plugins);
+        Ok(())
+    }
+
+    async fn read_apps(&self) -> Result<BTreeMap<Key, Arc<AppView>>, LoadError> {
+        let rows = self.inner.store.apps().await?;
+        if rows.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        Ok(load::apps(rows, &self.inner.vault, &self.hub_key().await?))
+    }
+
+    /// The key of what belongs to no tenant, made at the first need.
+    ///
+    /// # Errors
+    /// The database, or the key does not open.
+    pub async fn hub_key(&self) -> Result<TenantKey, LoadError> {
+        let damaged = |source| LoadError::HubKey { source };
+        let make = async || -> Result<TenantKey, LoadError> {
+            let Inner { store, vault, .. } = &*self.inner;
+            let wrapped = match store.meta(HUB_DATA_KEY).await? {
+                Some(wrapped) => wrapped,
+                None => {
+                    let wrapped = vault.new_tenant_key(places::HUB).map_err(damaged)?;
+                    store.set_meta(HUB_DATA_KEY, wrapped.clone()).await?;
+                    wrapped
+                }
+            };
+            vault.open_tenant_key(places::HUB, &wrapped).map_err(damaged)
+        };
+        self.inner.hub_key.get_or_try_init(make).await.cloned()
+    }
+
     /// Reads the API keys anew.
     ///
     /// # Errors
@@ -183,6 +244,8 @@ fn copy(view: &View) -> View {
     View {
         tenants: view.tenants.clone(),
         sources: view.sources.clone(),
+        apps: view.apps.clone(),
+        app_sources: view.app_sources.clone(),
         keys: HashMap::clone(&view.keys),
         plugins: view.plugins.clone(),
     }

@@ -20,6 +20,30 @@ pub fn endpoint_headers<'a>(tenant: &'a TenantId, endpoint: &'a Key) -> Place<'a
     Place { tenant: tenant.as_str(), table: "endpoint", row: &endpoint.0, column: "headers" }
 }
 
+/// The PKCE verifier of a login, and its state's row.
+#[must_use]
+pub fn login_verifier<'a>(tenant: &'a TenantId, state: &'a [u8; 32]) -> Place<'a> {
+    Place { tenant: tenant.as_str(), table: "oauth_state", row: state, column: "verifier" }
+}
+
+/// The access token of a connection.
+#[must_use]
+pub fn access_token<'a>(tenant: &'a TenantId, connection: &'a Key) -> Place<'a> {
+    Place { tenant: tenant.as_str(), table: "connection", row: &connection.0, column: "access_token" }
+}
+
+/// The client secret of an app.
+#[must_use]
+pub fn app_client_secret(app: &Key) -> Place<'_> {
+    Place { tenant: HUB, table: "app", row: &app.0, column: "client_secret" }
+}
+
+/// The secrets that prove an app's requests.
+#[must_use]
+pub fn app_secrets(app: &Key) -> Place<'_> {
+    Place { tenant: HUB, table: "app", row: &app.0, column: "secrets" }
+}
+
 /// The stored answer of an idempotent request. It belongs to the hub, whoever asked.
 #[must_use]
 pub fn stored_answer<'a>(caller: &'a Key) -> Place<'a> {

@@ -13,6 +13,8 @@ use crate::{
     plugin::{grant::Grants, model::Manifest},
     queue::reason::{Failure, ReasonClass},
     route::{filter::Filter, pattern::TypePattern},
+    secret::SecretString,
+    store::apps::AppRow,
     store::registry::{
         ApiKeyRow, ConnectionRow, EndpointRow, EndpointState, InstallState, InstallationRow, Mode, PluginVersionRow,
         TenantRow,
@@ -26,6 +28,10 @@ pub struct View {
     pub tenants: HashMap<TenantId, Arc<TenantView>>,
     /// Sources by id.
     pub sources: HashMap<String, SourceView>,
+    /// Apps by key.
+    pub apps: BTreeMap<Key, Arc<AppView>>,
+    /// Sources of apps by id.
+    pub app_sources: HashMap<String, AppSourceView>,
     /// API keys by the SHA-256 of their text.
     pub keys: HashMap<[u8; 32], Arc<ApiKeyRow>>,
     /// Versions of each plugin, newest (highest semantic version) first.
@@ -49,6 +55,25 @@ pub struct SourceView {
     pub plugin: String,
     /// The source's name in the installation.
     pub name: String,
+}
+
+/// Where a source of an app leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppSourceView {
+    /// The app.
+    pub app: Key,
+    /// The source's name in the app.
+    pub name: String,
+}
+
+/// An app with its opened secrets.
+pub struct AppView {
+    /// The row.
+    pub row: AppRow,
+    /// The OAuth client's secret.
+    pub client_secret: Option<SecretString>,
+    /// What proves its requests, by field.
+    pub secrets: BTreeMap<String, SecretString>,
 }
 
 /// A version of a plugin with its parsed manifest.

@@ -167,7 +167,7 @@ impl Hub {
                 let once = Some(format!("plugin.broken:{plugin}:{version}:{}", row.updated_at.0));
                 self.say_broken(tenant, plugin, version, once, Some(claimed.into()))
             }
-            Effect::ConnectionNeedsLogin(key, why) => {
+            Effect::ConnectionNeedsLogin(key, why, _) => {
                 let row = &tenant.connections.get(key)?.row;
                 let subject = key.with_prefix("con");
                 let data = json!({
@@ -303,7 +303,7 @@ fn block(tenant: &TenantView, outcome: &Outcome, effect: &Effect) -> Option<(Fai
             Some((Failure::new(ReasonClass::PluginBug, "version_broken", text), changed(plugin)?))
         }
         // Only a connection that the plugin requires gives the delivery back to wait for it.
-        Effect::ConnectionNeedsLogin(key, _) => match outcome {
+        Effect::ConnectionNeedsLogin(key, ..) => match outcome {
             Outcome::Released { failure: Some(failure) } => {
                 Some((failure.clone(), tenant.connections.get(key)?.row.updated_at))
             }

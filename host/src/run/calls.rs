@@ -65,6 +65,17 @@ pub enum RunStop {
     Store(StoreError),
 }
 
+/// A connection whose credential a provider refused.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// Which.
+    pub connection: Key,
+    /// What a person reads.
+    pub text: String,
+    /// The version of its tokens, for kinds that have some.
+    pub version: Option<u64>,
+}
+
 /// The caller's side of one run.
 pub struct RunCalls {
     pub(super) hub: Arc<Hub>,
@@ -77,7 +88,7 @@ pub struct RunCalls {
     pub(super) clock: Arc<VirtualClock>,
     pub(super) kv: StagedKv,
     log: Vec<(LogLine, bool)>,
-    pub(super) login: Option<(Key, String)>,
+    pub(super) login: Option<Refused>,
     pub(super) said: Said,
     /// When the run began, for its wall limit.
     pub(super) started: Duration,
@@ -129,7 +140,7 @@ impl RunCalls {
 
     /// The connection whose credential was refused in this run.
     #[must_use]
-    pub fn needs_login(&self) -> Option<(Key, String)> {
+    pub fn needs_login(&self) -> Option<Refused> {
         self.login.clone()
     }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::json;
 
 use super::{
-    calls::{RunCalls, RunStop},
+    calls::{Refused, RunCalls, RunStop},
     emit,
     run::{Left, data_field, export_of, private},
     shadow::{self, ShadowJob},
@@ -192,9 +192,9 @@ impl Hub {
                 succeeded_at: Some(self.clock.now()),
             });
         }
-        if let Some((connection, text)) = calls.needs_login() {
+        if let Some(Refused { connection, text, version }) = calls.needs_login() {
             // The plugin went on without it; its next calls would be refused as well.
-            end.effects.push(Effect::ConnectionNeedsLogin(connection, text));
+            end.effects.push(Effect::ConnectionNeedsLogin(connection, text, version));
         }
         end
     }
@@ -270,7 +270,7 @@ impl Hub {
                 AttemptEnd::plain(self.try_again(claimed, installation, failure, None), None)
             }
         };
-        if let Some((connection, text)) = calls.needs_login() {
+        if let Some(Refused { connection, text, version }) = calls.needs_login() {
             // The connection's own state says it, whatever the plugin made of the error.
             let failure = Failure::new(ReasonClass::Auth, "needs_login", text.clone());
             settled.outcome = if requires(installation, connection) {
@@ -281,7 +281,7 @@ impl Hub {
             };
             // Nor is the installation blocked: what waits runs by itself after the login, without another person's word.
             settled.effects.retain(|effect| !matches!(effect, Effect::InstallationBlocked(..)));
-            settled.effects.push(Effect::ConnectionNeedsLogin(connection, text));
+            settled.effects.push(Effect::ConnectionNeedsLogin(connection, text, version));
         }
         settled
     }

@@ -161,7 +161,7 @@ impl Hub {
                 Err(failure) => Found::Fails(failure),
             },
             Err(end) => match (calls.needs_login(), end) {
-                (Some((_, text)), _) => Found::Fails(Failure::new(ReasonClass::Auth, "needs_login", text)),
+                (Some(refused), _) => Found::Fails(Failure::new(ReasonClass::Auth, "needs_login", refused.text)),
                 (None, CallEnd::Error(error)) => Found::Fails(failure_of(&error)),
                 (None, CallEnd::Stopped(stop)) => stopped(&stop),
                 (None, CallEnd::HostFault(text)) => Found::Unproven(text),

@@ -1,12 +1,12 @@
 //! Calls to providers from a run: grant, credential, journal, intent, answer.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::{
-    calls::{RunCalls, RunStop},
+    calls::{Refused, RunCalls, RunStop},
     journal::{Entry, EntryOutcome, JournalMismatch, Recorded, Step, idempotency_key, millis},
     preview::Reached,
     prints, secrets,
@@ -16,8 +16,9 @@ use crate::{
     clock::Timestamp,
     connection::{
         call::{self, CallError, JournalOutcome, Judged, Sending},
-        guard,
+        credential, guard,
         template::{self, UsedSecrets},
+        tokens::{self, AccessToken, NoToken},
     },
     directory::view::ConnectionView,
     failpoint::{self, Point},
@@ -42,6 +43,8 @@ struct Ready {
     outgoing: Outgoing,
     used: UsedSecrets,
     connection: crate::id::Key,
+    /// The version of its tokens, for a connection whose tokens the host obtains.
+    token: Option<u64>,
 }
 
 impl RunCalls {
@@ -183,13 +186,21 @@ impl RunCalls {
     async fn send_and_answer(
         &mut self,
         index: usize,
-        ready: Ready,
+        mut ready: Ready,
         sending: Sending,
     ) -> Answer<HttpResponse, HttpError> {
         let started = self.hub.clock.monotonic();
         // Nobody could be told of an error here, so these places only wait or die.
         failpoint::pass(Point::ProviderBeforeSend).await.ok();
-        let result = self.hub.client.send(ready.outgoing).await;
+        let mut result = self.hub.client.send(ready.outgoing.clone()).await;
+        let mut no_token = None;
+        if ready.token.is_some() && result.as_ref().is_ok_and(|answer| answer.status == StatusCode::UNAUTHORIZED) {
+            // Nothing was executed, and the access token may have ended before its time: another one, once.
+            match self.authorize(&mut ready).await {
+                Ok(()) => result = self.hub.client.send(ready.outgoing.clone()).await,
+                Err(error) => no_token = Some(error),
+            }
+        }
         failpoint::pass(Point::ProviderAfterAnswer).await.ok();
         let now = self.hub.clock.now();
         if let Ok(answer) = &result {
@@ -206,15 +217,19 @@ impl RunCalls {
                     response.headers.into_iter().map(|(name, value)| Header { name: name.to_string(), value });
                 let answer =
                     HttpResponse { status: response.status, headers: headers.collect(), body: response.body.to_vec() };
-                if answer.status < 400 && self.login.as_ref().is_some_and(|(refused, _)| *refused == ready.connection) {
+                if answer.status < 400
+                    && self.login.as_ref().is_some_and(|refused| refused.connection == ready.connection)
+                {
                     // The credential works after all; the refusal was about one resource.
                     self.login = None;
                 }
                 (Some(answer.status), Ok(answer))
             }
+            Err(_) if no_token.is_some() => (None, Err(no_token.unwrap_or(HttpError::Unreachable(None)))),
             Err(error) => {
                 if let CallError::NeedsLogin(text) = &error {
-                    self.login = Some((ready.connection, text.clone()));
+                    let (connection, text, version) = (ready.connection, text.clone(), ready.token);
+                    self.login = Some(Refused { connection, text, version });
                 }
                 (None, Err(http_error(error)))
             }
@@ -223,6 +238,31 @@ impl RunCalls {
         self.clock.advance_to(at_ms);
         self.journal.answer(index, entry_outcome(outcome), status, Recorded::Http(answer.clone()), at_ms);
         Ok(answer)
+    }
+
+    /// Puts an access token on the request, for a connection whose tokens the host obtains: another one than the request
+    /// had before, which the provider refused.
+    async fn authorize(&mut self, ready: &mut Ready) -> Result<(), HttpError> {
+        let (hub, tenant) = (Arc::clone(&self.hub), Arc::clone(&self.tenant));
+        let Some(connection) = tenant.connections.get(&ready.connection) else { return Ok(()) };
+        if !connection.row.kind.parse().is_ok_and(tokens::obtains_tokens) {
+            return Ok(());
+        }
+        let obtained = hub.access_token(&tenant, connection, ready.token).await;
+        let AccessToken { version, token } = obtained.map_err(|error| match error {
+            NoToken::NeedsLogin(text, version) => {
+                self.login = Some(Refused { connection: ready.connection, text: text.clone(), version });
+                HttpError::NeedsLogin(text)
+            }
+            NoToken::Denied(text) => HttpError::Denied(text),
+            NoToken::Later(_, wait) => HttpError::Unreachable(wait.map(ms)),
+            NoToken::Store(_) => HttpError::Unreachable(None),
+        })?;
+        let put = credential::put_bearer(&mut ready.outgoing.headers, &token);
+        put.map_err(|error| HttpError::Denied(error.to_string()))?;
+        ready.used.also(vec![token]);
+        ready.token = Some(version);
+        Ok(())
     }
 
     /// Whether a preview ends before this request: all but GET and HEAD, whatever the plugin says of it.
@@ -240,6 +280,7 @@ impl RunCalls {
     ) -> Result<Ready, Turned> {
         let mut ready = self.make_ready(request, spec, convention, key).map_err(Turned::Seen)?;
         if !self.ends_before(request) {
+            self.authorize(&mut ready).await.map_err(Turned::Seen)?;
             self.turn(ready.connection, spec, ready.outgoing.timeout).await?;
             ready.outgoing.timeout = self.time_for_a_call(ready.outgoing.timeout).map_err(Turned::Seen)?;
         }
@@ -295,7 +336,7 @@ impl RunCalls {
             response_cap: usize::try_from(Limits::resolve(&self.version.manifest.limits).response_bytes)
                 .unwrap_or(usize::MAX),
         };
-        Ok(Ready { outgoing, used, connection: connection.row.key })
+        Ok(Ready { outgoing, used, connection: connection.row.key, token: None })
     }
 
     /// Whether the request only asks.
@@ -310,7 +351,11 @@ impl RunCalls {
         spec: &ConnectionSpec,
         path: &str,
     ) -> Result<crate::outbound::egress::Target, HttpError> {
-        let base = connection.row.base_url.as_deref().unwrap_or(&spec.base_url).trim_end_matches('/');
+        let base = match connection.row.base_url.as_deref() {
+            Some(own) => Cow::Borrowed(own),
+            None => self.hub.settings.provider_origins.replace(&spec.base_url),
+        };
+        let base = base.trim_end_matches('/');
         let refused = |error| HttpError::Denied(format!("the connection's base URL cannot be called: {error}"));
         self.hub.client.policy().check_url(&format!("{base}{path}")).map_err(refused)
     }

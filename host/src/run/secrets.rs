@@ -132,7 +132,8 @@ pub async fn verify_jwt(
 ) -> Result<String, CryptoError> {
     let (issuers, url) = issuer_in(manifest, name)?;
     let expected = Expected { issuers, audience: named(audience)?, at, leeway: LEEWAY };
-    hub.key_sets.claims(url, token, &expected, patience).await.map_err(|error| match error {
+    let url = hub.settings.provider_origins.replace(url);
+    hub.key_sets.claims(&url, token, &expected, patience).await.map_err(|error| match error {
         JwtError::Invalid(why) => CryptoError::Invalid(why.to_string()),
         JwtError::Unavailable => CryptoError::Unavailable,
     })

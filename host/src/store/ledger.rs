@@ -333,8 +333,8 @@ pub enum Effect {
     EndpointFailed(Key, Timestamp),
     /// The endpoint is disabled, with the reason.
     EndpointDisabled(Key, String),
-    /// The connection's credential was refused.
-    ConnectionNeedsLogin(Key, String),
+    /// The connection's credential was refused. With a version of its tokens only if that is still in force.
+    ConnectionNeedsLogin(Key, String, Option<u64>),
     /// The installation waits for a person, with the reason.
     InstallationBlocked(String, Failure),
     /// The version traps again and again and is broken for this tenant.

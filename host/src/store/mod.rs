@@ -13,6 +13,12 @@ pub mod ledger;
 /// What admins create: tenants, plugins, installations, connections, endpoints, keys.
 pub mod registry;
 
+/// What operators register at providers.
+pub mod apps;
+
+/// Logins by OAuth and the tokens of connections.
+pub mod logins;
+
 /// What people look at: events, deliveries, dead letters, traces.
 pub mod records;
 
@@ -158,9 +164,12 @@ pub trait Ledger: Send + Sync {
 }
 
 /// A database with everything the hub keeps in it.
-pub trait Store: Ledger + registry::Registry + records::Records + shadow::Shadows {}
+pub trait Store:
+    Ledger + registry::Registry + apps::Apps + logins::Logins + records::Records + shadow::Shadows
+{
+}
 
-impl<T: Ledger + registry::Registry + records::Records + shadow::Shadows> Store for T {}
+impl<T: Ledger + registry::Registry + apps::Apps + logins::Logins + records::Records + shadow::Shadows> Store for T {}
 
 /// A store that everything in a hub shares.
 pub type SharedStore = std::sync::Arc<dyn Store>;

@@ -186,7 +186,7 @@ pub struct ConnectionRow {
     pub provider: String,
     /// Its name for people, unique in the tenant.
     pub name: String,
-    /// `header`, `basic`, `bearer`, `hmac`, `generated`.
+    /// `header`, `basic`, `bearer`, `oauth2`, `google_service_account`, `hmac`, `generated`.
     pub kind: String,
     /// The account at the provider, unique with the provider.
     pub account: Option<String>,
@@ -200,6 +200,10 @@ pub struct ConnectionRow {
     pub created_at: Timestamp,
     /// When its secret was last changed.
     pub updated_at: Timestamp,
+    /// The app through which it logs in.
+    pub app: Option<Key>,
+    /// How often its tokens changed; the store counts.
+    pub token_version: u64,
 }
 
 /// One sealed value with the end of its overlap.
@@ -401,7 +405,8 @@ pub trait Registry: Send + Sync {
     /// Makes a connection; `Conflict` if its name, or (provider, account), is taken.
     async fn create_connection(&self, connection: ConnectionRow, audit: AuditEntry) -> StoreResult<()>;
 
-    /// Replaces name, account, base URL and secrets, and takes it out of `needs_login`.
+    /// Replaces name, account, base URL, app and secrets. New secrets take it out of `needs_login` and end its tokens; a row
+    /// without secrets leaves those that are stored, and the login, as they are.
     async fn update_connection(&self, connection: ConnectionRow, audit: AuditEntry) -> StoreResult<()>;
 
     /// Removes a connection; `Conflict` while an installation uses it.

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use switchyard_sdk::http::{RequestBuilder, Response};
 use switchyard_sdk::prelude::*;
 
-use crate::config::{Config, Login};
-use crate::{CONNECTION, SERVICE_CONNECTION};
+use crate::CONNECTION;
+use crate::config::Config;
 
 /// Reasons of a 403 that time heals.
 const RATE_REASONS: [&str; 4] = ["userRateLimitExceeded", "rateLimitExceeded", "quotaExceeded", "RATE_LIMIT_EXCEEDED"];
@@ -21,22 +21,14 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// How much of Gmail's words is shown.
 const SHOWN: usize = 300;
 
-/// The bound connection.
-pub fn connection(config: &Config) -> &'static str {
-    match config.login {
-        Login::Oauth2 => CONNECTION,
-        Login::ServiceAccount => SERVICE_CONNECTION,
-    }
-}
-
 /// A GET below the mailbox.
 pub fn get<'a>(ctx: &Ctx<'a, Config>, path: &str) -> RequestBuilder<'a> {
-    ctx.http(connection(&ctx.config)).get(format!("/gmail/v1/users/me{path}"))
+    ctx.http(CONNECTION).get(format!("/gmail/v1/users/me{path}"))
 }
 
 /// A POST below the mailbox.
 pub fn post<'a>(ctx: &Ctx<'a, Config>, path: &str) -> RequestBuilder<'a> {
-    ctx.http(connection(&ctx.config)).post(format!("/gmail/v1/users/me{path}"))
+    ctx.http(CONNECTION).post(format!("/gmail/v1/users/me{path}"))
 }
 
 /// The JSON object of a successful answer, or the disposition of a refusal.
@@ -82,7 +74,7 @@ pub fn refusal(ctx: &Ctx<Config>, response: &Response) -> PluginError {
             let message = format!("Gmail refused the request with {status}.");
             PluginError::reject(Reason::BadData, &format!("gmail_{status}"), message)
         }
-        status => PluginError::from_status(connection(&ctx.config), status),
+        status => PluginError::from_status(CONNECTION, status),
     };
     error.with_details(json!({ "status": response.status, "reason": reason, "provider_message": shown(words) }))
 }

@@ -12,9 +12,6 @@ pub struct Config {
     #[serde(default)]
     #[schemars(length(min = 1, max = 128))]
     pub from_name: Option<String>,
-    /// Which slot is bound: `oauth2` uses `gmail`, `service_account` uses `gmail-service`.
-    #[serde(default)]
-    pub login: Login,
     /// The labels that make a new message one that was received.
     #[serde(default = "inbox")]
     #[schemars(length(min = 1, max = 20))]
@@ -26,17 +23,6 @@ pub struct Config {
     /// Notifications by Cloud Pub/Sub. Without it the mailbox is polled only.
     #[serde(default)]
     pub push: Option<Push>,
-}
-
-/// How the installation logs in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Login {
-    /// The mailbox's owner gave consent.
-    #[default]
-    Oauth2,
-    /// A service account acts for the mailbox by domain-wide delegation.
-    ServiceAccount,
 }
 
 /// Where Gmail announces changes, and whose tokens prove that a push is ours.

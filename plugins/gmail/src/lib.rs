@@ -54,11 +54,8 @@ mod lookup;
 
 pub use config::Config;
 
-/// The connection with the consent of the mailbox's owner.
+/// The connection to the mailbox: the consent of its owner, or a service account that acts for the owner.
 const CONNECTION: &str = "gmail";
-
-/// The connection of a service account that acts for the mailbox.
-const SERVICE_CONNECTION: &str = "gmail-service";
 
 /// Google's public keys, for the tokens of pushes.
 const KEYS: &str = "pubsub";
@@ -80,20 +77,22 @@ impl Plugin for Gmail {
     type Config = Config;
 
     fn manifest() -> Manifest {
-        let scopes = || SCOPES.map(str::to_owned).to_vec();
         let oauth2 = ConnectionKind::Oauth2 {
             authorize_url: "https://accounts.google.com/o/oauth2/v2/auth".to_owned(),
             token_url: "https://oauth2.googleapis.com/token".to_owned(),
-            scopes: scopes(),
+            scopes: SCOPES.map(str::to_owned).to_vec(),
         };
-        let service = ConnectionKind::GoogleServiceAccount(scopes());
         let keys = SecretKind::Jwt {
             issuers: push::ISSUERS.map(str::to_owned).to_vec(),
             jwks_url: "https://www.googleapis.com/oauth2/v3/certs".to_owned(),
         };
         let manifest = Manifest::new("gmail", env!("CARGO_PKG_VERSION"), "Gmail: mail in and out.")
-            .connection(api(CONNECTION, oauth2, "The mailbox, by the consent of its owner; bind this or gmail-service."))
-            .connection(api(SERVICE_CONNECTION, service, "The mailbox, by a service account that acts for its owner."))
+            .connection(Connection::new(
+                CONNECTION,
+                oauth2,
+                "https://gmail.googleapis.com",
+                "The mailbox: the consent of its owner, or a google_service_account that acts for the owner.",
+            ))
             .secret(Secret::new(KEYS, keys, "Google's public keys, which prove the pushes of Pub/Sub.").optional())
             .schedule(Schedule::every(
                 SYNC,
@@ -113,11 +112,6 @@ impl Plugin for Gmail {
             });
         catalogue::declare(manifest)
     }
-}
-
-/// Both slots lead to the same API and are optional, since either one will do.
-fn api(name: &str, kind: ConnectionKind, description: &str) -> Connection {
-    Connection::new(name, kind, "https://gmail.googleapis.com", description).optional()
 }
 
 impl Ingest for Gmail {

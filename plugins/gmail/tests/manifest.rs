@@ -24,11 +24,10 @@ fn the_config_schema_asks_for_the_mailbox_and_refuses_what_it_does_not_know() {
     let valid = |config: Value| validator.is_valid(&config);
     let push = |topic: &str| json!({ "topic": topic, "service_account": "sa@p.iam.gserviceaccount.com" });
     assert!(valid(json!({ "mailbox": "a@b.test" })));
-    assert!(valid(json!({ "mailbox": "a@b.test", "login": "service_account", "push": push("projects/p/topics/t") })));
+    assert!(valid(json!({ "mailbox": "a@b.test", "from_name": "Firma", "push": push("projects/p/topics/t") })));
     assert!(!valid(json!({})));
     assert!(!valid(json!({ "mailbox": "nobody" })));
     assert!(!valid(json!({ "mailbox": "a@b.test", "mail": 1 })));
-    assert!(!valid(json!({ "mailbox": "a@b.test", "login": "password" })));
     assert!(!valid(json!({ "mailbox": "a@b.test", "poll_minutes": 0 })));
     assert!(!valid(json!({ "mailbox": "a@b.test", "labels": [] })));
     assert!(!valid(json!({ "mailbox": "a@b.test", "push": push("gmail") })));

@@ -9,7 +9,7 @@ use switchyard_sdk::testing::Answer;
 use switchyard_sdk::{PluginError, Reason};
 
 mod support;
-use support::{ME, Mailbox, added, at, config, message, sync, sync_all, types};
+use support::{ME, Mailbox, added, at, message, sync, sync_all, types};
 
 const FROM: [(&str, &str); 3] =
     [("From", "Kunde <kunde@example.test>"), ("To", "office@firma.test"), ("Subject", "Vand")];
@@ -234,19 +234,10 @@ fn a_message_too_large_to_be_read_is_told_by_its_header() {
 }
 
 #[test]
-fn a_service_account_uses_its_own_slot() {
-    let settings = json!({ "mailbox": "office@firma.test", "login": "service_account" });
-    let history = Answer::json(200, json!({ "historyId": "9" }));
-    let host = Mailbox::default().host().answer("gmail-service", "GET", &format!("{ME}/history"), history);
-    assert_eq!(host.poll::<Gmail>(settings, "sync", at(5)).unwrap().cursor, at(9));
-}
-
-#[test]
 fn a_failure_in_between_leaves_the_cursor_where_it_was() {
     let mailbox = mailbox(&[added(6, "m1", &["INBOX"]), added(7, "m2", &["INBOX"])], 9);
     mailbox.message(&message("m1", &["INBOX"], &FROM, "Hej"));
     mailbox.put("GET /messages/m2", 503, "<html>");
     let error = sync(&mailbox.host(), at(5)).unwrap_err();
     assert!(matches!(&error, PluginError::Retry { error, .. } if error.reason == Reason::ProviderDown), "{error}");
-    let _ = config();
 }

@@ -30,6 +30,23 @@ const COMPOSE: &str = "https://www.googleapis.com/auth/gmail.compose";
 const LABELS: &str = "https://www.googleapis.com/auth/gmail.labels";
 const METADATA: &str = "https://www.googleapis.com/auth/gmail.metadata";
 
+/// What there is to do, and `push` for what Pub/Sub sends.
+const OPERATIONS: [&str; 13] = [
+    "profile.get",
+    "messages.list",
+    "messages.get",
+    "messages.send",
+    "messages.modify",
+    "attachments.get",
+    "threads.get",
+    "history.list",
+    "labels.list",
+    "labels.create",
+    "watch",
+    "stop",
+    "push",
+];
+
 /// The mailbox behind HTTP.
 pub(crate) struct Api(pub(crate) Arc<Gmail>);
 
@@ -208,6 +225,14 @@ impl Provider for Api {
 
     fn unauthenticated(&self) -> Reply {
         ApiError::refused(Refusal::Unknown).into()
+    }
+
+    fn expire_token(&self, call: &Call) {
+        self.0.grants.expire_bearer(call.header("authorization"));
+    }
+
+    fn operations(&self) -> Vec<String> {
+        OPERATIONS.map(str::to_owned).to_vec()
     }
 
     async fn control(&self, command: &str, call: &Call) -> Reply {

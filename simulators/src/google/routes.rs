@@ -23,6 +23,18 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 pub(crate) struct Api(pub(crate) Arc<Google>);
 
 impl Api {
+    /// Who the bearer of an access token is.
+    fn userinfo(&self, call: &Call) -> Reply {
+        let bearer = call.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        match self.0.grants.check(bearer, &[]) {
+            Ok(grant) => Reply::json(200, &json!({"sub": "113774264463038321964", "email": grant.account})),
+            Err(_) => {
+                let words = "Request is missing required authentication credential or it has expired.";
+                Reply::json(401, &json!({"error": "invalid_request", "error_description": words}))
+            }
+        }
+    }
+
     fn token(&self, call: &Call) -> Reply {
         match Form::of(call) {
             Ok(form) if form.get("grant_type") == Some(JWT_BEARER) => self.0.grants.answer(self.0.assert(&form)),
@@ -65,6 +77,7 @@ impl Provider for Api {
             },
             (&Method::POST, "/revoke") => "revoke",
             (&Method::GET, "/oauth2/v3/certs") => "certs",
+            (&Method::GET | &Method::POST, "/oauth2/v3/userinfo") => "userinfo",
             _ => "unknown",
         };
         operation.to_owned()
@@ -76,6 +89,7 @@ impl Provider for Api {
             "revoke" => self.0.grants.revoke_by_form(call),
             "certs" => Reply::json(200, &self.0.keys.jwks())
                 .with(CACHE_CONTROL, &format!("public, max-age={KEYS_MAX_AGE_S}, must-revalidate, no-transform")),
+            "userinfo" => self.userinfo(call),
             "unknown" => Reply::new(404, "text/html; charset=utf-8", "<title>Error 404 (Not Found)!!1</title>"),
             _ => self.token(call),
         }
@@ -99,12 +113,12 @@ impl Provider for Api {
             return reply;
         }
         match (&call.method, command) {
-            (&Method::POST, "rotate-keys") => with_body(call, |rotate: RotateKeys| {
-                match self.0.keys.rotate(rotate.forget) {
+            (&Method::POST, "rotate-keys") => {
+                with_body(call, |rotate: RotateKeys| match self.0.keys.rotate(rotate.forget) {
                     Ok(()) => Reply::json(200, &json!({"kid": self.0.keys.current_id()})),
                     Err(error) => control_problem(500, &error.to_string()),
-                }
-            }),
+                })
+            }
             (&Method::POST, "service-accounts") => with_body(call, |new: NewServiceAccount| {
                 let delegated: Vec<&str> = new.delegated.iter().map(String::as_str).collect();
                 match self.0.add_service_account(&new.email, &delegated) {

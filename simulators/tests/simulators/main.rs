@@ -13,6 +13,7 @@ mod quickbooks;
 mod quickbooks_books;
 mod quickbooks_login;
 mod quickbooks_webhooks;
+mod oauth;
 mod subscriber;
 mod support;
 mod twilio_api;

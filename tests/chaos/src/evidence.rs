@@ -106,6 +106,12 @@ impl<'a> Evidence<'a> {
                 }
             }
         }
+        for (id, delivery) in self.commands(Kind::Call, "plugin:caller", verdict) {
+            let answered = self.entries.iter().filter(|entry| entry.event_type == "api.answered");
+            if !answered.into_iter().any(|entry| entry.data.contains(&format!("\"call\":\"{id}\""))) {
+                verdict.lost.insert(format!("{id} was delivered as {} and not told of", delivery.target));
+            }
+        }
         for (id, _) in self.commands(Kind::Text, "plugin:twilio", verdict) {
             let text = format!("{MARKER} {id}");
             match self.world.twilio.messages().iter().find(|message| message.body == text) {

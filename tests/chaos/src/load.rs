@@ -34,6 +34,8 @@ pub enum Kind {
     Invoice,
     /// A command to send a text message.
     Text,
+    /// A command to call a provider with an access token.
+    Call,
     /// A signed request of a provider.
     Hook,
     /// An event of another tenant.
@@ -48,6 +50,7 @@ impl Kind {
             Self::Refused => "refused",
             Self::Invoice => "invoice",
             Self::Text => "text",
+            Self::Call => "call",
             Self::Hook => "hook",
             Self::Other => "other",
         }
@@ -61,13 +64,13 @@ impl Kind {
             Self::Other => 100,
             Self::Refused => 200,
             // Within ten calls a second of a connection, together with the polls.
-            Self::Text | Self::Invoice => 700,
+            Self::Text | Self::Invoice | Self::Call => 700,
         })
     }
 }
 
 /// Who publishes at the same time: the kind and its caller, whose events keep order.
-const CALLERS: [(Kind, usize); 12] = [
+const CALLERS: [(Kind, usize); 13] = [
     (Kind::Plain, 0),
     (Kind::Plain, 1),
     (Kind::Plain, 2),
@@ -78,6 +81,7 @@ const CALLERS: [(Kind, usize); 12] = [
     (Kind::Invoice, 0),
     (Kind::Invoice, 1),
     (Kind::Text, 0),
+    (Kind::Call, 0),
     (Kind::Hook, 0),
     (Kind::Other, 0),
 ];
@@ -233,6 +237,8 @@ impl Caller {
             Kind::Invoice => json!({"type": "invoice.create", "id": id, "correlation_id": id, "data": {
                 "customer": {"name": format!("Customer {}", self.number), "email": "a@example.test"},
                 "lines": [{"description": MARKER, "quantity": 1, "unit_price": "100.00"}]}}),
+            Kind::Call => json!({"type": "api.call", "id": id, "correlation_id": id,
+                "data": {"method": "GET", "path": format!("/oauth2/v3/userinfo?alt=json&quotaUser={id}")}}),
             Kind::Text | Kind::Hook => json!({"type": "sms.send", "id": id, "correlation_id": id,
                 "data": {"to": "+4520000001", "body": format!("{MARKER} {id}")}}),
         }

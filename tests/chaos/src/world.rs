@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 use switchyard_simulators::{
     billy,
     clock::{SystemClock, TimeFactor},
-    subscriber, twilio,
+    google, oauth, subscriber, twilio,
 };
 use switchyard_tests::{
     api::{Tenant, text},
     hub::{Builder, Hub},
-    world::{ACCOUNT_SID, SENDER_SECRET, bundled, sender_connection, subscriber},
+    world::{ACCOUNT_SID, SENDER_SECRET, bundled, guest, sender_connection, subscriber},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -23,10 +23,12 @@ pub const OTHER_MARKER: &str = "MARKER-of-other";
 
 const TWILIO_TOKEN: &str = "SECRET-token-of-twilio-0001";
 const BILLY_TOKEN: &str = "SECRET-token-of-billy-0002";
+const CLIENT_SECRET: &str = "SECRET-client-of-google-0004";
+const CLIENT_ID: &str = "client-1.apps.example";
 const HEADER_SECRET: &str = "SECRET-header-of-an-endpoint-0003";
 
 /// What may be read nowhere but in a request to its owner.
-pub const SECRETS: [&str; 4] = [TWILIO_TOKEN, BILLY_TOKEN, HEADER_SECRET, SENDER_SECRET];
+pub const SECRETS: [&str; 5] = [TWILIO_TOKEN, BILLY_TOKEN, CLIENT_SECRET, HEADER_SECRET, SENDER_SECRET];
 
 /// The number that text messages leave from.
 const NUMBER: &str = "+4570000001";
@@ -55,6 +57,8 @@ pub struct World {
     pub billy: billy::Handle,
     /// The telephone company.
     pub twilio: twilio::Handle,
+    /// Whose access tokens end every second.
+    pub google: google::Handle,
     /// The busy tenant.
     pub acme: Tenant,
     /// The other one.
@@ -94,6 +98,13 @@ fn simulators(listeners: (TcpListener, TcpListener), shutdown: &CancellationToke
     (billy, twilio)
 }
 
+/// A refresh that dies with the hub is asked for again, so its refresh token stays the same.
+fn short_lived_google(listener: TcpListener, shutdown: &CancellationToken) -> google::Handle {
+    let mut options = google::Options::new(Arc::new(SystemClock));
+    options.rules.access_lifetime = Duration::from_secs(1);
+    google::Google::start(listener, options, shutdown.clone()).expect("Google")
+}
+
 impl World {
     /// Starts all of it, on a hub that is started as `builder` says.
     ///
@@ -102,7 +113,12 @@ impl World {
     pub async fn start(builder: Builder) -> Self {
         let shutdown = CancellationToken::new();
         let (billy, twilio) = simulators((listener().await, listener().await), &shutdown);
+        let google = short_lived_google(listener().await, &shutdown);
+        let origins = ["https://oauth2.googleapis.com", "https://www.googleapis.com"];
+        let origins = origins.map(|origin| format!("{origin}={}", google.base_url())).join(",");
+        let builder = builder.set("SWITCHYARD_PROVIDER_ORIGINS", &origins);
         let (hub, at) = (builder.start().await, subscriber().await);
+        let _ = hub.push(guest("caller")).await.expect(201);
         for plugin in ["billy", "twilio", "webhook"] {
             let _ = hub.push(bundled(plugin)).await.expect(201);
         }
@@ -113,6 +129,7 @@ impl World {
             at,
             billy,
             twilio,
+            google,
             acme,
             other,
             subscriptions,
@@ -141,6 +158,7 @@ impl World {
             "retry_schedule": retry});
         let installed = acme.install("twilio", &wanted).await;
         self.twilio.set_sms_url(text(&installed["sources"][0], "url"), None);
+        self.log_in().await;
         for tenant in [acme, &self.other] {
             let inbound = tenant.connection(&sender_connection()).await;
             let mut wanted = json!({"connections": {"inbound": inbound}, "grants": ["emits:*"], "config": {
@@ -152,6 +170,25 @@ impl World {
             wanted["mode"] = json!("live");
             self.switch = wanted;
         }
+    }
+
+    /// Lets the guest `caller` use a connection whose tokens the hub obtains.
+    async fn log_in(&self) {
+        let app = json!({"provider": "google", "name": "google", "plugin": "caller", "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET});
+        let app = text(&self.hub.post("/v1/apps", &app).await.expect(201), "id");
+        let client =
+            oauth::Client { id: CLIENT_ID.to_owned(), secret: CLIENT_SECRET.to_owned(), redirect_uris: Vec::new() };
+        self.google.grants().register(client);
+        let owner = "owner@customer.example".to_owned();
+        let consent = oauth::Consent { account: owner, realm: None, decision: oauth::Decision::Allow };
+        let issued = self.google.grants().issue(CLIENT_ID, &consent, &["https://www.googleapis.com/auth/gmail.modify"]);
+        let connection = json!({"provider": "google", "name": "google", "kind": "oauth2",
+            "secret": {"app": app, "refresh_token": issued.refresh_token}});
+        let connection = self.acme.connection(&connection).await;
+        let wanted =
+            json!({"connections": {"provider": connection}, "grants": ["emits:*"], "retry_schedule": patient()});
+        let _ = self.acme.install("caller", &wanted).await;
     }
 
     /// The subscription at a path.

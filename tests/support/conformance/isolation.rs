@@ -47,6 +47,8 @@ fn connection(hub: &Fixture) -> ConnectionRow {
         needs_login: None,
         created_at: hub.now(),
         updated_at: hub.now(),
+        app: None,
+        token_version: 0,
     }
 }
 

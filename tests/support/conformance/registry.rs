@@ -197,6 +197,8 @@ fn connection(hub: &Fixture, name: &str) -> ConnectionRow {
         needs_login: None,
         created_at: hub.now(),
         updated_at: hub.now(),
+        app: None,
+        token_version: 0,
     }
 }
 
@@ -238,12 +240,13 @@ pub async fn an_updated_connection_is_no_longer_in_need_of_a_login(hub: &Fixture
     let mut row = connection(hub, "main");
     hub.store.create_connection(row.clone(), audit()).await.expect("made");
     let mut settle = hub.settle_of(&hub.claim(hub.deliver(&plugin("billy")).await).await, Outcome::Delivered);
-    settle.effects = vec![Effect::ConnectionNeedsLogin(row.key, "401".into())];
+    settle.effects = vec![Effect::ConnectionNeedsLogin(row.key, "401".into(), None)];
     hub.store.settle(settle).await.expect("committed");
     let stored = async || hub.store.registry(Some(&hub.acme)).await.expect("rows").connections.remove(0);
     assert_eq!(stored().await.needs_login, Some(("401".into(), hub.now())));
     row.name = "renamed".into();
     row.secrets = vec![SealedSecret { sealed: vec![3], expires_at: None }];
+    row.token_version = 1;
     hub.store.update_connection(row.clone(), audit()).await.expect("changed");
     assert_eq!(format!("{:?}", stored().await), format!("{row:?}"));
 }

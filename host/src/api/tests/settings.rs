@@ -100,7 +100,8 @@ async fn a_connection_never_shows_its_secret() {
         assert!(!body.to_string().contains("marker-"), "{body}");
     }
     for (body, code) in [
-        (json!({"provider": "g", "name": "G", "kind": "oauth2", "secret": {}}), "not_offered"),
+        (json!({"provider": "g", "name": "G", "kind": "oauth2", "secret": {}}), "invalid_request"),
+        (json!({"provider": "g", "name": "G", "kind": "oauth2", "secret": {"app": "app_1"}}), "invalid_request"),
         (json!({"provider": "g", "name": "G", "kind": "magic", "secret": {}}), "invalid_request"),
         (json!({"provider": "g", "name": "G", "kind": "basic", "secret": {"username": "u"}}), "invalid_request"),
     ] {

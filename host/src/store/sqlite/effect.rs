@@ -64,7 +64,7 @@ const DISABLE_ENDPOINT: &str = "update endpoint set state = 'disabled', state_re
     where tenant = ?1 and key = ?2 and state = 'active'";
 
 const NEEDS_LOGIN: &str = "update connection set needs_login_reason = ?3, needs_login_since = ?4 \
-    where tenant = ?1 and key = ?2 and needs_login_since is null";
+    where tenant = ?1 and key = ?2 and needs_login_since is null and (?5 is null or token_version = ?5)";
 
 const BLOCK: &str = "update installation set blocked_reason = ?3, blocked_code = ?4, blocked_message = ?5, \
     blocked_since = coalesce(blocked_since, ?6) where tenant = ?1 and plugin = ?2";
@@ -86,7 +86,11 @@ async fn one(conn: &mut SqliteConnection, settle: &Settle, effect: &Effect) -> S
     let query = match effect {
         Effect::EndpointSucceeded(_) | Effect::EndpointFailed(..) => return Ok(()),
         Effect::EndpointDisabled(key, why) => of(DISABLE_ENDPOINT).bind(bytes(*key)).bind(why.clone()).bind(now),
-        Effect::ConnectionNeedsLogin(key, why) => of(NEEDS_LOGIN).bind(bytes(*key)).bind(why.clone()).bind(now),
+        Effect::ConnectionNeedsLogin(key, why, version) => of(NEEDS_LOGIN)
+            .bind(bytes(*key))
+            .bind(why.clone())
+            .bind(now)
+            .bind(version.map(|version| i64::try_from(version).unwrap_or(i64::MAX))),
         Effect::InstallationBlocked(plugin, failure) => of(BLOCK)
             .bind(plugin.clone())
             .bind(failure.reason.as_str())

@@ -55,6 +55,12 @@ mod schedule;
 /// Raw, parked and rejected requests.
 mod intake;
 
+/// Apps and their sources.
+mod apps;
+
+/// Logins and tokens.
+mod logins;
+
 /// What waits.
 mod lanes;
 

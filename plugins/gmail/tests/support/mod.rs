@@ -1,5 +1,7 @@
 //! A mailbox in memory, as the mock host's provider.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -101,6 +101,17 @@ async fn tenants_and_keys(walk: &mut Walk) {
     assert!(rotated["rewrapped"].as_u64() >= Some(1), "{rotated}");
 }
 
+async fn apps(walk: &mut Walk) {
+    let app = json!({"provider": "p", "name": "a", "client_id": "c", "client_secret": format!("{MARKER}-client"),
+        "secrets": {"verifier": format!("{MARKER}-verifier")}});
+    let made = walk.step("post /v1/apps", &[], app).await;
+    assert!(!made.to_string().contains(MARKER), "{made}");
+    let id = text(&made, "id");
+    let changed = json!({"client_secret": format!("{MARKER}-other")});
+    let _ = walk.step("patch /v1/apps/{id}", &[&id], changed).await;
+    let _ = walk.step("delete /v1/apps/{id}", &[&id], Value::Null).await;
+}
+
 async fn plugins(walk: &mut Walk) {
     for wasm in [bundled("webhook"), guest("hello_plugin")] {
         let before = walk.newest().await;
@@ -111,6 +122,19 @@ async fn plugins(walk: &mut Walk) {
             let _ = walk.step("delete /v1/plugins/{name}/versions/{version}", &[&name, &version], Value::Null).await;
         }
     }
+}
+
+/// A login that begins.
+async fn logins(walk: &mut Walk) {
+    let _ = walk.hub.push(guest("caller")).await.expect(201);
+    let app = json!({"provider": "google", "name": "g", "plugin": "caller", "client_id": "c",
+        "client_secret": format!("{MARKER}-client")});
+    let app = text(&walk.step("post /v1/apps", &[], app).await, "id");
+    let secret = json!({"app": app, "refresh_token": format!("{MARKER}-refresh")});
+    let connection = json!({"provider": "google", "name": "g", "kind": "oauth2", "secret": secret});
+    let connection = walk.step("post /v1/tenants/{tenant}/connections", &["acme"], connection).await;
+    let route = "post /v1/tenants/{tenant}/connections/{id}/authorize";
+    let _ = walk.step(route, &["acme", &text(&connection, "id")], json!({})).await;
 }
 
 /// Connections and the installation that uses one; its source has a parked request.
@@ -200,8 +224,10 @@ async fn every_change_leaves_an_audit_row_without_secrets_and_personal_data() {
     let tenant = Tenant { api: hub.with_key(switchyard_tests::hub::ADMIN_KEY), id: "acme".to_owned() };
     let mut walk = Walk { hub, tenant, walked: BTreeSet::new() };
     tenants_and_keys(&mut walk).await;
+    apps(&mut walk).await;
     plugins(&mut walk).await;
     connections(&mut walk).await;
+    logins(&mut walk).await;
     endpoints(&mut walk, &at).await;
     let of_tenant = walk.tenant.all("/audit").await;
     assert!(!json!(of_tenant).to_string().contains(MARKER), "a row holds what is secret");

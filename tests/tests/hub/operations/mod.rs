@@ -29,7 +29,7 @@ fn keyring(names: &str) -> String {
 }
 
 /// Runs SQL on the file of a hub, which may run, and answers the first column of every row.
-async fn query(hub: &Hub, statement: &'static str) -> Vec<Vec<u8>> {
+pub(crate) async fn query(hub: &Hub, statement: &'static str) -> Vec<Vec<u8>> {
     use sqlx::{Connection as _, Row as _};
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(hub.database());
     let mut conn = sqlx::SqliteConnection::connect_with(&options).await.expect("the file opens");

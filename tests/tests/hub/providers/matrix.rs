@@ -28,6 +28,18 @@ mod twilio;
 /// Invoices and payments at Billy.
 mod billy;
 
+/// Invoices and payments at QuickBooks.
+mod quickbooks;
+
+/// Logins at Google.
+mod google;
+
+/// Mail.
+mod gmail;
+
+/// Appointments.
+mod calendar;
+
 use rows::{Row, Where};
 
 /// A cell ends within this time: ladders run sixty times as fast as in life, but a lost write is looked for some real
@@ -80,6 +92,12 @@ trait Side: Send + Sync + Sized + 'static {
 
     /// The name of an event at the subscriber; none for one that the suite does not count.
     fn name(&self, event: &Value) -> Option<String>;
+}
+
+/// Waits between tries, in seconds of the hub's: a dozen within half a minute at sixty times, so that what can never
+/// succeed is dead before the test gives up.
+fn patient() -> Value {
+    json!([0, 2, 15, 30, 60, 60, 60, 120, 120, 240, 300, 300])
 }
 
 /// Plays rows at one provider, each with a tenant of its own on one hub, all at the same time.
@@ -300,5 +318,8 @@ mod each {
     providers! {
         twilio: crate::providers::matrix::twilio::Sms,
         billy: crate::providers::matrix::billy::Books,
+        quickbooks: crate::providers::matrix::quickbooks::Company,
+        gmail: crate::providers::matrix::gmail::Mail,
+        calendar: crate::providers::matrix::calendar::Agenda,
     }
 }

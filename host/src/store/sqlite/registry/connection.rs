@@ -29,7 +29,7 @@ static SECRETS: secrets::Table = secrets::Table {
 };
 
 /// Says which of the names is taken.
-fn taken(error: StoreError) -> StoreError {
+pub(in super::super) fn taken(error: StoreError) -> StoreError {
     match error {
         StoreError::Conflict(text) if text.contains("connection.name") => {
             StoreError::Conflict("a connection of this name exists".to_owned())
@@ -47,26 +47,38 @@ pub(in super::super) async fn create(
     new: ConnectionRow,
     entry: AuditEntry,
 ) -> StoreResult<()> {
-    const CREATE: &str = "insert into connection (key, tenant, name, account, base_url, updated_at, provider, kind, \
-        created_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    const CREATE: &str = "insert into connection (key, tenant, name, account, base_url, updated_at, app, provider, kind, \
+        created_at, needs_login_reason, needs_login_since) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     super::require_tenant(conn, &new.tenant).await?;
-    let query =
-        bind(sqlx::query(CREATE), &new).bind(new.provider.clone()).bind(new.kind.clone()).bind(new.created_at.0);
+    let (reason, since) = new.needs_login.clone().unzip();
+    let query = bind(sqlx::query(CREATE), &new)
+        .bind(new.provider.clone())
+        .bind(new.kind.clone())
+        .bind(new.created_at.0)
+        .bind(reason)
+        .bind(since.map(|at| at.0));
     one_row(conn, query).await.map_err(taken)?;
     SECRETS.replace(conn, new.key, &new.secrets).await?;
     audit::write(conn, entry).await
 }
 
-/// Replaces what may change and takes it out of `needs_login`.
+/// Replaces what may change. New secrets take it out of `needs_login` and make its tokens worthless; without any, those
+/// that a refresh may have stored meanwhile stay.
 pub(in super::super) async fn update(
     conn: &mut SqliteConnection,
     new: ConnectionRow,
     entry: AuditEntry,
 ) -> StoreResult<()> {
     const UPDATE: &str = "update connection set name = ?3, account = ?4, base_url = ?5, updated_at = ?6, \
-        needs_login_reason = null, needs_login_since = null where key = ?1 and tenant = ?2";
+        app = ?7 where key = ?1 and tenant = ?2";
+    const RENEW: &str = "update connection set needs_login_reason = null, needs_login_since = null, \
+        token_version = token_version + 1, refreshing_until = null, access_token = null, access_expires_at = null, \
+        refresh_at = null where key = ?";
     one_row(conn, bind(sqlx::query(UPDATE), &new)).await.map_err(taken)?;
-    SECRETS.replace(conn, new.key, &new.secrets).await?;
+    if !new.secrets.is_empty() {
+        one_row(conn, sqlx::query(RENEW).bind(bytes(new.key))).await?;
+        SECRETS.replace(conn, new.key, &new.secrets).await?;
+    }
     audit::write(conn, entry).await
 }
 
@@ -78,6 +90,7 @@ fn bind<'q>(query: Bound<'q>, new: &ConnectionRow) -> Bound<'q> {
         .bind(new.account.clone())
         .bind(new.base_url.clone())
         .bind(new.updated_at.0)
+        .bind(new.app.map(bytes))
 }
 
 /// Removes a connection that no installation uses.
@@ -98,7 +111,7 @@ pub(in super::super) async fn delete(
 /// All connections, or those of a tenant.
 pub(super) async fn list(conn: &mut SqliteConnection, tenant: Option<&TenantId>) -> StoreResult<Vec<ConnectionRow>> {
     const LIST: &str = "select key, tenant, provider, name, kind, account, base_url, needs_login_reason, \
-        needs_login_since, created_at, updated_at from connection where ?1 is null or tenant = ?1 order by key";
+        needs_login_since, created_at, updated_at, app, token_version from connection where ?1 is null or tenant = ?1 order by key";
     let rows = sqlx::query(LIST).bind(tenant.map(|tenant| tenant.as_str().to_owned())).fetch_all(&mut *conn).await?;
     let mut secrets: HashMap<Key, Vec<SealedSecret>> = SECRETS.list(conn, tenant).await?;
     rows.iter()
@@ -117,6 +130,8 @@ pub(super) async fn list(conn: &mut SqliteConnection, tenant: Option<&TenantId>)
                 needs_login: fields.opt_text()?.zip(fields.opt_time()?),
                 created_at: fields.time()?,
                 updated_at: fields.time()?,
+                app: fields.opt_key()?,
+                token_version: fields.number()?,
             })
         })
         .collect()

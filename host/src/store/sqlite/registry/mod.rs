@@ -27,7 +27,8 @@ pub(super) mod api_key;
 /// Audit rows.
 pub(super) mod audit;
 
-mod connection;
+/// Connections, whose tokens a refresh changes too.
+pub(super) mod connection;
 
 /// Wrapped data keys.
 pub(super) mod data_key;
@@ -42,7 +43,7 @@ mod secrets;
 mod tenant;
 
 /// A value of ours as JSON text.
-fn json<T: Serialize>(value: &T) -> StoreResult<String> {
+pub(super) fn json<T: Serialize>(value: &T) -> StoreResult<String> {
     serde_json::to_string(value).map_err(|error| StoreError::Inconsistent(error.to_string()))
 }
 

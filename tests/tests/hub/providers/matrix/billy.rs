@@ -13,7 +13,7 @@ use switchyard_tests::{
 };
 
 use super::{
-    Side,
+    Side, patient,
     rows::{Row, Where},
 };
 
@@ -31,7 +31,8 @@ pub async fn install(handle: &billy::Handle, tenant: &Tenant) {
     let connection = tenant.connection(&world::billy_connection(&base)).await;
     let config = json!({"organization_id": handle.organization_id(), "product_id": handle.product_id(),
         "payment_account_id": handle.bank_account_id()});
-    let _ = tenant.install("billy", &json!({"config": config, "connections": {"billy": connection}})).await;
+    let wanted = json!({"config": config, "connections": {"billy": connection}, "retry_schedule": patient()});
+    let _ = tenant.install("billy", &wanted).await;
 }
 
 /// An order of one invoice under a reference, of a customer of its own.
@@ -73,7 +74,7 @@ impl Side for Books {
 
     fn operations(&self, sort: Where) -> &'static [&'static str] {
         match sort {
-            Where::Nowhere | Where::Webhooks => &[],
+            Where::Nowhere | Where::Tokens | Where::Webhooks => &[],
             Where::Writes => &["contacts.create", "invoices.create", "invoices.approve"],
             Where::Reads => &["contacts.list", "invoices.list", "invoices.fetch", "bankPayments.list"],
         }

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Side,
     billy::invoice,
+    patient,
     rows::{Row, Where},
 };
 
@@ -76,7 +77,8 @@ pub async fn install(tokens: &quickbooks::Handle, handle: &quickbooks::Handle, r
         json!({"provider": "quickbooks", "name": "verifier", "kind": "hmac", "secret": {"secret": VERIFIER}});
     let verifier = tenant.connection(&verifier).await;
     let config = json!({"realm_id": realm, "item_id": ITEM, "tax_code": TAX_25, "deposit_account_id": BANK_ACCOUNT});
-    let wanted = json!({"config": config, "connections": {"quickbooks": connection, "webhook": verifier}});
+    let connections = json!({"quickbooks": connection, "webhook": verifier});
+    let wanted = json!({"config": config, "connections": connections, "retry_schedule": patient()});
     let installed = tenant.install("quickbooks", &wanted).await;
     handle.set_webhook_url(text(&installed["sources"][0], "url"));
 }
@@ -130,7 +132,8 @@ impl Side for Company {
             Where::Nowhere => &[],
             Where::Writes => &["customer.create", "invoice.create"],
             Where::Reads => &["query", "cdc", "invoice.fetch", "payment.fetch"],
-            Where::Webhooks => &["webhook*"],
+            Where::Tokens => &["customer.create", "cdc"],
+            Where::Webhooks => &["webhook.changes"],
         }
     }
 

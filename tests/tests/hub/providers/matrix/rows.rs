@@ -11,6 +11,8 @@ pub enum Where {
     Writes,
     /// Each operation that reads, as far as it is used.
     Reads,
+    /// Each operation that the load uses for sure and whose credential ends by itself.
+    Tokens,
     /// What the provider sends.
     Webhooks,
 }
@@ -56,7 +58,7 @@ pub fn faults() -> Vec<Row> {
         calls("error-after", Fault::FailAfter { status: 500, body: provider }, 1),
         calls("too-many-requests", Fault::RateLimit { retry_after_s: Some(1) }, 3),
         calls("too-many-requests-without-a-time", Fault::RateLimit { retry_after_s: None }, 1),
-        calls("token-expired", Fault::ExpireToken, 1),
+        row("token-expired", vec![(Where::Tokens, Fault::ExpireToken, 1)]),
         webhooks("duplicate", Fault::Duplicate, 4),
         webhooks("out-of-order", Fault::OutOfOrder, 2),
         webhooks("late", Fault::Delay { ms: 30_000 }, 3),

@@ -63,7 +63,7 @@ impl Side for Plans {
     fn operations(&self, sort: Where) -> &'static [&'static str] {
         match sort {
             Where::Webhooks => &["webhook.*"],
-            Where::Nowhere | Where::Writes | Where::Reads => &[],
+            Where::Nowhere | Where::Writes | Where::Reads | Where::Tokens => &[],
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Side,
+    Side, patient,
     rows::{Row, Where},
 };
 
@@ -46,7 +46,8 @@ pub async fn install(handle: &twilio::Handle, tenant: &Tenant, status_callbacks:
         "secret": {"username": ACCOUNT_SID, "password": TOKEN}});
     let connection = tenant.connection(&connection).await;
     let config = json!({"account_sid": ACCOUNT_SID, "from": NUMBER, "status_callbacks": status_callbacks});
-    let installed = tenant.install("twilio", &json!({"config": config, "connections": {"twilio": connection}})).await;
+    let wanted = json!({"config": config, "connections": {"twilio": connection}, "retry_schedule": patient()});
+    let installed = tenant.install("twilio", &wanted).await;
     handle.set_sms_url(text(&installed["sources"][0], "url"), None);
 }
 
@@ -76,7 +77,7 @@ impl Side for Sms {
 
     fn operations(&self, sort: Where) -> &'static [&'static str] {
         match sort {
-            Where::Nowhere => &[],
+            Where::Nowhere | Where::Tokens => &[],
             Where::Writes => &["messages.create"],
             Where::Reads => &["messages.list", "messages.fetch"],
             Where::Webhooks => &["webhook.*"],
