@@ -42,7 +42,8 @@ pub fn create(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
         Err(fault) if fault.code == fault::DUPLICATE_NUMBER => numbered(ctx, "Invoice", sale.number(&ctx.config), fault)?,
         Err(fault) => return Err(fault.into()),
     };
-    events.extend(own(ctx, &record)?);
+    // Reported as any other news, so that the webhook about it says nothing new.
+    events.extend(observe::made_invoice(ctx, &record)?);
     Ok(events.into())
 }
 
@@ -51,17 +52,6 @@ pub fn numbered(ctx: &Ctx<Config>, entity: &str, number: Option<&str>, fault: Fa
     let Some(number) = number else { return Err(fault.into()) };
     let found = ask(ctx, entity, &format!("where DocNumber = {} maxresults 10", quoted(number)))?;
     found.into_iter().find(|record| model::is_ours(ctx, record)).ok_or_else(|| fault.into())
-}
-
-/// What a command made is reported as any other news; the webhook about it then says nothing new.
-fn own(ctx: &Ctx<Config>, record: &Value) -> Result<Vec<Emit>, PluginError> {
-    let Some(invoice) = Invoice::read(record) else { return Err(client::malformed()) };
-    let sight: Sight<Entry> = Sight::load(ctx, "invoice", &invoice.meta.id)?;
-    if sight.before.is_some() {
-        return observe::invoice(ctx, record);
-    }
-    sight.store(ctx, &Entry::of(&invoice, None), &KvOptions::default())?;
-    Ok(vec![Events::new(ctx).created(&invoice)])
 }
 
 /// Mails an invoice. One that was mailed is not mailed again unless the command says so.

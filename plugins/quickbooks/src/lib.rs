@@ -77,6 +77,9 @@ pub use config::Config;
 /// The connection to QuickBooks.
 const CONNECTION: &str = "quickbooks";
 
+/// Intuit takes 500 requests a minute from a company, which is less than its ten a second.
+const REQUESTS_PER_S: f64 = 8.0;
+
 /// The slot of the verifier token, for webhooks to the installation's own source.
 const WEBHOOK_SECRET: &str = "webhook.secret";
 
@@ -108,7 +111,7 @@ impl Plugin for QuickBooks {
             env!("CARGO_PKG_VERSION"),
             "QuickBooks Online: customers, invoices, sales receipts and payments.",
         )
-        .connection(connection.idempotency(Idempotency::Query("requestid".to_owned())))
+        .connection(connection.idempotency(Idempotency::Query("requestid".to_owned())).rate_per_s(REQUESTS_PER_S))
         .secret(
             Secret::new(
                 "webhook",

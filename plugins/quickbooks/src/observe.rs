@@ -18,6 +18,15 @@ const IDS_AT_ONCE: usize = 50;
 /// What happened to an invoice since it was last seen. One never seen that is younger than the installation is reported
 /// from its creation on; an older one only by what the installation could have seen.
 pub fn invoice(ctx: &Ctx<Config>, record: &Value) -> Result<Vec<Emit>, PluginError> {
+    look(ctx, record, false)
+}
+
+/// The same of an invoice that a command of ours has made, whatever QuickBooks' clock says of its age.
+pub fn made_invoice(ctx: &Ctx<Config>, record: &Value) -> Result<Vec<Emit>, PluginError> {
+    look(ctx, record, true)
+}
+
+fn look(ctx: &Ctx<Config>, record: &Value, is_ours: bool) -> Result<Vec<Emit>, PluginError> {
     let Some(invoice) = Invoice::read(record) else {
         ctx.warn("an invoice without id or amounts was left out", &[]);
         return Ok(Vec::new());
@@ -33,7 +42,7 @@ pub fn invoice(ctx: &Ctx<Config>, record: &Value) -> Result<Vec<Emit>, PluginErr
     let now = Entry::of(&invoice, sight.before.as_ref());
     let found = match &sight.before {
         Some(before) => changes(&events, before, &now, &invoice),
-        None => first_sight(ctx, &events, &now, &invoice)?,
+        None => first_sight(ctx, &events, &now, &invoice, is_ours)?,
     };
     sight.store(ctx, &now, &KvOptions::default())?;
     Ok(found)
@@ -73,9 +82,10 @@ fn first_sight(
     events: &Events,
     now: &Entry,
     invoice: &Invoice,
+    is_ours: bool,
 ) -> Result<Vec<Emit>, PluginError> {
     let began = snapshot::begin(ctx)?;
-    let is_young = invoice.meta.created >= began;
+    let is_young = is_ours || invoice.meta.created >= began;
     let mut found = Vec::new();
     if is_young {
         found.push(events.created(invoice));

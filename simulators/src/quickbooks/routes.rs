@@ -12,7 +12,7 @@ use super::{
     errors::Fault,
     payments, query,
     record::{Kind, Record},
-    sales,
+    sales, webhook,
 };
 use crate::{
     http::{Call, Reply},
@@ -219,6 +219,22 @@ impl Provider for Api {
 
     fn expire_token(&self, call: &Call) {
         self.grants.expire_bearer(call.header("authorization"));
+    }
+
+    fn operations(&self) -> Vec<String> {
+        let verbs_of = |resource: &str, verbs: &[&str]| -> Vec<String> {
+            verbs.iter().map(|verb| format!("{resource}.{verb}")).collect()
+        };
+        let mut all: Vec<String> = Kind::ALL.iter().map(|kind| format!("{}.fetch", kind.name().to_lowercase())).collect();
+        all.extend(verbs_of("customer", &["create", "update"]));
+        for resource in ["invoice", "salesreceipt"] {
+            all.extend(verbs_of(resource, &["create", "update", "send", "void", "delete"]));
+        }
+        all.extend(verbs_of("payment", &["create", "void", "delete"]));
+        let others =
+            ["companyinfo.fetch", "query", "cdc", "oauth.authorize", "oauth.token", "oauth.revoke", webhook::OPERATION];
+        all.extend(others.map(str::to_owned));
+        all
     }
 
     async fn control(&self, command: &str, call: &Call) -> Reply {
