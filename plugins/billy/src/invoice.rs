@@ -31,13 +31,13 @@ pub fn create(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
             |_: &UnknownOutcome| Ok(find(ctx, &contact_id, &entry_date)?.map(Ok)),
         )?
         .into_inner()?;
-    snapshot::own(ctx, &draft)?;
+    snapshot::own_unpaid(ctx, &draft)?;
     let build = Events::new(ctx);
     events.push(named(ctx, &command, build.created(&draft)));
     // What was adopted may have been approved by somebody since.
     if command.approve && draft.state != State::Voided {
         let approved = if draft.state == State::Approved { draft } else { approved(ctx, &draft.id)? };
-        snapshot::own(ctx, &approved)?;
+        snapshot::own_unpaid(ctx, &approved)?;
         events.push(named(ctx, &command, build.approved(&approved)));
     }
     Ok(events.into())

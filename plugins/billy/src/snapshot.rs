@@ -124,6 +124,13 @@ pub fn own(ctx: &Ctx<Config>, invoice: &Invoice) -> Result<(), PluginError> {
     ctx.kv().set_json(&own_key(&invoice.id), &entry, &KvOptions::ttl(OWN_KEPT))
 }
 
+/// The same of an invoice that a command has just made or approved. Nothing was paid by then, so a payment that came in
+/// while an answer was lost is still news to the first poll.
+pub fn own_unpaid(ctx: &Ctx<Config>, invoice: &Invoice) -> Result<(), PluginError> {
+    let unpaid = Invoice { is_paid: false, balance: invoice.total(), ..invoice.clone() };
+    own(ctx, &unpaid)
+}
+
 /// What was last seen of an invoice and when; none of one that was never seen, or seen by a version that kept less.
 pub fn last_seen(ctx: &Ctx<Config>, id: &str) -> Result<Option<(Entry, u64)>, PluginError> {
     let own = ctx.kv().get_json::<Entry>(&own_key(id))?;
