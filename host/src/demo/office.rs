@@ -25,7 +25,7 @@ const BOOKKEEPER: &str = "nordic";
 const LEDGER: &str = "/ledger";
 
 impl Stage {
-    /// Registers the operator at Google, and gives the tenant its mailbox and its calendar.
+    /// Registers the operator at Google, and gives the tenant its mailbox, its calendar and its subscriptions.
     pub(super) async fn open_office(&self) -> anyhow::Result<()> {
         let app = self.app("google", None, &self.providers.google_client).await?;
         let login = |account: &str, scopes: &[&str]| {
@@ -48,6 +48,11 @@ impl Stage {
         let config = json!({"calendars": [{"id": CALENDAR}], "time_zone": "Europe/Copenhagen"});
         let wanted = json!({"config": config, "connections": {"calendar": agenda, "channel": channel}});
         self.install("calendar", &wanted).await?;
+        let secret = json!({"provider": "stripe", "name": "signing", "kind": "hmac",
+            "secret": {"secret": self.providers.stripe_secret}});
+        let secret = self.connection(&secret).await?;
+        let installed = self.install("stripe", &json!({"config": {}, "connections": {"signing": secret}})).await?;
+        self.providers.stripe.set_url(source_url(&installed)?);
         Ok(())
     }
 

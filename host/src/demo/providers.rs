@@ -9,7 +9,7 @@ use switchyard_simulators::{
     clock::{SystemClock as SimulatorClock, TimeFactor},
     gmail, google,
     oauth::{Client, Consent, Decision},
-    quickbooks, subscriber, twilio,
+    quickbooks, stripe, subscriber, twilio,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,7 @@ pub(super) struct Providers {
     pub(super) gmail: gmail::Handle,
     pub(super) calendar: calendar::Handle,
     pub(super) quickbooks: quickbooks::Handle,
+    pub(super) stripe: stripe::Handle,
     pub(super) subscriber: subscriber::Handle,
     /// Twilio's auth token.
     pub(super) twilio_token: String,
@@ -46,6 +47,8 @@ pub(super) struct Providers {
     pub(super) billy_token: String,
     /// The verifier token of QuickBooks' webhooks.
     pub(super) verifier: String,
+    /// The signing secret of Stripe's webhooks.
+    pub(super) stripe_secret: String,
     /// The operator's registration at Google.
     pub(super) google_client: Client,
     /// The operator's registration at Intuit.
@@ -91,6 +94,11 @@ impl Providers {
         let mut options = quickbooks::Options::new(REALM, intuit_client.clone(), verifier.as_str(), clock);
         options.time_factor = TimeFactor::new(time_factor);
         let quickbooks = quickbooks::QuickBooks::start(listener().await?, options, shutdown.clone())?;
+        let stripe_secret = format!("whsec_{}", secret());
+        let clock = Arc::new(SimulatorClock);
+        let mut options = stripe::Options::new(format!("rk_{}", secret()), stripe_secret.as_str(), clock);
+        options.time_factor = TimeFactor::new(time_factor);
+        let stripe = stripe::Stripe::start(listener().await?, options, shutdown.clone())?;
         let options = subscriber::Options { clock: Arc::new(SimulatorClock) };
         let subscriber = subscriber::Subscriber::start(listener().await?, options, shutdown.clone())?;
         Ok(Self {
@@ -100,10 +108,12 @@ impl Providers {
             gmail,
             calendar,
             quickbooks,
+            stripe,
             subscriber,
             twilio_token,
             billy_token,
             verifier,
+            stripe_secret,
             google_client,
             intuit_client,
         })
@@ -124,9 +134,14 @@ impl Providers {
             shown("twilio", self.twilio.base_url(), "twilio sms --from +4520123456 --to +4570000001 --body Hej"),
             shown("billy", self.billy.base_url(), "billy drop-answer-after-commit --operation invoices.create"),
             shown("google", self.google.base_url(), "google fail --status 429 --times 3"),
-            shown("gmail", self.gmail.base_url(), "gmail duplicate --times 2"),
+            shown(
+                "gmail",
+                self.gmail.base_url(),
+                "gmail mail --from a@kunde.test --subject Hej --text \"Kan I komme?\"",
+            ),
             shown("calendar", self.calendar.base_url(), "calendar expire-token"),
             shown("quickbooks", self.quickbooks.base_url(), "quickbooks spoil --body truncated"),
+            shown("stripe", self.stripe.base_url(), "stripe subscribe --customer cus_1"),
         ]
     }
 
