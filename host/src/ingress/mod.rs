@@ -30,6 +30,8 @@ mod receive_calls;
 
 mod answers;
 
+mod verdict;
+
 mod door;
 
 /// Requests to apps, whose events belong to several tenants.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{door::Door, receive::Verdict};
+use super::{door::Door, verdict::Verdict};
 use crate::{
     directory::view::SourceView,
     hub::Hub,

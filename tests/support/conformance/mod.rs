@@ -136,6 +136,7 @@ macro_rules! store_cases {
             intake::a_source_parks_at_most_its_share_of_bytes,
             intake::an_accept_takes_its_parked_request_along,
             intake::a_source_keeps_its_newest_thousand_rejections_and_counts_all,
+            intake::what_came_to_an_app_is_kept_apart_and_goes_with_it,
             registry::a_tenant_is_made_changed_and_listed,
             registry::a_taken_name_is_a_conflict,
             registry::every_change_leaves_its_audit_row,
