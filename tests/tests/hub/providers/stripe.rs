@@ -227,7 +227,7 @@ async fn what_no_version_can_read_is_parked_and_what_is_no_event_is_refused() {
     let send = async |body: String| {
         let stamp = SystemClock.now_ms() / 1000;
         let header = format!("t={stamp},v1={}", stripe::sign(SECRET, stamp, body.as_bytes()));
-        shop.hub.without_key().raw("POST", &shop.source, &[("stripe-signature", &header)], body).await.status
+        shop.hub.without_key().raw("POST", &shop.source, &[("stripe-signature", header.as_str())], body).await.status
     };
     for body in ["", "null", "<html>", "{\"id\":1}", "[1]"] {
         assert_eq!(send(body.to_owned()).await, 400, "{body}");
