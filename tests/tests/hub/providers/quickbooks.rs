@@ -140,7 +140,8 @@ impl World {
     async fn story(&self) -> Vec<String> {
         let all = self.tenant.all("/events").await;
         let public = all.iter().filter(|event| !text(event, "type").starts_with('_'));
-        let mut story: Vec<String> = public.map(|event| format!("{} {}", text(event, "type"), event["subject"])).collect();
+        let mut story: Vec<String> =
+            public.map(|event| format!("{} {}", text(event, "type"), event["subject"])).collect();
         story.sort();
         story
     }

@@ -34,7 +34,8 @@ async fn an_invoice_is_made_mailed_and_paid_by_commands() {
     world.quiet().await;
     // The webhooks about all this have said nothing twice.
     let story = world.story().await;
-    for (name, count) in [("invoice.created", 1), ("invoice.sent", 1), ("payment.recorded", 2), ("contact.created", 1)] {
+    for (name, count) in [("invoice.created", 1), ("invoice.sent", 1), ("payment.recorded", 2), ("contact.created", 1)]
+    {
         assert_eq!(story.iter().filter(|line| line.starts_with(name)).count(), count, "{name}: {story:#?}");
     }
     assert_eq!(world.company.mails().len(), 1);
@@ -61,7 +62,12 @@ fn per_customer(world: &World) -> Vec<(String, usize)> {
     let mut all: Vec<(String, usize)> = customers
         .iter()
         .map(|customer| {
-            let mine = world.company.invoices().iter().filter(|invoice| customer["Id"] == invoice.customer_id.as_str()).count();
+            let mine = world
+                .company
+                .invoices()
+                .iter()
+                .filter(|invoice| customer["Id"] == invoice.customer_id.as_str())
+                .count();
             (text(customer, "DisplayName"), mine)
         })
         .collect();
@@ -142,7 +148,11 @@ async fn a_customer_that_somebody_changes_meanwhile_keeps_both_changes() {
     let _ = world.tenant.publish(&json!({"type": "customer.upsert", "data": data})).await;
     until("the change to be on its way", async || {
         let counts = world.company.counts();
-        if counts.get("customer.update").is_some_and(|count| count.received >= 1) { Ok(()) } else { Err(format!("{counts:?}")) }
+        if counts.get("customer.update").is_some_and(|count| count.received >= 1) {
+            Ok(())
+        } else {
+            Err(format!("{counts:?}"))
+        }
     })
     .await;
     world.act(json!({"do": "change", "kind": "Customer", "id": id, "record": {"Notes": "A regular"}}));

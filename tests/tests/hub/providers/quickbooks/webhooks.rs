@@ -60,7 +60,9 @@ async fn every_format_tells_of_an_invoice_from_its_creation_to_its_end() {
         world.quiet().await;
         let count = |story: &[String], name: &str| story.iter().filter(|line| line.starts_with(name)).count();
         let story = world.story().await;
-        for (name, wanted) in [("invoice.created", 2), ("payment.recorded", 2), ("invoice.paid", 1), ("contact.created", 2)] {
+        for (name, wanted) in
+            [("invoice.created", 2), ("payment.recorded", 2), ("invoice.paid", 1), ("contact.created", 2)]
+        {
             assert_eq!(count(&story, name), wanted, "{format:?}: {story:#?}");
         }
     }
@@ -184,7 +186,8 @@ async fn a_hub_that_was_away_gets_what_waited() {
 fn the_first_case_is_what_hmac_makes_of_it() {
     let all: Vec<Value> = serde_json::from_str(VECTORS).expect("the cases are JSON");
     let case = all.iter().find(|case| case["id"] == "qbo-01-java-sdk").expect("the case");
-    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(text(&case["inputs"], "verifier_token").as_bytes()).expect("a key");
+    let mut mac =
+        Hmac::<sha2::Sha256>::new_from_slice(text(&case["inputs"], "verifier_token").as_bytes()).expect("a key");
     mac.update(text(&case["inputs"], "raw_body").as_bytes());
     assert_eq!(STANDARD.encode(mac.finalize().into_bytes()), text(&case["expected"], "signature"));
 }
