@@ -53,5 +53,6 @@ fn changed() -> EventType {
     let example = json!({
         "key": "invoice:239", "entity": "invoice", "id": "239", "operation": "updated", "time": "2026-11-20T13:31:25Z"
     });
-    EventType::event(CHANGED, "Something changed at QuickBooks; what it is now has to be fetched.").data(schema, example)
+    EventType::event(CHANGED, "Something changed at QuickBooks; what it is now has to be fetched.")
+        .data(schema, example)
 }

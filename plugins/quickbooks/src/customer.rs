@@ -29,7 +29,9 @@ pub fn upsert(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     match changed {
         Changed::Done(record) => Ok(observe::customer(ctx, &record)?.into()),
         Changed::Already => Ok(Output::none()),
-        Changed::Missing => Err(PluginError::retry(Reason::BadData, "customer_gone", "The customer was removed meanwhile.")),
+        Changed::Missing => {
+            Err(PluginError::retry(Reason::BadData, "customer_gone", "The customer was removed meanwhile."))
+        }
     }
 }
 

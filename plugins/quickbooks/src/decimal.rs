@@ -58,11 +58,7 @@ fn divide(dividend: i128, divisor: i128) -> Option<i64> {
 
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = if self.places == 2 {
-            i64::try_from(self.units).ok().map(money::decimal)
-        } else {
-            None
-        };
+        let text = if self.places == 2 { i64::try_from(self.units).ok().map(money::decimal) } else { None };
         let text = text.unwrap_or_else(|| written(self.units, self.places));
         RawValue::from_string(text).map_err(serde::ser::Error::custom)?.serialize(serializer)
     }

@@ -38,11 +38,13 @@ impl Fault {
     pub fn read(status: u16, body: &Value) -> Option<Self> {
         let fault = any_case(body, "fault").filter(|fault| fault.is_object())?;
         let error = any_case(fault, "error").and_then(|errors| errors.get(0)).unwrap_or(&Value::Null);
-        let text = |name: &str| -> String { match any_case(error, name) {
-            Some(Value::String(text)) => text.chars().take(SHOWN).collect(),
-            Some(Value::Number(number)) => number.to_string(),
-            _ => String::new(),
-        } };
+        let text = |name: &str| -> String {
+            match any_case(error, name) {
+                Some(Value::String(text)) => text.chars().take(SHOWN).collect(),
+                Some(Value::Number(number)) => number.to_string(),
+                _ => String::new(),
+            }
+        };
         let code = text("code").trim_start_matches('0').to_owned();
         let element = Some(text("element")).filter(|element| !element.is_empty());
         Some(Self { status, code, message: text("message"), detail: text("detail"), element })
@@ -64,9 +66,7 @@ impl Fault {
         let words = if self.message.is_empty() { "without a word" } else { self.message.as_str() };
         let message = format!("QuickBooks refused the request with {} ({}): {words}", self.status, self.code);
         let error = match (self.code.as_str(), self.status) {
-            ("3001", _) | (_, 429) => {
-                PluginError::retry(Reason::RateLimited, "throttled", message).after(THROTTLED)
-            }
+            ("3001", _) | (_, 429) => PluginError::retry(Reason::RateLimited, "throttled", message).after(THROTTLED),
             ("3200" | "120", _) | (_, 401) => PluginError::needs_attention(Reason::Auth, "login_needed", message),
             ("3100", _) | (_, 403) => PluginError::needs_attention(Reason::Config, "not_authorized", message),
             ("6190", _) => PluginError::needs_attention(Reason::Config, "subscription_ended", message),

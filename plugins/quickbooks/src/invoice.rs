@@ -39,7 +39,9 @@ pub fn create(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     let request = post(ctx, "/invoice", &body);
     let record = match write::create(&request, "Invoice", || sale.find(ctx, "Invoice"))? {
         Ok(record) => record,
-        Err(fault) if fault.code == fault::DUPLICATE_NUMBER => numbered(ctx, "Invoice", sale.number(&ctx.config), fault)?,
+        Err(fault) if fault.code == fault::DUPLICATE_NUMBER => {
+            numbered(ctx, "Invoice", sale.number(&ctx.config), fault)?
+        }
         Err(fault) => return Err(fault.into()),
     };
     // Reported as any other news, so that the webhook about it says nothing new.
@@ -68,9 +70,13 @@ pub fn send(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
         return Ok(observe::invoice(ctx, &record)?.into());
     }
     let address = command.to.as_deref().or(invoice.email.as_deref());
-    let address = address.ok_or_else(|| bad("no_address", "Neither the command nor the invoice has an e-mail address."))?;
+    let address =
+        address.ok_or_else(|| bad("no_address", "Neither the command nor the invoice has an e-mail address."))?;
     if command.subject.is_some() || command.message.is_some() {
-        ctx.warn("QuickBooks takes subject and message from the company's settings; those of the command were left out", &[]);
+        ctx.warn(
+            "QuickBooks takes subject and message from the company's settings; those of the command were left out",
+            &[],
+        );
     }
     let path = format!("/invoice/{}/send", segment(&command.invoice_id));
     let sent = match write::send(&order(ctx, &path).query("sendTo", address), "Invoice")? {

@@ -216,11 +216,7 @@ pub fn receipt(ctx: &Ctx<Config>, record: &Value) -> Result<Vec<Emit>, PluginErr
 }
 
 /// What happened to these invoices, of which some are known already.
-pub fn invoices(
-    ctx: &Ctx<Config>,
-    ids: &[String],
-    known: &BTreeMap<String, Value>,
-) -> Result<Vec<Emit>, PluginError> {
+pub fn invoices(ctx: &Ctx<Config>, ids: &[String], known: &BTreeMap<String, Value>) -> Result<Vec<Emit>, PluginError> {
     let unknown: Vec<&String> = ids.iter().filter(|id| !known.contains_key(*id)).collect();
     let mut found = Vec::new();
     for part in unknown.chunks(IDS_AT_ONCE) {

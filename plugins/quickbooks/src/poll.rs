@@ -166,7 +166,9 @@ fn report(ctx: &Ctx<Config>, records: &Records) -> Result<Vec<Emit>, PluginError
     touched.sort();
     touched.dedup();
     found.extend(observe::invoices(ctx, &touched, &invoices)?);
-    for record in of("Invoice").iter().filter(|record| Meta::read(record).is_some_and(|meta| !touched.contains(&meta.id))) {
+    for record in
+        of("Invoice").iter().filter(|record| Meta::read(record).is_some_and(|meta| !touched.contains(&meta.id)))
+    {
         found.extend(observe::invoice(ctx, record)?);
     }
     Ok(found)

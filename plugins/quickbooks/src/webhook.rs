@@ -140,14 +140,14 @@ impl Hint {
             let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
             (1..=LONGEST).contains(&text.len()) && text.bytes().all(known)
         };
-        let sound = plain(&self.realm) && plain(&self.id) && self.time.len() <= LONGEST && self.identity.len() <= 4 * LONGEST;
+        let sound =
+            plain(&self.realm) && plain(&self.id) && self.time.len() <= LONGEST && self.identity.len() <= 4 * LONGEST;
         sound.then_some(self)
     }
 
     fn event(&self, is_app: bool) -> Emit {
         let key = format!("{}:{}", self.entity, self.id);
-        let mut data =
-            json!({ "key": key, "entity": self.entity, "id": self.id, "operation": self.operation });
+        let mut data = json!({ "key": key, "entity": self.entity, "id": self.id, "operation": self.operation });
         if !self.time.is_empty() {
             data["time"] = json!(self.time);
         }

@@ -23,11 +23,15 @@ pub enum Written {
 pub fn send(request: &RequestBuilder, entity: &str) -> Result<Written, PluginError> {
     let response = match request.send() {
         Ok(response) => response,
-        Err(HttpError::ResponseTooLarge { status, .. }) if (200..300).contains(&status) => return Ok(Written::Unreadable),
+        Err(HttpError::ResponseTooLarge { status, .. }) if (200..300).contains(&status) => {
+            return Ok(Written::Unreadable);
+        }
         Err(error) => return Err(error.into()),
     };
     match read(&response) {
-        Ok(Ok(answer)) => Ok(record(&answer, entity).map_or(Written::Unreadable, |record| Written::Done(record.clone()))),
+        Ok(Ok(answer)) => {
+            Ok(record(&answer, entity).map_or(Written::Unreadable, |record| Written::Done(record.clone())))
+        }
         Ok(Err(fault)) => Ok(Written::Refused(fault)),
         Err(_) if response.is_success() => Ok(Written::Unreadable),
         Err(error) => Err(error),
@@ -52,7 +56,8 @@ pub fn create(
                 None => return Ok(Err(fault)),
             },
             Written::Unreadable => {
-                let message = "QuickBooks took a write, its answer says nothing, and what it made is not to be seen yet.";
+                let message =
+                    "QuickBooks took a write, its answer says nothing, and what it made is not to be seen yet.";
                 let unseen = || PluginError::retry(Reason::UnknownOutcome, "not_seen_yet", message);
                 return find()?.map(Ok).ok_or_else(unseen);
             }

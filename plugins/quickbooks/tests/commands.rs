@@ -150,7 +150,9 @@ fn a_number_that_is_taken_is_ours_or_refused() {
 fn lines_are_refused_before_anything_is_made_of_them() {
     let company = Company::default();
     let mut data = order();
-    for (quantity, price) in [(json!("two"), "400.00"), (json!(2), "4e2"), (json!(true), "1"), (json!("999999999999"), "999999999999")] {
+    for (quantity, price) in
+        [(json!("two"), "400.00"), (json!(2), "4e2"), (json!(true), "1"), (json!("999999999999"), "999999999999")]
+    {
         data["lines"][0]["quantity"] = quantity;
         data["lines"][0]["unit_price"] = json!(price);
         assert_eq!(run(&host(&company), "invoice.create", data.clone()).unwrap_err().detail().code, "bad_line");
@@ -206,7 +208,10 @@ fn a_sale_that_was_paid_on_the_spot_is_booked() {
     assert_eq!(types(&events), ["contact.created", "salesreceipt.created"]);
     assert_eq!(events[1].data["total"], json!({ "amount": "1000.00", "currency": "DKK" }));
     let body: Value = serde_json::from_str(&company.borrow().written[1]).unwrap();
-    assert_eq!((&body["DepositToAccountRef"]["value"], &body["PaymentMethodRef"]["value"]), (&json!("35"), &json!("2")));
+    assert_eq!(
+        (&body["DepositToAccountRef"]["value"], &body["PaymentMethodRef"]["value"]),
+        (&json!("35"), &json!("2"))
+    );
 }
 
 #[test]
@@ -214,13 +219,20 @@ fn how_an_invoice_stands_is_answered_also_while_quickbooks_is_down() {
     let company = Company::default();
     let host = host(&company);
     run(&host, "invoice.create", order()).unwrap();
-    let ask = |id: &str| run(&host, "invoice.query", json!({ "invoice_id": id })).map(|output| output.events[0].data.clone());
+    let ask =
+        |id: &str| run(&host, "invoice.query", json!({ "invoice_id": id })).map(|output| output.events[0].data.clone());
     let now = ask("2").unwrap();
-    assert_eq!((&now["stale"], &now["balance"]["amount"], &now["is_paid"]), (&json!(false), &json!("1000.00"), &json!(false)));
+    assert_eq!(
+        (&now["stale"], &now["balance"]["amount"], &now["is_paid"]),
+        (&json!(false), &json!("1000.00"), &json!(false))
+    );
     assert_eq!(ask("9").unwrap()["found"], json!(false));
     company.borrow_mut().spoilt_reads.push_back((503, b"<html>down</html>".to_vec()));
     let then = ask("2").unwrap();
-    assert_eq!((&then["stale"], &then["balance"]["amount"], &then["number"]), (&json!(true), &json!("1000.00"), &json!("1001")));
+    assert_eq!(
+        (&then["stale"], &then["balance"]["amount"], &then["number"]),
+        (&json!(true), &json!("1000.00"), &json!("1001"))
+    );
     company.borrow_mut().spoilt_reads.push_back((503, b"<html>down</html>".to_vec()));
     assert!(matches!(ask("9"), Err(PluginError::Retry { .. })));
 }

@@ -10,10 +10,11 @@ use support::{Company, config, fault, host, order, run};
 use switchyard_sdk::{PluginError, Reason};
 
 fn bodies() -> Vec<Vec<u8>> {
-    let mut all: Vec<Vec<u8>> = ["", "<html>Bad gateway</html>", "{\"Invoice\":{\"Id\":\"2\"", "null", "7", "[]", "{}", "\"x\""]
-        .iter()
-        .map(|text| text.as_bytes().to_vec())
-        .collect();
+    let mut all: Vec<Vec<u8>> =
+        ["", "<html>Bad gateway</html>", "{\"Invoice\":{\"Id\":\"2\"", "null", "7", "[]", "{}", "\"x\""]
+            .iter()
+            .map(|text| text.as_bytes().to_vec())
+            .collect();
     all.push(vec![0xff, 0xfe, 0x00]);
     let odd = [
         json!({ "Invoice": null }),
@@ -52,14 +53,21 @@ fn no_answer_makes_anything_panic() {
                 for (name, data) in &commands {
                     let company = Company::default();
                     company.borrow_mut().add("Customer", json!({ "DisplayName": "Kunde ApS" }));
-                    let id = company.borrow_mut().add("Invoice", json!({ "TotalAmt": 10.0, "Balance": 10.0, "CustomerRef": { "value": "1" } }));
+                    let id = company
+                        .borrow_mut()
+                        .add("Invoice", json!({ "TotalAmt": 10.0, "Balance": 10.0, "CustomerRef": { "value": "1" } }));
                     company.borrow_mut().pay(&id, Some(100));
                     // The answer comes to the first reads or to a later one, and to every write.
                     let mut reads = vec![(status, body.clone()); 3];
                     reads.truncate(3 - skipped.min(3));
                     company.borrow_mut().spoilt_reads.extend(reads);
                     for path in ["customer", "invoice", "salesreceipt", "payment", "invoice/2/send"] {
-                        company.borrow_mut().spoilt.push_back((path.to_owned(), skipped % 2 == 0, status, body.clone()));
+                        company.borrow_mut().spoilt.push_back((
+                            path.to_owned(),
+                            skipped % 2 == 0,
+                            status,
+                            body.clone(),
+                        ));
                     }
                     // Whatever comes of it, it comes as a value.
                     if let Err(error) = run(&host(&company), name, data.clone()) {
@@ -125,6 +133,9 @@ fn a_wrong_company_shows_at_the_installation() {
     assert_eq!(error.detail().code, "not_authorized");
     for realm in [json!({}), json!({ "realm_id": "12/34" })] {
         let error = host(&company).install::<QuickBooks>(realm).unwrap_err();
-        assert!(matches!(&error, PluginError::NeedsAttention(detail) if detail.message.contains("realm_id")), "{error:?}");
+        assert!(
+            matches!(&error, PluginError::NeedsAttention(detail) if detail.message.contains("realm_id")),
+            "{error:?}"
+        );
     }
 }

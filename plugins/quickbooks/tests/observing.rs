@@ -205,7 +205,10 @@ fn sums_that_are_not_right_are_reported_with_what_they_should_be() {
     assert_eq!(wrong[1].data["mismatches"][0]["field"], "total");
     let last = found.last().unwrap();
     assert_eq!(last.event_type, "books.reconciled");
-    assert_eq!((&last.data["checked"], &last.data["mismatched"], &last.data["skipped"]), (&json!(4), &json!(2), &json!(1)));
+    assert_eq!(
+        (&last.data["checked"], &last.data["mismatched"], &last.data["skipped"]),
+        (&json!(4), &json!(2), &json!(1))
+    );
 }
 
 #[test]

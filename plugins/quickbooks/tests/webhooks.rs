@@ -109,7 +109,10 @@ fn both_formats_become_the_same_private_event() {
         let found = events(receive(&own(), config(), &body));
         assert_eq!(found.len(), 1);
         let data = &found[0].data;
-        assert_eq!((&data["entity"], &data["id"], &data["operation"]), (&json!("invoice"), &json!("7"), &json!("emailed")));
+        assert_eq!(
+            (&data["entity"], &data["id"], &data["operation"]),
+            (&json!("invoice"), &json!("7"), &json!("emailed"))
+        );
         assert_eq!(found[0].ordering_key.as_deref(), Some("quickbooks:1185883450:invoice:7"));
         assert_eq!(found[0].account, None);
         assert_eq!(keys_of(&own(), &body), keys_of(&own(), &body));

@@ -80,7 +80,16 @@ impl Company {
             mails: VecDeque::new(),
         };
         let ids = Ids::seeded(options.seed);
-        let company = Self { options, clock, ids, faults, shutdown, news: Notify::new(), ended: watch::Sender::new(0), books: Mutex::new(books) };
+        let company = Self {
+            options,
+            clock,
+            ids,
+            faults,
+            shutdown,
+            news: Notify::new(),
+            ended: watch::Sender::new(0),
+            books: Mutex::new(books),
+        };
         company.open_books();
         Arc::new(company)
     }

@@ -225,7 +225,8 @@ impl Provider for Api {
         let verbs_of = |resource: &str, verbs: &[&str]| -> Vec<String> {
             verbs.iter().map(|verb| format!("{resource}.{verb}")).collect()
         };
-        let mut all: Vec<String> = Kind::ALL.iter().map(|kind| format!("{}.fetch", kind.name().to_lowercase())).collect();
+        let mut all: Vec<String> =
+            Kind::ALL.iter().map(|kind| format!("{}.fetch", kind.name().to_lowercase())).collect();
         all.extend(verbs_of("customer", &["create", "update"]));
         for resource in ["invoice", "salesreceipt"] {
             all.extend(verbs_of(resource, &["create", "update", "send", "void", "delete"]));

@@ -196,7 +196,8 @@ impl Books {
             let entities = query["entities"].as_str().unwrap().split(',').map(str::to_owned);
             let of = |entity: String| {
                 let mine = self.records.iter().filter(|(kind, _)| *kind == entity);
-                let changed = mine.filter(|(_, record)| record["MetaData"]["LastUpdatedTime"].as_str().unwrap() >= since.as_str());
+                let changed = mine
+                    .filter(|(_, record)| record["MetaData"]["LastUpdatedTime"].as_str().unwrap() >= since.as_str());
                 let list: Vec<Value> = changed.map(|(_, record)| record.clone()).collect();
                 if list.is_empty() { json!({}) } else { json!({ entity: list }) }
             };
@@ -207,7 +208,9 @@ impl Books {
             return self.query(query["query"].as_str().unwrap());
         }
         let (entity, id) = path.split_once('/').unwrap();
-        let name = ["Customer", "Invoice", "Payment", "SalesReceipt"].into_iter().find(|name| name.eq_ignore_ascii_case(entity));
+        let name = ["Customer", "Invoice", "Payment", "SalesReceipt"]
+            .into_iter()
+            .find(|name| name.eq_ignore_ascii_case(entity));
         match self.find(name.unwrap(), id) {
             Some(record) if record["status"] != "Deleted" => {
                 let record = record.clone();
@@ -219,13 +222,18 @@ impl Books {
 
     fn query(&self, text: &str) -> Result<HttpResponse, HttpError> {
         let entity = text.strip_prefix("select * from ").unwrap().split(' ').next().unwrap();
-        let asked = |name: &str| text.split(&format!("{name} = '")).nth(1).map(|rest| rest.split('\'').next().unwrap().to_owned());
+        let asked = |name: &str| {
+            text.split(&format!("{name} = '")).nth(1).map(|rest| rest.split('\'').next().unwrap().to_owned())
+        };
         let wanted = |record: &&Value| {
-            ["DisplayName", "DocNumber", "TxnDate"].iter().all(|name| asked(name).is_none_or(|value| record[*name] == value))
+            ["DisplayName", "DocNumber", "TxnDate"]
+                .iter()
+                .all(|name| asked(name).is_none_or(|value| record[*name] == value))
                 && asked("CustomerRef").is_none_or(|id| record["CustomerRef"]["value"] == id)
                 && (!text.contains("Id in (") || text.contains(&format!("'{}'", record["Id"].as_str().unwrap())))
         };
-        let number = |name: &str| text.split(name).nth(1).map(|rest| rest.trim().split(' ').next().unwrap().parse().unwrap());
+        let number =
+            |name: &str| text.split(name).nth(1).map(|rest| rest.trim().split(' ').next().unwrap().parse().unwrap());
         let start: usize = number("startposition").unwrap_or(1);
         let most: usize = number("maxresults").unwrap_or(100);
         let records = self.records.iter().filter(|(kind, record)| kind == entity && record["status"] != "Deleted");
