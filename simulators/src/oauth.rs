@@ -278,9 +278,8 @@ impl Grants {
     /// Ends the access token in an `Authorization` field now, while `expires_in` promised more.
     pub(crate) fn expire_bearer(&self, authorization: Option<&str>) {
         let now = self.clock.now_ms();
-        let token = authorization.and_then(|value| value.strip_prefix("Bearer "));
-        let mut state = self.lock();
-        if let Some(access) = token.and_then(|token| state.access.get_mut(token)) {
+        let Some(token) = authorization.and_then(|value| value.strip_prefix("Bearer ")) else { return };
+        if let Some(access) = self.lock().access.get_mut(token) {
             access.expires_at_ms = access.expires_at_ms.min(now);
         }
     }

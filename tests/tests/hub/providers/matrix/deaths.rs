@@ -42,14 +42,14 @@ async fn twilio_commands_survive_death_at_every_step() {
         may_stay_unknown: false,
     };
     let person = |round: u32| format!("+4520{:06}", 100_000 + round);
-    let order = async |round| json!({"type": "sms.send", "data": {"to": person(round), "body": "Hej"}});
-    let effects = |round| handle.messages().iter().filter(|message| message.to == person(round)).count();
+    let order = async |round: u32| json!({"type": "sms.send", "data": {"to": person(round), "body": "Hej"}});
+    let effects = |round: u32| handle.messages().iter().filter(|message| message.to == person(round)).count();
     let send = command("sms.sent", &["messages.create"]);
     let rounds = at_every_step(&mut hub, &tenant, &send, order, effects).await;
     assert_eq!(rounds.len(), 7, "{rounds:#?}");
 
-    let order = async |round| json!({"type": "call.create", "data": {"to": person(round), "say": "Hej"}});
-    let effects = |round| handle.calls().iter().filter(|call| call.to == person(round)).count();
+    let order = async |round: u32| json!({"type": "call.create", "data": {"to": person(round), "say": "Hej"}});
+    let effects = |round: u32| handle.calls().iter().filter(|call| call.to == person(round)).count();
     let call = command("call.created", &["calls.create"]);
     let rounds = at_every_step(&mut hub, &tenant, &call, order, effects).await;
     assert_eq!(rounds.len(), 7, "{rounds:#?}");
@@ -69,8 +69,8 @@ async fn billy_commands_survive_death_at_every_step() {
         may_stay_unknown: false,
     };
     let find = |name: &str| handle.invoices().into_iter().find(|invoice| books::reference(invoice) == name);
-    let order = async |round| books::invoice(&format!("round-{round}"));
-    let effects = |round| {
+    let order = async |round: u32| books::invoice(&format!("round-{round}"));
+    let effects = |round: u32| {
         let wanted = format!("round-{round}");
         handle.invoices().iter().filter(|invoice| books::reference(invoice) == wanted).count()
     };
@@ -80,7 +80,7 @@ async fn billy_commands_survive_death_at_every_step() {
     assert_eq!(handle.contact_count(), handle.invoices().len(), "a contact was made twice");
 
     // A draft of its own for each round, made while nothing goes wrong.
-    let order = async |round| {
+    let order = async |round: u32| {
         let name = format!("draft-{round}");
         let mut draft = books::invoice(&name);
         draft["data"]["approve"] = json!(false);
@@ -89,7 +89,7 @@ async fn billy_commands_survive_death_at_every_step() {
         let id = find(&name).expect("the draft is there").id;
         json!({"type": "invoice.approve", "data": {"invoice_id": id}})
     };
-    let effects = |round| {
+    let effects = |round: u32| {
         let invoice = find(&format!("draft-{round}"));
         usize::from(invoice.is_some_and(|invoice| invoice.state == InvoiceState::Approved))
     };
@@ -97,14 +97,14 @@ async fn billy_commands_survive_death_at_every_step() {
     let _ = at_every_step(&mut hub, &tenant, &approve, order, effects).await;
 
     // A tenth of the invoice, so that a second payment would show.
-    let order = async |round| {
+    let order = async |round: u32| {
         let name = format!("paid-{round}");
         let _ = tenant.publish(&books::invoice(&name)).await;
         quiet(&tenant).await;
         let id = find(&name).expect("the invoice is there").id;
         json!({"type": "payment.record", "data": {"invoice_id": id, "amount": "100.00"}})
     };
-    let effects = |round| {
+    let effects = |round: u32| {
         let invoice = find(&format!("paid-{round}")).expect("the invoice is there");
         usize::try_from((100_000 - invoice.balance.0) / 10_000).expect("not overpaid")
     };
@@ -142,22 +142,22 @@ async fn quickbooks_commands_survive_death_at_every_step() {
     };
     let customer = |what: &str, round: u32| format!("Customer of {what}-{round}");
 
-    let order = async |round| json!({"type": "customer.upsert", "data": {"name": customer("upsert", round)}});
-    let effects = |round| of_customer(&handle, Kind::Customer, &customer("upsert", round)).len();
+    let order = async |round: u32| json!({"type": "customer.upsert", "data": {"name": customer("upsert", round)}});
+    let effects = |round: u32| of_customer(&handle, Kind::Customer, &customer("upsert", round)).len();
     let upsert = command(Some("contact.created"), &["customer.create"]);
     let _ = at_every_step(&mut hub, &tenant, &upsert, order, effects).await;
 
-    let order = async |round| books::invoice(&format!("create-{round}"));
-    let effects = |round| of_customer(&handle, Kind::Invoice, &customer("create", round)).len();
+    let order = async |round: u32| books::invoice(&format!("create-{round}"));
+    let effects = |round: u32| of_customer(&handle, Kind::Invoice, &customer("create", round)).len();
     let create = command(Some("invoice.created"), &["customer.create", "invoice.create"]);
     let _ = at_every_step(&mut hub, &tenant, &create, order, effects).await;
 
-    let order = async |round| {
+    let order = async |round: u32| {
         let mut receipt = books::invoice(&format!("receipt-{round}"));
         receipt["type"] = json!("salesreceipt.create");
         receipt
     };
-    let effects = |round| of_customer(&handle, Kind::SalesReceipt, &customer("receipt", round)).len();
+    let effects = |round: u32| of_customer(&handle, Kind::SalesReceipt, &customer("receipt", round)).len();
     let receipt = command(Some("salesreceipt.created"), &["salesreceipt.create"]);
     let _ = at_every_step(&mut hub, &tenant, &receipt, order, effects).await;
 
@@ -167,19 +167,19 @@ async fn quickbooks_commands_survive_death_at_every_step() {
         quiet(&tenant).await;
         text(&of_customer(&handle, Kind::Invoice, &customer(what, round))[0], "Id")
     };
-    let order = async |round| {
+    let order = async |round: u32| {
         let id = invoice("payment", round).await;
         json!({"type": "payment.record", "data": {"invoice_id": id, "amount": "100.00"}})
     };
-    let effects = |round| of_customer(&handle, Kind::Payment, &customer("payment", round)).len();
+    let effects = |round: u32| of_customer(&handle, Kind::Payment, &customer("payment", round)).len();
     let pay = command(Some("payment.recorded"), &["payment.create"]);
     let _ = at_every_step(&mut hub, &tenant, &pay, order, effects).await;
 
-    let order = async |round| {
+    let order = async |round: u32| {
         let id = invoice("mail", round).await;
         json!({"type": "invoice.send", "data": {"invoice_id": id, "to": format!("mail-{round}@example.test")}})
     };
-    let effects = |round| {
+    let effects = |round: u32| {
         let address = format!("mail-{round}@example.test");
         handle.mails().iter().filter(|(_, to)| *to == address).count()
     };
@@ -202,13 +202,13 @@ async fn email_send_survives_death_at_every_step() {
         may_stay_unknown: false,
     };
     let subject = |round: u32| format!("round-{round}");
-    let order = async |round| {
+    let order = async |round: u32| {
         // The push about the last round's own message is taken before the next.
         quiet(&tenant).await;
         json!({"type": "email.send",
             "data": {"to": ["kunde@example.test"], "subject": subject(round), "text": "Hej"}})
     };
-    let effects = |round| mailbox.gmail.sent().iter().filter(|message| message.subject == subject(round)).count();
+    let effects = |round: u32| mailbox.gmail.sent().iter().filter(|message| message.subject == subject(round)).count();
     let rounds = at_every_step(&mut hub, &tenant, &command, order, effects).await;
     assert_eq!(rounds.len(), 7, "{rounds:#?}");
 }
@@ -233,8 +233,8 @@ async fn calendar_commands_survive_death_at_every_step() {
         let events = handle.events(calendar::CALENDAR).into_iter();
         events.filter(|event| event["summary"] == title).collect()
     };
-    let order = async |round| calendar::appointment(&format!("create-{round}"), 2 + round);
-    let effects = |round| titled(&format!("create-{round}")).len();
+    let order = async |round: u32| calendar::appointment(&format!("create-{round}"), 2 + round);
+    let effects = |round: u32| titled(&format!("create-{round}")).len();
     let create = command("appointment.created", &["events.insert"]);
     let _ = at_every_step(&mut hub, &tenant, &create, order, effects).await;
 
@@ -245,11 +245,11 @@ async fn calendar_commands_survive_death_at_every_step() {
             "start": {"dateTime": calendar::at(day(round), 9)}, "end": {"dateTime": calendar::at(day(round), 10)}});
         text(&handle.make(calendar::CALENDAR, &event).expect("it is an event"), "id")
     };
-    let order = async |round| {
+    let order = async |round: u32| {
         let id = made("update", round);
         json!({"type": "appointment.update", "data": {"appointment_id": id, "start": calendar::at(day(round), 14)}})
     };
-    let effects = |round| {
+    let effects = |round: u32| {
         let moved = |event: &Value| {
             let start: jiff::Timestamp = text(&event["start"], "dateTime").parse().expect("a time");
             let wanted: jiff::Timestamp = calendar::at(day(round), 14).parse().expect("a time");
@@ -261,13 +261,13 @@ async fn calendar_commands_survive_death_at_every_step() {
     let _ = at_every_step(&mut hub, &tenant, &update, order, effects).await;
 
     let day = |round: u32| 120 + round;
-    let order = async |round| {
+    let order = async |round: u32| {
         let event = json!({"summary": format!("cancel-{round}"),
             "start": {"dateTime": calendar::at(day(round), 9)}, "end": {"dateTime": calendar::at(day(round), 10)}});
         let id = text(&handle.make(calendar::CALENDAR, &event).expect("it is an event"), "id");
         json!({"type": "appointment.cancel", "data": {"appointment_id": id}})
     };
-    let effects = |round| {
+    let effects = |round: u32| {
         let live = handle.live_events(calendar::CALENDAR);
         usize::from(!live.iter().any(|event| event["summary"] == format!("cancel-{round}")))
     };
