@@ -167,9 +167,9 @@ async fn renaming_a_connection_keeps_the_refresh_token_that_a_refresh_stored() {
     let (world, connection) = World::logged_in(google(rotating).await).await;
     world.call("c-1").await;
     let _ = world.answered(1).await;
-    let renamed =
-        world.tenant.api.patch(&world.tenant.path(&format!("/connections/{connection}")), &json!({"name": "post"}));
-    assert_eq!(renamed.await.expect(200)["name"], "post");
+    let path = world.tenant.path(&format!("/connections/{connection}"));
+    let renamed = world.tenant.api.patch(&path, &json!({"name": "post"})).await.expect(200);
+    assert_eq!(renamed["name"], "post");
     world.grants().set_rotation(Rotation::Never);
     world.grants().expire_tokens();
     world.call("c-2").await;
