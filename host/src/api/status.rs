@@ -204,6 +204,7 @@ async fn gauges(api: &Api) {
     let view = api.hub.directory.view();
     let connections = || view.tenants.values().flat_map(|tenant| tenant.connections.values());
     let ill = connections().filter(|connection| connection.row.needs_login.is_some()).count();
+    metrics::connections_in("slowed", api.hub.paces.slowed());
     metrics::connections_in("needs_login", ill);
     metrics::connections_in("ok", connections().count() - ill);
     let (sends, runs, open) = {

@@ -131,6 +131,12 @@ impl Pace {
         self.rate
     }
 
+    /// Whether the provider asked for less, and the full pace is not back yet.
+    #[must_use]
+    pub fn is_lowered(&self) -> bool {
+        self.rate < self.full
+    }
+
     fn count(&mut self, now: Duration) {
         let gained = now.saturating_sub(self.counted).as_secs_f64() * self.rate;
         self.tokens = (self.tokens + gained).min(self.rate.max(1.0));

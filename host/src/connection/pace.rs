@@ -94,6 +94,13 @@ impl Paces {
         gates.iter().filter(|(_, gate)| gate.breaker.is_open()).map(|(key, _)| *key).collect()
     }
 
+    /// How many connections are used more slowly than they could be, because their providers asked for it.
+    #[must_use]
+    pub fn slowed(&self) -> usize {
+        let gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.values().filter(|gate| gate.pace.is_lowered()).count()
+    }
+
     /// Forgets a connection, after its secret changed or it was removed.
     pub fn forget(&self, connection: Key) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&connection);

@@ -113,4 +113,9 @@ async fn the_budget_says_what_is_left_and_for_how_long_nothing_is() {
     let budget = paces.budget(CONNECTION, clock()).unwrap();
     assert_eq!((budget.left, budget.silent_for), (0, Duration::from_secs(30)));
     assert!((budget.rate - 4.0).abs() < 1e-9);
+    assert_eq!(paces.slowed(), 1);
+    for _ in 0..26 {
+        paces.record(CONNECTION, clock(), Signal::Good, 0.5);
+    }
+    assert_eq!(paces.slowed(), 0, "half of the pace is back");
 }

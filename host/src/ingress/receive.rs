@@ -87,17 +87,8 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
     let body = match read_body(request).await {
         Ok(request) => request.into_body(),
         Err(error) => {
-            if let Some(source) = &source {
-                hub.note_rejection(
-                    &source.tenant,
-                    &source_id,
-                    error.status(),
-                    error.code(),
-                    error.to_string(),
-                    0,
-                    client,
-                )
-                .await;
+            if let Some(owner) = &owner {
+                hub.note_rejection(owner, &source_id, error.status(), error.code(), error.to_string(), 0, client).await;
             }
             return (error.status(), format!("{error}\n")).into_response();
         }
