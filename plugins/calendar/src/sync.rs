@@ -315,7 +315,7 @@ impl Run<'_> {
     fn gone(&mut self, calendar: &str, snapshot: &mut Snapshot, id: &str, entry: Entry) {
         let times = Some((entry.start.as_str(), entry.end.as_str()));
         self.report(event::cancelled(calendar, id, Some(&entry.title), times, entry.life));
-        snapshot.put(id, Entry { cancelled: true, ..entry });
+        snapshot.put(id, entry.ended());
     }
 
     /// Looks through a part for what a full list should have had and did not, and forgets what is long over. True when
