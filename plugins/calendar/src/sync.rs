@@ -159,6 +159,8 @@ impl Run<'_> {
         {
             self.begin(place);
         }
+        // What a full list taught is kept, also where it was nothing to tell.
+        let learns = place.full.is_some();
         let mut done = false;
         while !done && !self.is_full() {
             if let Some(part) = place.full.as_ref().and_then(|full| full.swept) {
@@ -178,7 +180,7 @@ impl Run<'_> {
             }
         }
         snapshot.save()?;
-        Ok(Progress { done, advanced: self.found.len() > begun || !done })
+        Ok(Progress { done, advanced: learns || self.found.len() > begun || !done })
     }
 
     /// Begins to list everything. The first time what is there is only remembered.
