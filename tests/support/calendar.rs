@@ -78,7 +78,7 @@ impl Calendars {
     /// Switches the plugin on with more settings than the least, and waits until it has looked at the calendars.
     pub async fn install(&self, api: &Api, tenant: &Tenant, more: Value) {
         let connection = self.connection(api, tenant).await;
-        let channel = json!({"provider": "google", "name": "channel", "kind": "generated"});
+        let channel = json!({"provider": "google", "name": "channel", "kind": "generated", "secret": {}});
         let channel = tenant.connection(&channel).await;
         let mut config = json!({"calendars": [{"id": "primary"}], "time_zone": "Europe/Copenhagen"});
         config.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
