@@ -20,3 +20,6 @@ pub mod death;
 
 /// A simulated mailbox and the Google that knows its owner.
 pub mod gmail;
+
+/// Simulated calendars and the Google that knows their owner.
+pub mod calendar;

@@ -54,9 +54,10 @@ pub struct Channel {
     /// Google's id of that; none while the answer is awaited.
     #[serde(default)]
     pub resource_id: Option<String>,
-    /// When it was asked for, and when it ends, in milliseconds since 1970.
+    /// When it was asked for, in milliseconds since 1970.
     #[serde(default)]
     pub since: u64,
+    /// When it ends.
     #[serde(default)]
     pub expires_at: u64,
     /// Another one took its place.

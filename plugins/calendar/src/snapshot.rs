@@ -64,6 +64,11 @@ impl Entry {
         }
     }
 
+    /// The same, cancelled.
+    pub fn ended(self) -> Self {
+        Self { cancelled: true, ..self }
+    }
+
     /// What differs from another sight of the event. Times are compared by what they mean, not by how they are written.
     pub fn changed(&self, now: &Self) -> Vec<&'static str> {
         let day = |text: &str| text.len() == 10;

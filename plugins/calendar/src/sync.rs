@@ -159,6 +159,8 @@ impl Run<'_> {
         {
             self.begin(place);
         }
+        // What a full list taught is kept, also where it was nothing to tell.
+        let learns = place.full.is_some();
         let mut done = false;
         while !done && !self.is_full() {
             if let Some(part) = place.full.as_ref().and_then(|full| full.swept) {
@@ -178,7 +180,7 @@ impl Run<'_> {
             }
         }
         snapshot.save()?;
-        Ok(Progress { done, advanced: self.found.len() > begun || !done })
+        Ok(Progress { done, advanced: learns || self.found.len() > begun || !done })
     }
 
     /// Begins to list everything. The first time what is there is only remembered.
@@ -315,7 +317,7 @@ impl Run<'_> {
     fn gone(&mut self, calendar: &str, snapshot: &mut Snapshot, id: &str, entry: Entry) {
         let times = Some((entry.start.as_str(), entry.end.as_str()));
         self.report(event::cancelled(calendar, id, Some(&entry.title), times, entry.life));
-        snapshot.put(id, Entry { cancelled: true, ..entry });
+        snapshot.put(id, entry.ended());
     }
 
     /// Looks through a part for what a full list should have had and did not, and forgets what is long over. True when

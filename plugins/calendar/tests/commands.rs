@@ -234,6 +234,7 @@ fn a_move_keeps_the_length_and_says_what_was_before() {
     assert_eq!(moved[0].data["end"], "2026-11-24T15:30:00+01:00");
     assert_eq!(moved[0].data["previous"]["start"], "2026-11-24T08:00:00Z");
     assert_eq!(keys(&moved), ["gcal:primary:event:abcde:updated:2"]);
+    host.next_reference("ffffffffffffffffffffffffffffffff");
     let title = json!({ "appointment_id": "abcde", "title": "Andet" });
     assert_eq!(handle(&host, "appointment.update", title).unwrap()[0].data["changed"], json!(["title"]));
 }

@@ -23,7 +23,7 @@ fn every_zone_of_the_table_keeps_the_offsets_of_the_database() {
         };
         known += 1;
         let theirs = TimeZone::get(name.as_str()).unwrap();
-        for at in YEARS.step_by(3 * 3600 + 17) {
+        for at in YEARS.step_by(6 * 3600 + 17) {
             let offset = theirs.to_offset(jiff::Timestamp::from_second(at).unwrap()).seconds();
             assert_eq!(ours.offset_at(at), offset, "{name} at {at}");
         }

@@ -136,7 +136,13 @@ fn outcome<T: serde::Serialize>(result: Result<T, PersonError>, name: &str) -> R
 
 fn by_hand(account: &Arc<Account>, command: &str, on: &OnEvent) -> Reply {
     let done = match command {
-        "event" => person::make(account, &on.calendar, &on.body),
+        "event" => {
+            let mut body = on.body.clone();
+            if !on.id.is_empty() {
+                body.insert("id".to_owned(), json!(on.id));
+            }
+            person::make(account, &on.calendar, &body)
+        }
         "move" => person::change(account, &on.calendar, &on.id, &on.body),
         "cancel" => person::cancel(account, &on.calendar, &on.id),
         _ => person::answer(account, &on.calendar, &on.id, &on.email, &on.response),

@@ -120,7 +120,10 @@ async fn what_google_would_refuse_is_refused() {
     assert_eq!(refused(json!({ "end": { "dateTime": "2026-11-24T08:00:00+01:00" } })).await, "timeRangeEmpty");
     assert_eq!(refused(json!({ "end": { "date": "2026-11-25" } })).await, "invalid");
     assert_eq!(refused(json!({ "start": { "dateTime": "2026-11-24T09:00:00" } })).await, "required");
-    assert_eq!(refused(json!({ "start": { "dateTime": "tomorrow", "timeZone": "Europe/Copenhagen" } })).await, "invalid");
+    assert_eq!(
+        refused(json!({ "start": { "dateTime": "tomorrow", "timeZone": "Europe/Copenhagen" } })).await,
+        "invalid"
+    );
     assert_eq!(refused(json!({ "attendees": [{ "email": "nobody" }] })).await, "invalid");
     assert_eq!(refused(json!({ "extendedProperties": { "private": { "n": 1 } } })).await, "invalid");
     assert_eq!(refused(json!({ "recurrence": ["RRULE:FREQ=HOURLY"] })).await, "invalid");
@@ -142,7 +145,8 @@ async fn a_change_needs_the_etag_that_it_names_and_merges_what_it_gives() {
     assert_eq!(changed["extendedProperties"]["private"], json!({ "a": "1", "c": "3" }));
     let stale = account.call_with(Method::PATCH, path, &patch, &[("if-match", &etag)]).await.expect(412);
     assert_eq!(reason(&stale), "conditionNotMet");
-    let moved = json!({ "start": { "dateTime": "2026-11-24T11:00:00Z" }, "end": { "dateTime": "2026-11-24T12:00:00Z" } });
+    let moved =
+        json!({ "start": { "dateTime": "2026-11-24T11:00:00Z" }, "end": { "dateTime": "2026-11-24T12:00:00Z" } });
     assert_eq!(account.call(Method::PATCH, path, &moved).await.expect(200)["sequence"], 1);
     account.call(Method::PUT, path, &json!({ "summary": "x" })).await.expect(400);
 }
@@ -208,12 +212,18 @@ async fn a_series_has_instances_at_the_same_wall_clock_and_exceptions() {
         list["items"].as_array().unwrap().iter().map(|item| item["start"]["dateTime"].as_str().unwrap()).collect();
     assert_eq!(
         starts,
-        ["2026-10-12T09:00:00+02:00", "2026-10-19T09:00:00+02:00", "2026-10-26T09:00:00+01:00", "2026-11-02T09:00:00+01:00"]
+        [
+            "2026-10-12T09:00:00+02:00",
+            "2026-10-19T09:00:00+02:00",
+            "2026-10-26T09:00:00+01:00",
+            "2026-11-02T09:00:00+01:00"
+        ]
     );
     assert_eq!(list["items"][0]["id"], "weekly_20261012T070000Z");
     let path = "/calendars/primary/events/weekly_20261019T070000Z";
     account.call(Method::DELETE, path, &Value::Null).await.expect(204);
-    let moved = json!({ "start": { "dateTime": "2026-10-26T12:00:00Z" }, "end": { "dateTime": "2026-10-26T13:00:00Z" } });
+    let moved =
+        json!({ "start": { "dateTime": "2026-10-26T12:00:00Z" }, "end": { "dateTime": "2026-10-26T13:00:00Z" } });
     account.change("primary", "weekly_20261026T080000Z", &moved).unwrap();
     let list = account.list("singleEvents=true&orderBy=startTime").await.expect(200);
     assert_eq!(ids(&list), ["weekly_20261012T070000Z", "weekly_20261026T080000Z", "weekly_20261102T080000Z"]);
@@ -257,7 +267,8 @@ async fn attendees_get_mail_only_when_it_is_asked_for_and_declining_frees_the_ti
     assert_eq!(account.invitations().len(), 2);
     account.answer("primary", "abc01", OWNER, "declined").unwrap();
     account.cancel("primary", "abc02").unwrap();
-    let ask = json!({ "timeMin": "2026-11-24T00:00:00Z", "timeMax": "2026-11-25T00:00:00Z", "items": [{ "id": "primary" }] });
+    let ask =
+        json!({ "timeMin": "2026-11-24T00:00:00Z", "timeMax": "2026-11-25T00:00:00Z", "items": [{ "id": "primary" }] });
     let told = account.call(Method::POST, "/freeBusy", &ask).await.expect(200);
     assert_eq!(told["calendars"]["primary"]["busy"], json!([]));
 }
