@@ -127,3 +127,22 @@ fn paths_and_forms_are_percent_encoded() {
     assert_eq!(request.path, "/a?q=%C3%A5%20%26%3D");
     assert_eq!(request.body.as_deref(), Some(&b"To=%2B45&Body=a%20b"[..]));
 }
+
+#[test]
+fn what_ends_is_noted_where_the_hub_looks_for_it_and_taken_back() {
+    let host = MockHost::new();
+    with(&host, |ctx| ctx.expires("watch", 1_795_176_000_000, "The mailbox watch", true)).unwrap();
+    let note: Option<serde_json::Value> = with(&host, |ctx| ctx.kv().get_json("expires/watch")).unwrap();
+    assert_eq!(note, Some(json!({"at": 1_795_176_000_000_u64, "what": "The mailbox watch", "renews": true})));
+    with(&host, |ctx| ctx.expires_no_more("watch")).unwrap();
+    let gone: Option<serde_json::Value> = with(&host, |ctx| ctx.kv().get_json("expires/watch")).unwrap();
+    assert_eq!(gone, None);
+}
+
+#[test]
+fn a_connection_says_how_it_is_tried_and_how_fast_it_is() {
+    let plain = Connection::new("api", ConnectionKind::Bearer, "https://api.example", "The provider.");
+    assert_eq!(plain.extensions(), None);
+    let said = plain.probe("/v1/me").rate_per_s(2.5).extensions();
+    assert_eq!(said, Some(json!({"probe": {"method": "GET", "path": "/v1/me"}, "rate_per_s": 2.5})));
+}

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::{company::Company, routes::Api};
 pub use self::{
     invoice::InvoiceState,
+    invoices::Mail,
     money::Ore,
     payment::{Paid, PayError},
 };
@@ -66,6 +67,8 @@ pub struct Behaviour {
     pub ignore_contact_persons: bool,
     /// `externalId` is stored and can be filtered by.
     pub external_id_sticks: bool,
+    /// A booked credit note is taken off what is open of its invoice.
+    pub credit_note_sets_off: bool,
 }
 
 impl Default for Behaviour {
@@ -76,6 +79,7 @@ impl Default for Behaviour {
             time_format: TimeFormat::T,
             ignore_contact_persons: false,
             external_id_sticks: false,
+            credit_note_sets_off: true,
         }
     }
 }
@@ -143,6 +147,10 @@ pub struct InvoiceView {
     pub contact_message: Option<String>,
     /// How many lines it has.
     pub lines: usize,
+    /// Whether Billy has mailed it.
+    pub sent: bool,
+    /// Of a credit note: what it credits.
+    pub credits: Option<String>,
 }
 
 /// Steers a running simulator; clones steer the same one.
@@ -192,6 +200,12 @@ impl Handle {
         &self.company().fixed.product
     }
 
+    /// A product without VAT.
+    #[must_use]
+    pub fn tax_free_product_id(&self) -> &str {
+        &self.company().fixed.free_product
+    }
+
     /// An account that payments can go to.
     #[must_use]
     pub fn bank_account_id(&self) -> &str {
@@ -212,6 +226,8 @@ impl Handle {
             is_paid: invoice.is_paid(),
             contact_message: invoice.contact_message.clone(),
             lines: invoice.lines.len(),
+            sent: invoice.sent,
+            credits: invoice.credited_invoice_id.clone(),
         };
         self.company().books().invoices.iter().map(view).collect()
     }
@@ -229,6 +245,30 @@ impl Handle {
     /// When the invoice does not exist, is not approved, or has less open than that.
     pub fn pay(&self, invoice_id: &str, amount: Option<Ore>) -> Result<Paid, PayError> {
         payment::pay(self.company(), invoice_id, amount)
+    }
+
+    /// Somebody takes a payment back at Billy itself; whether there was one to take back.
+    #[must_use]
+    pub fn take_back(&self, payment_id: &str) -> bool {
+        payment::take_back(self.company(), payment_id)
+    }
+
+    /// Every payment, oldest first: its id, its amount, and whether it was taken back.
+    #[must_use]
+    pub fn payments(&self) -> Vec<(String, Ore, bool)> {
+        payment::views(self.company())
+    }
+
+    /// Every e-mail that was sent, oldest first.
+    #[must_use]
+    pub fn mails(&self) -> Vec<Mail> {
+        self.company().books().mails.clone()
+    }
+
+    /// Makes the tax of an invoice wrong by this much; whether there is such an invoice.
+    #[must_use]
+    pub fn distort(&self, invoice_id: &str, tax: Ore) -> bool {
+        self.company().books().invoice_mut(invoice_id).map(|invoice| invoice.distortion = tax).is_ok()
     }
 
     fn company(&self) -> &Company {

@@ -68,8 +68,8 @@ pub async fn at_every_step(
     mut order: impl AsyncFnMut(u32) -> Value,
     effects: impl Fn(u32) -> usize,
 ) -> Vec<Round> {
-    let mut play = Play { hub, tenant, command, round: 0 };
     let first = order(0).await;
+    let mut play = Play { hub, tenant, command, kind: text(&first, "type"), round: 0 };
     let _ = play.tenant.publish(&play.named(first)).await;
     let quiet = play.ended().await;
     assert_eq!(quiet["state"], "delivered", "without any trouble: {quiet:#}");
@@ -149,12 +149,14 @@ struct Play<'a> {
     hub: &'a mut Hub,
     tenant: &'a Tenant,
     command: &'a WritingCommand<'a>,
+    /// The command's type.
+    kind: String,
     round: u32,
 }
 
 impl Play<'_> {
     fn correlation(&self) -> String {
-        format!("death-{}", self.round)
+        format!("{}-{}", self.kind.replace('.', "-"), self.round)
     }
 
     /// The event under an id by which the round is known again.

@@ -156,7 +156,7 @@ fn audited(row: &AppRow) -> Value {
         "has_client_secret": row.client_secret.is_some(), "has_secrets": row.secrets.is_some()})
 }
 
-fn found(api: &Api, id: &str) -> Answer<std::sync::Arc<AppView>> {
+pub(super) fn found(api: &Api, id: &str) -> Answer<std::sync::Arc<AppView>> {
     let view = api.hub.directory.view();
     let app = Key::parse("app", id).and_then(|key| view.apps.get(&key).cloned());
     app.ok_or_else(|| Problem::not_found("app"))
@@ -295,5 +295,7 @@ async fn delete(State(api): State<Api>, may: May<Operate>, Path(id): Path<String
     let audit = api.audit(&may.caller, None, "app.deleted", id.as_str());
     api.hub.store.delete_app(row.key, audit.showing(Some(&audited(row)), None)).await?;
     api.hub.directory.refresh_apps().await?;
+    let hub = api.hub.clone();
+    api.hub.tasks.spawn(async move { hub.remove_leaving().await });
     Ok(StatusCode::NO_CONTENT)
 }

@@ -137,9 +137,8 @@ async fn test(
             "no secret opens; rotate the connection".to_owned()
         },
     }];
-    let urls = base_urls(&api, &within.tenant, view);
-    for url in &urls {
-        let checked = match api.hub.client.policy().check_url(url) {
+    for url in base_urls(&api, &within.tenant, view) {
+        let checked = match api.hub.client.policy().check_url(&url) {
             Ok(_) => (true, format!("{url} may be called; its address is judged at each call")),
             Err(error) => (false, format!("{url}: {error}")),
         };

@@ -1,14 +1,20 @@
 //! Trying a connection: one harmless call that its plugin names, and what came of it in plain words.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
 use crate::{
-    connection::probe::{ANSWER_BYTES, TIMEOUT, explain},
+    connection::{
+        credential::put_bearer,
+        probe::{ANSWER_BYTES, TIMEOUT, explain},
+        tokens::{self, AccessToken},
+    },
     directory::view::{ConnectionView, InstallationView, TenantView},
     outbound::{client::Outgoing, deliver::add_trace},
     plugin::model::{ConnectionSpec, Probe},
@@ -55,7 +61,7 @@ pub(super) fn base_url(api: &Api, view: &ConnectionView, spec: &ConnectionSpec) 
 }
 
 /// Tries the connection if a plugin that uses it says how; a login that is known to be lost comes first.
-pub(super) async fn provider(api: &Api, tenant: &TenantView, view: &ConnectionView) -> Check {
+pub(super) async fn provider(api: &Api, tenant: &Arc<TenantView>, view: &ConnectionView) -> Check {
     let login = view.row.needs_login.as_ref();
     let refused = || login.map(|(text, since)| format!("refused since {since}: {text}; rotate the connection"));
     let ways = uses(tenant, view)
@@ -66,7 +72,7 @@ pub(super) async fn provider(api: &Api, tenant: &TenantView, view: &ConnectionVi
         let message = refused().unwrap_or_else(|| unproven.to_owned());
         return Check { name: "provider".to_owned(), ok: login.is_none(), message };
     };
-    let (ok, found) = tried(api, view, way).await;
+    let (ok, found) = tried(api, tenant, view, way).await;
     let message = match refused() {
         Some(refused) if ok => format!("{found}, but it was {refused} to let what is held go on"),
         Some(_) | None => found,
@@ -74,7 +80,7 @@ pub(super) async fn provider(api: &Api, tenant: &TenantView, view: &ConnectionVi
     Check { name: "provider".to_owned(), ok: ok && login.is_none(), message }
 }
 
-async fn tried(api: &Api, view: &ConnectionView, way: Way) -> (bool, String) {
+async fn tried(api: &Api, tenant: &Arc<TenantView>, view: &ConnectionView, way: Way) -> (bool, String) {
     let hub = &api.hub;
     let call = format!("{} {}", way.probe.method, way.probe.path.split('?').next().unwrap_or_default());
     let url = format!("{}{}", way.base_url.trim_end_matches('/'), way.probe.path);
@@ -83,15 +89,13 @@ async fn tried(api: &Api, view: &ConnectionView, way: Way) -> (bool, String) {
         Err(error) => return (false, format!("{call}: the base URL cannot be called: {error}")),
     };
     let mut headers = HeaderMap::new();
-    let Some((credential, _)) = view.secrets.first() else {
-        return (false, format!("{call}: no secret opens; rotate the connection"));
+    let token = match credential(api, tenant, view, &mut headers, None).await {
+        Ok(token) => token,
+        Err(problem) => return (false, format!("{call}: {problem}")),
     };
-    if let Err(error) = credential.apply(&mut headers, &[]) {
-        return (false, format!("{call}: the credential cannot be put on a request: {error}"));
-    }
     let correlation = hub.ids.next().to_string();
     add_trace(&mut headers, &correlation, &crate::observe::trace::new_traceparent(&hub.ids));
-    let outgoing = Outgoing {
+    let mut outgoing = Outgoing {
         method: Method::from_bytes(way.probe.method.as_str().as_bytes()).unwrap_or(Method::GET),
         target,
         headers,
@@ -99,14 +103,46 @@ async fn tried(api: &Api, view: &ConnectionView, way: Way) -> (bool, String) {
         timeout: TIMEOUT,
         response_cap: ANSWER_BYTES,
     };
-    let result = hub.client.send(outgoing).await;
+    let mut result = hub.client.send(outgoing.clone()).await;
+    if token.is_some() && result.as_ref().is_ok_and(|answer| answer.status == StatusCode::UNAUTHORIZED) {
+        // The access token may have ended before its time; another one decides.
+        match credential(api, tenant, view, &mut outgoing.headers, token).await {
+            Ok(_) => result = hub.client.send(outgoing).await,
+            Err(problem) => return (false, format!("{call}: {problem}")),
+        }
+    }
     let found = explain(&call, &result);
     hub.paces.record(view.row.key, hub.clock.monotonic(), found.signal, hub.ids.fraction());
     (found.ok, found.message)
 }
 
+/// Puts the credential on a request; answers the version of its access token, if it has one. `refused` is the version of
+/// one that the provider refused.
+async fn credential(
+    api: &Api,
+    tenant: &Arc<TenantView>,
+    view: &ConnectionView,
+    headers: &mut HeaderMap,
+    refused: Option<u64>,
+) -> Result<Option<u64>, String> {
+    let unusable = |error| format!("the credential cannot be put on a request: {error}");
+    if view.row.kind.parse().is_ok_and(tokens::obtains_tokens) {
+        let obtained = api.hub.access_token(tenant, view, refused).await;
+        let AccessToken { version, token } = obtained.map_err(|error| format!("no access token: {error}"))?;
+        put_bearer(headers, &token).map_err(unusable)?;
+        return Ok(Some(version));
+    }
+    let (credential, _) = view.secrets.first().ok_or("no secret opens; rotate the connection")?;
+    credential.apply(headers, &[]).map_err(unusable)?;
+    Ok(None)
+}
+
 /// What an admin should know of a live installation: its config fits, and each connection that it is bound to works.
-pub(super) async fn of_installation(api: &Api, tenant: &TenantView, installation: &InstallationView) -> Vec<Check> {
+pub(super) async fn of_installation(
+    api: &Api,
+    tenant: &Arc<TenantView>,
+    installation: &InstallationView,
+) -> Vec<Check> {
     let config = Check { name: "config".to_owned(), ok: true, message: "it fits the plugin's schema".to_owned() };
     let bound = installation.row.connections.iter().filter(|(binding, _)| spec_of(installation, binding).is_some());
     let tries = bound.map(|(binding, key)| async move {

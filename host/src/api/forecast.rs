@@ -1,6 +1,6 @@
 //! The forecast: what ends when, and how much depends on it; and what is left of each provider's pace.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{Json as Out, extract::State};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    connection::breaker,
+    connection::{breaker, tokens::obtains_tokens},
     directory::view::{ConnectionView, InstallationView, TenantView, View},
     event::{Target, TenantId},
     id::Key,
@@ -57,7 +57,7 @@ struct Forecast {
 /// One thing that ends.
 #[derive(Clone, Serialize, ToSchema)]
 struct Expiry {
-    /// `login`, `old_secret`, `signing_secret`, `api_key`, or `registration` for what a plugin keeps at its provider.
+    /// `login`, `access_token`, `old_secret`, `signing_secret`, `api_key`, or `registration` for what a plugin keeps at its provider.
     kind: &'static str,
     /// Which: `con_..`, `ep_..`, `key_..`, or `plugin/name`.
     id: String,
@@ -156,6 +156,7 @@ async fn expiries(api: &Api, tenant: &TenantView) -> Answer<Vec<Expiry>> {
     let mut found: Vec<Expiry> = Vec::new();
     for view in tenant.connections.values() {
         found.extend(of_connection(tenant, view, &recent, now));
+        found.extend(access_token(api, tenant, view, &recent).await?);
     }
     for view in tenant.endpoints.values() {
         let id = view.row.key.with_prefix("ep");
@@ -197,8 +198,7 @@ fn ends_of(secrets: &[crate::store::registry::SealedSecret], now: Timestamp) -> 
 
 fn of_connection(tenant: &TenantView, view: &ConnectionView, recent: &Recent, now: Timestamp) -> Vec<Expiry> {
     let row = &view.row;
-    let users = tenant.installations.values().filter(|user| user.row.connections.values().any(|key| *key == row.key));
-    let events_7d = users.map(|user| recent.of(&plugin_target(user))).sum();
+    let events_7d = through(tenant, row.key, recent);
     let one = |kind, what: String, at| Expiry {
         kind,
         id: row.key.with_prefix("con"),
@@ -214,6 +214,35 @@ fn of_connection(tenant: &TenantView, view: &ConnectionView, recent: &Recent, no
     let old = ends_of(&row.secrets, now)
         .map(|at| one("old_secret", format!("an old secret of `{}` at {}", row.name, row.provider), Some(at)));
     login.into_iter().chain(old).collect()
+}
+
+/// The access token of a connection whose tokens the host obtains, which it renews a quarter of an hour before.
+async fn access_token(
+    api: &Api,
+    tenant: &TenantView,
+    view: &ConnectionView,
+    recent: &Recent,
+) -> Answer<Option<Expiry>> {
+    let row = &view.row;
+    if row.needs_login.is_some() || !row.kind.parse().is_ok_and(obtains_tokens) {
+        return Ok(None);
+    }
+    let stored = api.hub.store.tokens(&tenant.row.id, row.key).await?;
+    Ok(stored.access.map(|access| Expiry {
+        kind: "access_token",
+        id: row.key.with_prefix("con"),
+        what: format!("the access token of `{}` at {}", row.name, row.provider),
+        at: Some(access.expires_at),
+        renews: true,
+        events_7d: through(tenant, row.key, recent),
+        at_least: recent.at_least,
+    }))
+}
+
+/// Events that went to the installations which use a connection.
+fn through(tenant: &TenantView, connection: Key, recent: &Recent) -> u64 {
+    let uses = |user: &&Arc<InstallationView>| user.row.connections.values().any(|key| *key == connection);
+    tenant.installations.values().filter(uses).map(|user| recent.of(&plugin_target(user))).sum()
 }
 
 fn plugin_target(view: &InstallationView) -> String {

@@ -21,6 +21,7 @@ use crate::{
     store::registry::AuditEntry,
 };
 
+mod app_requests;
 mod apps;
 mod audit;
 mod auth;
@@ -126,6 +127,7 @@ fn all_routes() -> Routes {
     for add in [
         tenants::routes,
         apps::routes,
+        app_requests::routes,
         plugins::routes,
         installations::routes,
         shadows::routes,

@@ -15,7 +15,10 @@ use super::{
 /// The words.
 pub(super) mod words;
 
-use words::{AnyCommand, BillyCommand, Body, FailArgs, ProviderCommand, SimulateArgs, TwilioCommand, When};
+use words::{
+    AnyCommand, BillyCommand, Body, FailArgs, GmailCommand, ProviderCommand, QuickbooksCommand, SimulateArgs,
+    StripeCommand, TwilioCommand, When,
+};
 
 /// Where `switchyard dev` writes the addresses of its simulators, in its folder.
 pub(crate) const ADDRESSES: &str = "simulators.json";
@@ -94,10 +97,10 @@ fn control(command: ProviderCommand) -> Result<(&'static str, Control), CliError
         ProviderCommand::Twilio(command) => ("twilio", of_twilio(command)?),
         ProviderCommand::Billy(command) => ("billy", of_billy(command)?),
         ProviderCommand::Google(command) => ("google", of_any(command)?),
-        ProviderCommand::Gmail(command) => ("gmail", of_any(command)?),
+        ProviderCommand::Gmail(command) => ("gmail", of_gmail(command)?),
         ProviderCommand::Calendar(command) => ("calendar", of_any(command)?),
-        ProviderCommand::Quickbooks(command) => ("quickbooks", of_any(command)?),
-        ProviderCommand::Stripe(command) => ("stripe", of_any(command)?),
+        ProviderCommand::Quickbooks(command) => ("quickbooks", of_quickbooks(command)?),
+        ProviderCommand::Stripe(command) => ("stripe", of_stripe(command)?),
     })
 }
 
@@ -108,6 +111,7 @@ fn post(action: &str, arguments: Value) -> Control {
 fn of_twilio(command: TwilioCommand) -> Result<Control, CliError> {
     Ok(match command {
         TwilioCommand::Sms { from, to, body } => post("sms", json!({"from": from, "to": to, "body": body})),
+        TwilioCommand::Call { from, to } => post("call", json!({"from": from, "to": to})),
         TwilioCommand::Replay { message_sid } => post("replay", json!({"message_sid": message_sid})),
         TwilioCommand::Any(command) => of_any(command)?,
     })
@@ -123,6 +127,37 @@ fn of_billy(command: BillyCommand) -> Result<Control, CliError> {
             post("pay", order)
         }
         BillyCommand::Any(command) => of_any(command)?,
+    })
+}
+
+fn of_gmail(command: GmailCommand) -> Result<Control, CliError> {
+    Ok(match command {
+        GmailCommand::Mail { from, subject, text } => {
+            post("receive", json!({"from": from, "subject": subject, "text": text}))
+        }
+        GmailCommand::Any(command) => of_any(command)?,
+    })
+}
+
+fn of_quickbooks(command: QuickbooksCommand) -> Result<Control, CliError> {
+    Ok(match command {
+        QuickbooksCommand::Pay { invoice, amount } => {
+            let mut act = json!({"do": "pay", "id": invoice});
+            if let Some(amount) = amount {
+                act["amount"] = parsed("--amount", &amount)?;
+            }
+            post("act", act)
+        }
+        QuickbooksCommand::Any(command) => of_any(command)?,
+    })
+}
+
+fn of_stripe(command: StripeCommand) -> Result<Control, CliError> {
+    Ok(match command {
+        StripeCommand::Subscribe { customer, status } => {
+            post("subscribe", json!({"customer": customer, "status": status}))
+        }
+        StripeCommand::Any(command) => of_any(command)?,
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | what is held | who asks for a key in it | who asks for another key |
 //! |---|---|---|
-//! | a fresh set | served | fetched once more, at most every 30 s, then judged by what is held |
+//! | a fresh set | served | fetched once more, then judged by what is held; three times, and once more every 30 s |
 //! | an old set (at most a day beyond its time) | fetched; served from what is held if that fails | the same |
 //! | nothing | fetched | fetched |
 //!
@@ -44,7 +44,8 @@ const FRESH: (Duration, Duration) = (Duration::from_secs(5 * 60), Duration::from
 /// For how long an old set is used while its issuer cannot be reached.
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How often a set is fetched because a token names a key that is not in it.
+/// How often a set is fetched because a token names a key that is not in it: so often at once, and then once per pause.
+const UNKNOWN_KEY_FETCHES: u32 = 3;
 const UNKNOWN_KEY_PAUSE: Duration = Duration::from_secs(30);
 
 /// How soon a failed fetch is tried again.
@@ -84,11 +85,27 @@ struct Held {
 }
 
 /// When a set was last asked for, and whether that failed.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Tried {
     fetches: u64,
     last: Option<Duration>,
     failed: bool,
+    /// Fetches that tokens with unknown keys may still cause.
+    spare: u32,
+}
+
+impl Default for Tried {
+    fn default() -> Self {
+        Self { fetches: 0, last: None, failed: false, spare: UNKNOWN_KEY_FETCHES }
+    }
+}
+
+impl Tried {
+    /// What is spare now: it comes back with time.
+    fn spare_at(&self, now: Duration) -> u32 {
+        let pauses = self.last.map_or(0, |last| now.saturating_sub(last).as_secs() / UNKNOWN_KEY_PAUSE.as_secs());
+        self.spare.saturating_add(u32::try_from(pauses).unwrap_or(u32::MAX)).min(UNKNOWN_KEY_FETCHES)
+    }
 }
 
 #[derive(Default)]
@@ -157,8 +174,7 @@ impl KeySets {
         let rested = |pause: Duration| since.is_none_or(|since| since >= pause);
         match &*slot.held.load() {
             Some(held) if now < held.fresh_until => {
-                let pause = if tried.failed { FAILED_PAUSE } else { UNKNOWN_KEY_PAUSE };
-                !held.keys.names(name) && rested(pause)
+                !held.keys.names(name) && if tried.failed { rested(FAILED_PAUSE) } else { tried.spare_at(now) > 0 }
             }
             Some(_) | None => !tried.failed || rested(FAILED_PAUSE),
         }
@@ -198,7 +214,10 @@ impl KeySets {
         metrics::key_set_fetched(if fetched.is_ok() { "fetched" } else { "failed" });
         {
             let mut tried = slot.tried.lock().unwrap_or_else(PoisonError::into_inner);
-            *tried = Tried { fetches: tried.fetches + 1, last: Some(now), failed: fetched.is_err() };
+            // Of a fresh set only an unknown key asks for another fetch.
+            let for_unknown = slot.held.load().as_ref().is_some_and(|held| now < held.fresh_until);
+            let spare = tried.spare_at(now).saturating_sub(u32::from(for_unknown));
+            *tried = Tried { fetches: tried.fetches + 1, last: Some(now), failed: fetched.is_err(), spare };
             if let Ok((keys, fresh)) = &fetched {
                 let fresh_until = now.saturating_add(*fresh);
                 let usable_until = fresh_until.saturating_add(STALE);

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::breaker::{Budget, DEFAULT_RATE, Gate, Reserved, Signal, Wait};
+use super::breaker::{Budget, DEFAULT_RATE, Gate, Signal, Wait};
 use crate::id::Key;
 
 /// Runs that wait for their turn at one connection before further ones are turned away at once. They keep the pace

@@ -4,10 +4,9 @@ use super::*;
 
 const CONNECTION: Key = Key([7; 16]);
 
+#[expect(clippy::disallowed_methods, reason = "the runtime's own clock, which these tests have stopped")]
 fn clock() -> impl Fn() -> Duration {
-    #[expect(clippy::disallowed_methods, reason = "the runtime's own clock, which these tests have stopped")]
     let start = tokio::time::Instant::now();
-    #[expect(clippy::disallowed_methods, reason = "the runtime's own clock, which these tests have stopped")]
     move || tokio::time::Instant::now() - start
 }
 

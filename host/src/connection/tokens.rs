@@ -18,7 +18,6 @@ use zeroize::Zeroizing;
 use super::{
     credential::{ConnectionKind, Credential},
     login::{login_of, service_account_scopes},
-    service_account::KeyFile,
     token_endpoint::{self, Client, Obtained, TokenError},
 };
 use crate::{
@@ -234,7 +233,7 @@ impl Hub {
             let (queue_now, version) = (self.queue_clock.now(), stored.version);
             let until = queue_now.after(CLAIM);
             if self.store.claim_refresh(tenant, need.connection, version, until, queue_now).await? {
-                if let Some(result) = self.refresh(need, &stored, until, usable.as_deref()).await {
+                if let Some(result) = self.renew(need, &stored, until, usable.as_deref()).await {
                     return result;
                 }
             } else if let Some(good) = usable {
@@ -267,7 +266,7 @@ impl Hub {
     }
 
     /// Asks the provider under a claim; none when another's answer has to be read instead.
-    async fn refresh(
+    async fn renew(
         &self,
         need: &Need,
         stored: &StoredTokens,

@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context as _;
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use switchyard_simulators::twilio::CallEvent;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -92,16 +93,13 @@ impl Stage {
         let mut stage =
             Self { folder, hub, hub_url, admin_key, client, providers, webhook_url: String::new(), shutdown };
         stage.make_tenant().await.context("the tenant could not be made")?;
+        stage.open_office().await.context("mail and calendar could not be switched on")?;
+        stage.make_bookkeeper().await.context("the second tenant could not be made")?;
         Ok(stage)
     }
 
     async fn make_tenant(&mut self) -> anyhow::Result<()> {
-        let tenant = json!({"id": TENANT, "name": "Acme VVS", "time_zone": "Europe/Copenhagen"});
-        if self.client.get(&["v1", "tenants", TENANT]).await.is_ok() {
-            // A playground that was used before: its simulators are new, so its tenant is made anew.
-            self.client.delete(&["v1", "tenants", TENANT]).await?;
-        }
-        self.post(&["v1", "tenants"], &tenant).await?;
+        self.fresh_tenant(TENANT, "Acme VVS").await?;
         let twilio = json!({"provider": "twilio", "name": "twilio", "kind": "basic", "base_url": self.providers.twilio.base_url(),
             "secret": {"username": ACCOUNT_SID, "password": self.providers.twilio_token}});
         let twilio = self.connection(&twilio).await?;
@@ -111,9 +109,14 @@ impl Stage {
         let inbound =
             json!({"provider": "webhook", "name": "inbound", "kind": "hmac", "secret": {"secret": WEBHOOK_SECRET}});
         let inbound = self.connection(&inbound).await?;
-        let config = json!({"account_sid": ACCOUNT_SID, "from": NUMBER});
+        let voice = json!({"language": "da-DK", "greeting": "Velkommen til Acme VVS.", "goodbye": "Tak for opkaldet."});
+        let config = json!({"account_sid": ACCOUNT_SID, "from": NUMBER, "voice": voice});
         let installed = self.install("twilio", &json!({"config": config, "connections": {"twilio": twilio}})).await?;
-        self.providers.twilio.set_sms_url(source_url(&installed)?, None);
+        let source = source_url(&installed)?;
+        self.providers.twilio.set_sms_url(source.as_str(), None);
+        let all = [CallEvent::Initiated, CallEvent::Ringing, CallEvent::Answered, CallEvent::Completed];
+        self.providers.twilio.set_voice_url(format!("{source}/voice"), None);
+        self.providers.twilio.set_voice_status_url(format!("{source}/call-status"), &all);
         let config = json!({"organization_id": self.providers.billy.organization_id(), "product_id": self.providers.billy.product_id()});
         self.install("billy", &json!({"config": config, "connections": {"billy": billy}})).await?;
         let config =
@@ -123,14 +126,34 @@ impl Stage {
         Ok(())
     }
 
+    /// Makes a tenant that nobody has used before: a playground's simulators are new, so its tenants are made anew.
+    pub(super) async fn fresh_tenant(&self, id: &str, name: &str) -> anyhow::Result<()> {
+        if self.client.get(&["v1", "tenants", id]).await.is_ok() {
+            self.client.delete(&["v1", "tenants", id]).await?;
+        }
+        let tenant = json!({"id": id, "name": name, "time_zone": "Europe/Copenhagen"});
+        self.post(&["v1", "tenants"], &tenant).await?;
+        Ok(())
+    }
+
     /// Makes a connection; answers its id.
     pub(super) async fn connection(&self, connection: &Value) -> anyhow::Result<String> {
-        id_of(&self.post(&["v1", "tenants", TENANT, "connections"], connection).await?)
+        self.connection_of(TENANT, connection).await
+    }
+
+    /// Makes a connection of any tenant; answers its id.
+    pub(super) async fn connection_of(&self, tenant: &str, connection: &Value) -> anyhow::Result<String> {
+        id_of(&self.post(&["v1", "tenants", tenant, "connections"], connection).await?)
     }
 
     /// Switches a plugin on.
     pub(super) async fn install(&self, plugin: &str, wanted: &Value) -> anyhow::Result<Value> {
-        let done = self.client.put(&["v1", "tenants", TENANT, "plugins", plugin], wanted).await;
+        self.install_for(TENANT, plugin, wanted).await
+    }
+
+    /// Switches a plugin on for any tenant.
+    pub(super) async fn install_for(&self, tenant: &str, plugin: &str, wanted: &Value) -> anyhow::Result<Value> {
+        let done = self.client.put(&["v1", "tenants", tenant, "plugins", plugin], wanted).await;
         done.with_context(|| format!("the plugin {plugin} could not be switched on"))
     }
 
@@ -147,11 +170,22 @@ impl Stage {
 
     /// Makes an endpoint at a path of the subscriber, which verifies with its secret; answers its id.
     pub(super) async fn endpoint(&self, path: &str, types: &[&str], more: &Value) -> anyhow::Result<String> {
+        self.endpoint_of(TENANT, path, types, more).await
+    }
+
+    /// The same of any tenant.
+    pub(super) async fn endpoint_of(
+        &self,
+        tenant: &str,
+        path: &str,
+        types: &[&str],
+        more: &Value,
+    ) -> anyhow::Result<String> {
         let mut wanted = json!({"url": self.providers.subscriber.url(path), "event_types": types});
         if let (Some(wanted), Some(more)) = (wanted.as_object_mut(), more.as_object()) {
             wanted.extend(more.clone());
         }
-        let made = self.post(&["v1", "tenants", TENANT, "endpoints"], &wanted).await?;
+        let made = self.post(&["v1", "tenants", tenant, "endpoints"], &wanted).await?;
         let secret = made["secret"].as_str().context("a new endpoint answers its secret")?;
         self.providers.subscriber.set_secrets(path, &[secret])?;
         id_of(&made)
@@ -159,7 +193,12 @@ impl Stage {
 
     /// Publishes an event; answers id and correlation id.
     pub(super) async fn publish(&self, event: &Value) -> anyhow::Result<(String, String)> {
-        let said = self.post(&["v1", "tenants", TENANT, "events"], event).await?;
+        self.publish_of(TENANT, event).await
+    }
+
+    /// The same of any tenant.
+    pub(super) async fn publish_of(&self, tenant: &str, event: &Value) -> anyhow::Result<(String, String)> {
+        let said = self.post(&["v1", "tenants", tenant, "events"], event).await?;
         let correlation = said["correlation_id"].as_str().context("an event has a correlation id")?.to_owned();
         Ok((id_of(&said)?, correlation))
     }
@@ -247,7 +286,7 @@ fn kept_key(folder: &Folder, ids: &Ids) -> anyhow::Result<String> {
     Ok(key)
 }
 
-fn id_of(made: &Value) -> anyhow::Result<String> {
+pub(super) fn id_of(made: &Value) -> anyhow::Result<String> {
     made["id"].as_str().map(str::to_owned).context("the answer has no id")
 }
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The customer's number.
-const CUSTOMER: &str = "+4520123456";
+pub(super) const CUSTOMER: &str = "+4520123456";
 
 /// How long anything ordinary may take.
 pub(super) const SOON: Duration = Duration::from_secs(10);
@@ -29,7 +29,8 @@ pub(super) const APPLICATION: &str = "/application";
 
 /// Plays steps 1 to 4.
 pub(super) async fn play(stage: &Stage, report: &mut Report) {
-    let endpoint = stage.endpoint(APPLICATION, &["sms.*", "invoice.*"], &json!({})).await;
+    let endpoint =
+        stage.endpoint(APPLICATION, &["sms.*", "invoice.*", "email.*", "appointment.*", "call.*"], &json!({})).await;
     report.step("0 endpoint", "a subscriber with a signing secret", async { Ok(format!("made {}", endpoint?)) }).await;
     report.step("1 text message", "sms.received reaches the subscriber, signature verified", text_message(stage)).await;
     let mut correlation = None;

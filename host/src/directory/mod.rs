@@ -248,5 +248,6 @@ fn copy(view: &View) -> View {
         app_sources: view.app_sources.clone(),
         keys: HashMap::clone(&view.keys),
         plugins: view.plugins.clone(),
+        accounts: std::sync::OnceLock::new(),
     }
 }

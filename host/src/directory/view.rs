@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use crate::{
@@ -32,13 +32,33 @@ pub struct View {
     pub apps: BTreeMap<Key, Arc<AppView>>,
     /// Sources of apps by id.
     pub app_sources: HashMap<String, AppSourceView>,
+    /// Who has which account at a provider; found at the first need of this moment.
+    pub accounts: OnceLock<Accounts>,
     /// API keys by the SHA-256 of their text.
     pub keys: HashMap<[u8; 32], Arc<ApiKeyRow>>,
     /// Versions of each plugin, newest (highest semantic version) first.
     pub plugins: BTreeMap<String, Vec<Arc<PluginVersion>>>,
 }
 
+/// The tenant and the connection of an account, by provider and account.
+pub type Accounts = HashMap<(String, String), (TenantId, Key)>;
+
 impl View {
+    /// The tenant whose connection has this account at a provider, and that connection.
+    #[must_use]
+    pub fn account(&self, provider: &str, account: &str) -> Option<(&Arc<TenantView>, Key)> {
+        let accounts = self.accounts.get_or_init(|| {
+            let connections = self.tenants.values().flat_map(|tenant| tenant.connections.values());
+            let named = connections.filter_map(|view| {
+                let row = &view.row;
+                Some(((row.provider.clone(), row.account.clone()?), (row.tenant.clone(), row.key)))
+            });
+            named.collect()
+        });
+        let (tenant, connection) = accounts.get(&(provider.to_owned(), account.to_owned()))?;
+        Some((self.tenants.get(tenant)?, *connection))
+    }
+
     /// A version of a plugin.
     #[must_use]
     pub fn version(&self, plugin: &str, version: &str) -> Option<&Arc<PluginVersion>> {

@@ -87,9 +87,9 @@ impl HostCalls for AppCalls {
         data: Vec<u8>,
         tag: Vec<u8>,
     ) -> Answer<bool, CryptoError> {
-        let key = self.secret(&secret).and_then(|(text, encoding)| {
-            verify::decode_key(encoding, text).ok_or(CryptoError::NoSuchSecret)
-        });
+        let key = self
+            .secret(&secret)
+            .and_then(|(text, encoding)| verify::decode_key(encoding, text).ok_or(CryptoError::NoSuchSecret));
         Ok(key.map(|key| verify::verify_mac(secrets::algorithm(algorithm), &[key], &data, &tag)))
     }
 

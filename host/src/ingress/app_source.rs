@@ -7,7 +7,8 @@ use http::StatusCode;
 
 use super::{
     app_calls::AppCalls,
-    receive::{Said, Verdict, inbound, said},
+    receive::inbound,
+    verdict::{Said, Verdict, said},
 };
 use crate::{
     accept::Prepared,
@@ -134,8 +135,8 @@ impl Hub {
                 .await;
         }
         let polls_now = receivers.iter().flat_map(|(tenant, installation)| {
-            let has = |name: &&String| installation.row.schedules.iter().any(|schedule| schedule.name == **name);
-            poll_now.iter().filter(has).map(|schedule| ScheduleName {
+            let has = move |name: &&String| installation.row.schedules.iter().any(|schedule| schedule.name == **name);
+            poll_now.iter().filter(has).map(move |schedule| ScheduleName {
                 tenant: tenant.row.id.clone(),
                 plugin: installation.row.plugin.clone(),
                 schedule: schedule.clone(),
@@ -208,6 +209,14 @@ impl Hub {
             }
         }
         Ok(mapped)
+    }
+}
+
+impl Hub {
+    /// The name of the plugin that takes an app's requests, for the page of what is parked.
+    pub(super) fn plugin_of_app(&self, source: &AppSourceView) -> String {
+        let view = self.directory.view();
+        view.apps.get(&source.app).and_then(|app| app.row.plugin.clone()).unwrap_or_default()
     }
 }
 

@@ -28,6 +28,17 @@ pub mod receive;
 
 mod receive_calls;
 
+mod answers;
+
+mod verdict;
+
+mod door;
+
+/// Requests to apps, whose events belong to several tenants.
+mod app_source;
+
+mod app_calls;
+
 /// Sources that refuse too much of what they get.
 pub mod alarm;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::receive::Verdict;
+use super::{door::Door, verdict::Verdict};
 use crate::{
     directory::view::SourceView,
     hub::Hub,
@@ -34,12 +34,18 @@ impl Hub {
         let key = parked.request.key;
         let tenant = parked.request.tenant.clone();
         let view = self.directory.view();
-        let Some(source) = view.sources.get(&parked.request.source_id).cloned() else {
-            self.store.unpark(&tenant, key).await?;
-            return Ok(true);
+        let verdict = match Door::of(&view, &parked.request.source_id) {
+            Some(Door::Tenant(source)) => {
+                let source = SourceView { plugin: parked.plugin.clone(), ..source };
+                self.judge_request(&source, &parked.request, Some(key)).await?
+            }
+            Some(Door::App(source)) => self.judge_app_request(&source, &parked.request, Some(key)).await?,
+            None => {
+                self.store.unpark(&tenant, key).await?;
+                return Ok(true);
+            }
         };
-        let source = SourceView { plugin: parked.plugin.clone(), ..source };
-        match self.judge_request(&source, &parked.request, Some(key)).await? {
+        match verdict {
             Verdict::Answered(_) | Verdict::Refused(..) => {
                 match self.store.unpark(&tenant, key).await {
                     // It went with the events that it became.

@@ -4,19 +4,23 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::Body,
     extract::{Path, Request, State},
     response::{IntoResponse as _, Response},
     routing::any,
 };
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
+use http::{HeaderName, HeaderValue, StatusCode};
 use sha2::{Digest as _, Sha256};
 
-use super::{body::read_body, client::Client, receive_calls::ReceiveCalls};
+use super::{
+    answers::{too_many, unavailable},
+    body::read_body,
+    client::Client,
+    door::Door,
+    receive_calls::ReceiveCalls,
+    verdict::{Said, Verdict, said},
+};
 use crate::{
     directory::view::{InstallationView, PluginVersion, SourceView, TenantView},
-    event::TenantId,
     failpoint::{self, Point},
     hub::Hub,
     id::Key,
@@ -24,52 +28,16 @@ use crate::{
     plugin::{
         call::{Call, CallEnd, Ended, PluginLabel},
         limits::Limits,
-        model::{CallContext, EmittedEvent, Header, InboundRequest, PluginError, Received, Reply},
+        model::{CallContext, EmittedEvent, Header, InboundRequest, Received, Reply},
         virtual_time::VirtualClock,
     },
     queue::reason::{Failure, ReasonClass},
-    run::{emit, end::failure_of, journal::millis},
+    run::{emit, journal::millis},
     store::{
         StoreError,
-        ledger::{Accept, ParkedRequest, RawRequest, Rejection, ScheduleName},
+        ledger::{Accept, RawRequest, ScheduleName},
     },
 };
-
-/// The one body for every refusal of a signature, so that a stranger learns nothing.
-const UNAUTHENTICATED: &str = "the request is not authenticated\n";
-
-/// What became of a request.
-pub(super) enum Verdict {
-    /// Stored, or nothing to store: the provider's answer.
-    Answered(Option<Reply>),
-    /// Refused, with status, code and the admin's text.
-    Refused(StatusCode, &'static str, String),
-    /// It could not be judged.
-    Neither(Failure),
-}
-
-/// What an authentic request had to say.
-pub(super) struct Said {
-    pub(super) events: Vec<EmittedEvent>,
-    pub(super) reply: Option<Reply>,
-    pub(super) poll_now: Vec<String>,
-}
-
-/// What a call of `receive` came to: something to accept, or the verdict at once.
-pub(super) fn said(ended: Ended<Received>) -> Result<Said, Verdict> {
-    let sentence = ended.failure().unwrap_or_default();
-    Err(match ended.result {
-        Ok(Received::Accepted { events, reply, poll_now }) => return Ok(Said { events, reply, poll_now }),
-        Ok(Received::Handled(reply)) => Verdict::Answered(Some(reply)),
-        Ok(Received::Unauthenticated(reason)) => Verdict::Refused(StatusCode::UNAUTHORIZED, "unauthenticated", reason),
-        Err(CallEnd::Error(PluginError::Reject(detail))) => {
-            let reason = format!("{}: {}", detail.code, detail.message);
-            Verdict::Refused(StatusCode::BAD_REQUEST, "rejected", reason)
-        }
-        Err(CallEnd::Error(error)) => Verdict::Neither(failure_of(&error)),
-        Err(end) => Verdict::Neither(Failure::new(ReasonClass::PluginBug, end.code(), sentence)),
-    })
-}
 
 /// Routes of the public inbound side.
 pub fn router(hub: Arc<Hub>) -> Router {
@@ -98,11 +66,12 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
             let by_source = source_key.map_or(Ok(()), |key| hub.rates.check_source(key));
             by_source.inspect_err(|_| crate::observe::metrics::rate_limited("source"))
         });
-    let source = hub.directory.view().sources.get(&source_id).cloned();
+    let door = Door::of(&hub.directory.view(), &source_id);
+    let owner = door.as_ref().map(Door::owner);
     if let Err(limited) = limited {
-        if let Some(source) = &source {
+        if let Some(owner) = &owner {
             hub.note_rejection(
-                &source.tenant,
+                owner,
                 &source_id,
                 StatusCode::TOO_MANY_REQUESTS,
                 "rate_limited",
@@ -133,7 +102,7 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
             return (error.status(), format!("{error}\n")).into_response();
         }
     };
-    let Some(source) = source else {
+    let (Some(door), Some(owner)) = (door, owner) else {
         // Equal work for a stranger who guesses: a known source would have its body hashed.
         std::hint::black_box(Sha256::digest(&body));
         return (StatusCode::NOT_FOUND, "no such source\n").into_response();
@@ -142,7 +111,7 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let raw = RawRequest {
         key,
-        tenant: source.tenant.clone(),
+        tenant: owner,
         source_id,
         method: method.to_string(),
         url: format!("{}{path}", hub.public_url),
@@ -154,7 +123,7 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
     };
     let worker = hub.clone();
     // It goes on when the provider hangs up: what was stored must be started.
-    let judged = hub.tasks.spawn(async move { worker.receive(source, raw, client).await }).await;
+    let judged = hub.tasks.spawn(async move { worker.receive(door, raw, client).await }).await;
     let mut response = judged.unwrap_or_else(|_| unavailable());
     if let Ok(value) = HeaderValue::try_from(key.to_string()) {
         response.headers_mut().insert(HeaderName::from_static("x-correlation-id"), value);
@@ -163,58 +132,15 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
 }
 
 impl Hub {
-    async fn receive(self: Arc<Self>, source: SourceView, raw: RawRequest, client: Option<Client>) -> Response {
-        let verdict = self.judge_request(&source, &raw, None).await;
-        self.answer_verdict(verdict, raw, source.plugin, client).await
-    }
-
-    /// Keeps what has to be kept of a judged request, and makes the answer.
-    pub(super) async fn answer_verdict(
-        self: &Arc<Self>,
-        verdict: Result<Verdict, StoreError>,
-        raw: RawRequest,
-        plugin: String,
-        client: Option<Client>,
-    ) -> Response {
-        match verdict {
-            Ok(Verdict::Answered(reply)) => {
-                self.watch_source(&raw.source_id, false);
-                replied(reply)
+    async fn receive(self: Arc<Self>, door: Door, raw: RawRequest, client: Option<Client>) -> Response {
+        let (verdict, plugin) = match door {
+            Door::Tenant(source) => (self.judge_request(&source, &raw, None).await, source.plugin),
+            Door::App(source) => {
+                let verdict = self.judge_app_request(&source, &raw, None).await;
+                (verdict, self.plugin_of_app(&source))
             }
-            Ok(Verdict::Refused(status, code, reason)) => {
-                self.watch_source(&raw.source_id, true);
-                let size = raw.body.len() as u64;
-                self.note_rejection(&raw.tenant, &raw.source_id, status, code, reason, size, client).await;
-                let text =
-                    if status == StatusCode::UNAUTHORIZED { UNAUTHENTICATED } else { "the request was refused\n" };
-                (status, text).into_response()
-            }
-            Ok(Verdict::Neither(failure)) => {
-                tracing::warn!(source.id = %raw.source_id, reason = %failure.reason, code = %failure.code, "a request is parked");
-                crate::observe::metrics::parked(failure.reason.as_str());
-                match self.store.park(ParkedRequest { request: raw, plugin, failure, tries: 1 }).await {
-                    Ok(dropped) => crate::observe::metrics::parked_dropped(dropped),
-                    Err(error) => tracing::error!(%error, "a request could not be parked"),
-                }
-                unavailable()
-            }
-            Err(error) => {
-                tracing::error!(%error, "a request could not be stored");
-                unavailable()
-            }
-        }
-    }
-
-    /// Notes how a request was judged. A source that begins to refuse most of what it gets is told of once.
-    fn watch_source(&self, source_id: &str, refused: bool) {
-        if let Some(share) = self.alarms.note(source_id, refused, self.clock.monotonic()) {
-            tracing::warn!(
-                source.id = source_id,
-                refused = share.refused,
-                judged = share.judged,
-                "a source refuses most of what it gets; was its secret changed on one side only?"
-            );
-        }
+        };
+        self.answer_verdict(verdict, raw, plugin, client).await
     }
 
     /// Runs a request through `receive` and stores what it says. `parked` names the parked request that it was.
@@ -374,39 +300,6 @@ impl Hub {
             Err(error) => tracing::warn!(%error, tenant = %id, plugin = %name, "a broken version is not noted yet"),
         }
     }
-
-    #[expect(clippy::too_many_arguments, reason = "the columns of a rejection")]
-    pub(super) async fn note_rejection(
-        &self,
-        owner: &TenantId,
-        source_id: &str,
-        status: StatusCode,
-        code: &'static str,
-        mut reason: String,
-        bytes: u64,
-        client: Option<Client>,
-    ) {
-        crate::observe::metrics::rejected(code);
-        while reason.len() > 256 {
-            reason.pop();
-        }
-        let key = self.ids.next();
-        let rejection = Rejection {
-            key,
-            tenant: owner.clone(),
-            source_id: source_id.to_owned(),
-            at: self.clock.now(),
-            status: status.as_u16(),
-            code: code.to_owned(),
-            reason,
-            bytes,
-            remote_addr: client.map(|client| client.ip.to_string()),
-            correlation_id: key.to_string().into(),
-        };
-        if let Err(error) = self.store.reject(vec![rejection]).await {
-            tracing::warn!(%error, "a rejection could not be kept");
-        }
-    }
 }
 
 /// A request as a plugin sees it.
@@ -422,32 +315,4 @@ pub(super) fn inbound(raw: &RawRequest) -> InboundRequest {
         remote_addr: raw.remote_addr.clone(),
         extensions: None,
     }
-}
-
-fn replied(reply: Option<Reply>) -> Response {
-    let Some(reply) = reply else { return StatusCode::OK.into_response() };
-    let mut response = Response::new(Body::from(Bytes::from(reply.body)));
-    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
-    for header in reply.headers {
-        let hop = ["connection", "content-length", "transfer-encoding", "keep-alive", "upgrade", "set-cookie"];
-        if hop.contains(&header.name.as_str()) {
-            continue;
-        }
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(header.name), HeaderValue::from_bytes(&header.value)) {
-            response.headers_mut().append(name, value);
-        }
-    }
-    response
-}
-
-fn unavailable() -> Response {
-    let mut response = (StatusCode::SERVICE_UNAVAILABLE, "try again later\n").into_response();
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
-    response
-}
-
-fn too_many(seconds: u64) -> Response {
-    let mut response = (StatusCode::TOO_MANY_REQUESTS, "too many requests\n").into_response();
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    response
 }

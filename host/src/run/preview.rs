@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use serde_json::Value;
 
 use super::{
-    calls::{RunCalls, RunStop},
+    calls::{Refused, RunCalls, RunStop},
     emit,
     end::failure_of,
     journal::{Entry, EntryOutcome, JournalMismatch},
@@ -161,7 +161,7 @@ impl Hub {
                 Err(failure) => Found::Fails(failure),
             },
             Err(end) => match (calls.needs_login(), end) {
-                (Some(refused), _) => Found::Fails(Failure::new(ReasonClass::Auth, "needs_login", refused.text)),
+                (Some(Refused { text, .. }), _) => Found::Fails(Failure::new(ReasonClass::Auth, "needs_login", text)),
                 (None, CallEnd::Error(error)) => Found::Fails(failure_of(&error)),
                 (None, CallEnd::Stopped(stop)) => stopped(&stop),
                 (None, CallEnd::HostFault(text)) => Found::Unproven(text),

@@ -1,14 +1,11 @@
 use switchyard_sdk::prelude::*;
 
 use crate::event::Events;
-use crate::model::{Invoice, State};
+use crate::model::{Invoice, SENT, State};
 use crate::snapshot::Entry;
 
-/// The index of `sent` in Billy's order of sending.
-const SENT: u8 = 2;
-
 /// What happened between two sights of an invoice, and what to remember. An invoice never seen before is reported from
-/// its creation on.
+/// its creation on. Of a credit note only its booking counts, which credits an invoice.
 pub fn changes(
     events: &Events,
     before: Option<&Entry>,
@@ -17,6 +14,12 @@ pub fn changes(
 ) -> (Vec<Emit>, Entry) {
     let mut now = Entry::of(invoice, before);
     let mut found = Vec::new();
+    if invoice.is_credit_note {
+        let was_booked = before.is_some_and(|before| before.is(State::Approved));
+        let credited = invoice.credited_invoice_id.as_deref().filter(|_| invoice.state == State::Approved);
+        found.extend(credited.filter(|_| !was_booked).map(|id| events.refunded(id, None, invoice)));
+        return (found, now);
+    }
     let was = |state: State| before.is_some_and(|before| before.is(state));
     if before.is_none() {
         found.push(events.created(invoice));

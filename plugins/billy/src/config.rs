@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -11,6 +13,9 @@ pub struct Config {
     /// The product of lines that name none. Its sales tax ruleset decides the VAT.
     #[serde(default)]
     pub product_id: Option<String>,
+    /// The products of lines that name a tax code and no product: `{"exempt":"PROD0"}`.
+    #[serde(default)]
+    pub tax_products: BTreeMap<String, String>,
     /// The currency of invoices that name none.
     #[serde(default = "danish_kroner")]
     #[schemars(regex(pattern = "^[A-Z]{3}$"))]
@@ -25,6 +30,14 @@ pub struct Config {
     /// The account that payments go to, where the command names none; it must be enabled for payments at Billy.
     #[serde(default)]
     pub payment_account_id: Option<String>,
+    /// The subject of e-mails with an invoice, where the command names none; `{number}` is the invoice's.
+    #[serde(default = "subject")]
+    #[schemars(length(min = 1, max = 250))]
+    pub email_subject: String,
+    /// Their text, where the command names none.
+    #[serde(default = "message")]
+    #[schemars(length(min = 1, max = 10_000))]
+    pub email_message: String,
     /// Whether the first poll reports what Billy already has. Otherwise it only remembers it.
     #[serde(default)]
     pub emit_existing: bool,
@@ -53,6 +66,14 @@ impl TaxMode {
 
 fn danish_kroner() -> String {
     "DKK".to_owned()
+}
+
+fn subject() -> String {
+    "Invoice {number}".to_owned()
+}
+
+fn message() -> String {
+    "Please find our invoice {number}.".to_owned()
 }
 
 fn eight_days() -> u16 {

@@ -161,6 +161,31 @@ fn ensure_person(ctx: &Ctx<Config>, id: &str, customer: &Customer, contact: &Val
     Ok(true)
 }
 
+/// Adds a person to a contact who has only an address, and answers the person's id.
+pub fn add_person(ctx: &Ctx<Config>, contact_id: &str, email: &str) -> Result<String, PluginError> {
+    let person =
+        json!({ "contactPerson": { "contactId": contact_id, "name": email, "email": email, "isPrimary": false } });
+    let id = |answer: &Value| {
+        let mut persons = records(answer, "contactPerson", "contactPersons").into_iter();
+        persons
+            .find(|person| text(person, "email").is_some_and(|known| same(&known, email)))
+            .and_then(|person| text(person, "id"))
+    };
+    let answer = SendOnce::default()
+        .run(
+            ctx,
+            || Ok(read(post(ctx, "/contactPersons", &person).send()?)),
+            |_| {
+                let answer = read(get(ctx, "/contactPersons").query("contactId", contact_id).send()?)?;
+                Ok(id(&answer).is_some().then_some(Ok(answer)))
+            },
+        )?
+        .into_inner()?;
+    id(&answer).ok_or_else(|| {
+        PluginError::retry(Reason::ProviderDown, "malformed_answer", "Billy's answer has no readable person.")
+    })
+}
+
 fn remember(ctx: &Ctx<Config>, customer: &Customer, id: &str) -> Result<(), PluginError> {
     let person = customer.email.as_deref().or(customer.phone.as_deref());
     let options = KvOptions { ttl: None, person: person.map(str::to_owned) };
@@ -177,7 +202,8 @@ fn id_of(contact: &Value) -> Result<String, PluginError> {
     })
 }
 
-fn same(a: &str, b: &str) -> bool {
+/// Whether two addresses or names are the same to a person.
+pub fn same(a: &str, b: &str) -> bool {
     a.trim().to_lowercase() == b.trim().to_lowercase()
 }
 

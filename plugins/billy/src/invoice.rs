@@ -1,5 +1,5 @@
-use serde_json::{Number, Value, json};
-use switchyard_event_types::invoice_command::{ApproveInvoice, CreateInvoice, Line};
+use serde_json::{Value, json};
+use switchyard_event_types::invoice_command::{ApproveInvoice, CreateInvoice};
 use switchyard_sdk::UnknownOutcome;
 use switchyard_sdk::once::SendOnce;
 use switchyard_sdk::prelude::*;
@@ -9,6 +9,7 @@ use crate::client::{self, invoices, list, post, put, read, segment};
 use crate::config::Config;
 use crate::contact;
 use crate::event::Events;
+use crate::line;
 use crate::model::{Invoice, State};
 use crate::snapshot;
 
@@ -19,7 +20,7 @@ const READ_ONE_BY_ONE: usize = 10;
 /// step, because it cannot be taken back.
 pub fn create(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     let command: CreateInvoice = event.parse()?;
-    let lines = command.lines.iter().map(|line| line_record(&ctx.config, line)).collect::<Result<Vec<_>, _>>()?;
+    let lines = command.lines.iter().map(|line| line::record(&ctx.config, line)).collect::<Result<Vec<_>, _>>()?;
     let (contact_id, mut events) = contact::find_or_create(ctx, &command.customer)?;
     let entry_date = command.entry_date.clone().unwrap_or_else(|| date(ctx.time()));
     let record = record(ctx, &command, &contact_id, &entry_date, lines);
@@ -30,13 +31,13 @@ pub fn create(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
             |_: &UnknownOutcome| Ok(find(ctx, &contact_id, &entry_date)?.map(Ok)),
         )?
         .into_inner()?;
-    snapshot::own(ctx, &draft)?;
+    snapshot::own_unpaid(ctx, &draft)?;
     let build = Events::new(ctx);
     events.push(named(ctx, &command, build.created(&draft)));
     // What was adopted may have been approved by somebody since.
     if command.approve && draft.state != State::Voided {
         let approved = if draft.state == State::Approved { draft } else { approved(ctx, &draft.id)? };
-        snapshot::own(ctx, &approved)?;
+        snapshot::own_unpaid(ctx, &approved)?;
         events.push(named(ctx, &command, build.approved(&approved)));
     }
     Ok(events.into())
@@ -50,7 +51,7 @@ pub fn approve(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> 
 }
 
 /// A PUT may be repeated; after a refusal the state says whether it was refused because it is already so.
-fn approved(ctx: &Ctx<Config>, id: &str) -> Result<Invoice, PluginError> {
+pub fn approved(ctx: &Ctx<Config>, id: &str) -> Result<Invoice, PluginError> {
     let change = json!({ "invoice": { "state": State::Approved.as_str() } });
     let response = put(ctx, &format!("/invoices/{}", segment(id)), &change).send()?;
     let answer = read(response);
@@ -93,7 +94,8 @@ fn find(ctx: &Ctx<Config>, contact_id: &str, entry_date: &str) -> Result<Option<
     Ok(None)
 }
 
-fn first(answer: &Value) -> Result<Invoice, PluginError> {
+/// The invoice that a write answers with.
+pub fn first(answer: &Value) -> Result<Invoice, PluginError> {
     invoices(answer).into_iter().next().ok_or_else(|| {
         PluginError::retry(Reason::ProviderDown, "malformed_answer", "Billy's answer has no readable invoice.")
     })
@@ -127,24 +129,4 @@ fn named(ctx: &Ctx<Config>, command: &CreateInvoice, mut event: Emit) -> Emit {
         event.data["reference"] = json!(reference);
     }
     event
-}
-
-/// A line under Billy's names. Its VAT is that of its product.
-fn line_record(config: &Config, line: &Line) -> Result<Value, PluginError> {
-    let product = line.product_id.as_deref().or(config.product_id.as_deref());
-    let product = product.ok_or_else(|| {
-        PluginError::bad_config("product_id", "set a product, or name one in each line; it decides the VAT.")
-    })?;
-    let bad = |what: &str| PluginError::reject(Reason::BadData, "bad_line", format!("A line's {what} is no number."));
-    Ok(json!({
-        "productId": product,
-        "description": line.description,
-        "quantity": line.quantity_text().as_deref().and_then(number).ok_or_else(|| bad("quantity"))?,
-        "unitPrice": number(&line.unit_price).ok_or_else(|| bad("unit_price"))?,
-    }))
-}
-
-/// Billy takes JSON numbers only. A decimal of up to 15 digits is written back digit by digit from its nearest float.
-fn number(text: &str) -> Option<Number> {
-    Number::from_f64(text.parse().ok()?)
 }

@@ -27,6 +27,9 @@ impl State {
 /// How far the sending of an invoice came, in Billy's order.
 pub const SENT_STATES: [&str; 5] = ["unsent", "printed", "sent", "opened", "viewed"];
 
+/// The index of `sent` in it.
+pub const SENT: u8 = 2;
+
 /// An invoice as Billy lists it. Amounts are in hundredths of its currency.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invoice {
@@ -56,6 +59,14 @@ pub struct Invoice {
     pub is_paid: bool,
     /// Where our reference stands.
     pub contact_message: Option<String>,
+    /// It takes something back. Its amounts are positive here, whatever their sign at Billy.
+    pub is_credit_note: bool,
+    /// What a credit note takes back.
+    pub credited_invoice_id: Option<String>,
+    /// The person whom it is addressed to.
+    pub contact_person_id: Option<String>,
+    /// A date.
+    pub entry_date: Option<String>,
 }
 
 impl Invoice {
@@ -67,7 +78,11 @@ impl Invoice {
             "voided" => State::Voided,
             _ => return None,
         };
-        let amount = |name: &str| record.get(name).and_then(minor_of).unwrap_or(0);
+        let is_credit_note = record.get("type").and_then(Value::as_str) == Some("creditNote");
+        let amount = |name: &str| {
+            let amount = record.get(name).and_then(minor_of).unwrap_or(0);
+            if is_credit_note { amount.saturating_abs() } else { amount }
+        };
         let sent = text(record, "sentState").and_then(|sent| SENT_STATES.iter().position(|name| *name == sent));
         let paid = record.get("isPaid").map_or(amount("balance") == 0, truth);
         Some(Self {
@@ -84,12 +99,16 @@ impl Invoice {
             balance: amount("balance"),
             is_paid: state == State::Approved && paid,
             contact_message: text(record, "contactMessage"),
+            is_credit_note,
+            credited_invoice_id: text(record, "creditedInvoiceId"),
+            contact_person_id: text(record, "attContactPersonId"),
+            entry_date: text(record, "entryDate").and_then(|date| date.get(..10).map(str::to_owned)),
         })
     }
 
     /// With tax.
     pub fn total(&self) -> i64 {
-        self.net + self.tax
+        self.net.saturating_add(self.tax)
     }
 }
 

@@ -1,11 +1,11 @@
 use serde_json::{Number, Value, json};
-use switchyard_event_types::payment::RecordPayment;
+use switchyard_event_types::payment::{RecordPayment, VoidPayment};
 use switchyard_sdk::money::{decimal, minor_of, parse_minor};
 use switchyard_sdk::once::SendOnce;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::time::date;
 
-use crate::client::{self, list, post, read};
+use crate::client::{self, get, list, post, put, read, segment};
 use crate::config::Config;
 use crate::event::Events;
 use crate::model::{records, text, truth};
@@ -22,6 +22,8 @@ pub struct Payment {
     pub entry_date: Option<String>,
     /// What it pays.
     pub invoice_ids: Vec<String>,
+    /// What goes to each of them, in hundredths; none where Billy does not say.
+    pub parts: Vec<Option<i64>>,
     /// Taken back.
     pub is_voided: bool,
 }
@@ -32,14 +34,29 @@ impl Payment {
         let paid =
             |association: &&Value| text(association, "subjectReference")?.strip_prefix("invoice:").map(str::to_owned);
         let associations = records(record, "association", "associations");
+        let amount = record.get("cashAmount").and_then(minor_of).unwrap_or(0);
+        let part = |association: &&Value| association.get("amount").and_then(minor_of);
+        // A payment of one invoice goes to it as a whole.
+        let parts = match associations.as_slice() {
+            [only] => vec![part(only).or(Some(amount))],
+            several => several.iter().filter(|one| paid(one).is_some()).map(part).collect(),
+        };
         Some(Self {
             id: text(record, "id")?,
-            amount: record.get("cashAmount").and_then(minor_of).unwrap_or(0),
+            amount,
             currency: text(record, "subjectCurrencyId"),
             entry_date: text(record, "entryDate"),
             invoice_ids: associations.iter().filter_map(paid).collect(),
+            parts,
             is_voided: record.get("isVoided").is_some_and(truth),
         })
+    }
+}
+
+impl Payment {
+    /// What was paid.
+    pub fn money(&self, config: &Config) -> Money {
+        Money::from_minor(self.amount, self.currency.as_deref().unwrap_or(&config.currency))
     }
 }
 
@@ -105,6 +122,27 @@ pub fn record(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
         .into_inner()?;
     let money = Money::from_minor(amount, invoice.currency.as_deref().unwrap_or(&ctx.config.currency));
     Ok(Events::new(ctx).payment(&id, money, &[invoice.id], Some(&entry_date)).into())
+}
+
+/// Takes a payment back. The PUT may be repeated; a payment that is taken back already is as good.
+pub fn void(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
+    let command: VoidPayment = event.parse()?;
+    let path = format!("/bankPayments/{}", segment(&command.payment_id));
+    let response = get(ctx, &path).query("include", "bankPayment.associations:embed").send()?;
+    if response.status == 404 {
+        return Err(PluginError::reject(Reason::BadData, "no_such_payment", "Billy has no such payment."));
+    }
+    let answer = read(response)?;
+    let of_it = |payment: &Payment| payment.id == command.payment_id;
+    let payment = records(&answer, "bankPayment", "bankPayments").into_iter().filter_map(Payment::read).find(of_it);
+    let payment = payment.ok_or_else(|| {
+        PluginError::retry(Reason::ProviderDown, "malformed_answer", "Billy's answer has no readable payment.")
+    })?;
+    if !payment.is_voided {
+        read(put(ctx, &path, &json!({ "bankPayment": { "isVoided": true } })).send()?)?;
+    }
+    let money = payment.money(&ctx.config);
+    Ok(Events::new(ctx).payment_voided(&payment.id, money, &payment.invoice_ids).into())
 }
 
 /// Where payments cannot be listed, a lost one is never sent again.

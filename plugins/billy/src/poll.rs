@@ -10,13 +10,16 @@ use crate::config::Config;
 use crate::event::Events;
 use crate::model::Invoice;
 use crate::payment;
-use crate::snapshot::{Entry, Snapshot};
+use crate::snapshot::{self, Entry, Snapshot};
 
 /// The schedule's name.
 pub const SCHEDULE: &str = "invoices";
 
 /// The ids of the newest payments, as last seen.
 const PAYMENTS_KEY: &str = "payments";
+
+/// Those of them that were taken back.
+const VOIDED_KEY: &str = "payments_voided";
 
 /// How many of them are remembered, and asked for at once.
 const PAYMENTS_KEPT: usize = 200;
@@ -73,13 +76,15 @@ pub fn poll(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, Plugi
     if let Some(page) = cursor.walk {
         cursor.walk = run.walk(page)?;
         has_more = cursor.walk.is_some();
+        if !has_more {
+            run.payments(true)?;
+        }
         if !has_more && !cursor.ready {
-            run.payments()?;
             cursor.ready = true;
             cursor.news_at = cursor.full_at;
         }
     } else {
-        run.payments()?;
+        run.payments(false)?;
         run.newest()?;
         run.approved_since(cursor.news_at.saturating_sub(OVERLAP))?;
         run.open()?;
@@ -95,6 +100,9 @@ pub fn poll(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, Plugi
     }
     run.snapshot.save()?;
     has_more |= run.is_full();
+    if !has_more {
+        snapshot::seen_all(ctx)?;
+    }
     let cursor = serde_json::to_string(&cursor).ok();
     Ok(PollOutput { events: run.found, cursor, has_more, next_in: None })
 }
@@ -195,10 +203,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Payments never seen before become events, and say which payment paid an invoice. On the first poll they are
-    /// remembered only.
-    fn payments(&mut self) -> Result<(), PluginError> {
+    /// Payments never seen before become events, and say which payment paid an invoice; so do known ones that were
+    /// taken back. On the first poll they are remembered only. A thorough look goes beyond those that are known.
+    fn payments(&mut self, thorough: bool) -> Result<(), PluginError> {
         let known: Option<Vec<String>> = self.ctx.kv().get_json(PAYMENTS_KEY)?;
+        let voided_before: Option<Vec<String>> = self.ctx.kv().get_json(VOIDED_KEY)?;
+        let mut voided = voided_before.clone().unwrap_or_default();
         let silent = known.is_none() && !self.ctx.config.emit_existing;
         let known = known.unwrap_or_default();
         let mut newest = Vec::new();
@@ -213,17 +223,22 @@ impl Run<'_> {
                 for invoice in paid.invoice_ids.iter().filter(|_| !paid.is_voided) {
                     self.paid_by.entry(invoice.clone()).or_default().push(paid.id.clone());
                 }
-                if known.contains(&paid.id) {
-                    met = true;
-                } else if !silent && !paid.is_voided {
-                    let currency = paid.currency.as_deref().unwrap_or(&self.ctx.config.currency);
-                    let amount = Money::from_minor(paid.amount, currency);
-                    let date = paid.entry_date.as_deref();
+                let is_known = known.contains(&paid.id);
+                met |= is_known;
+                if !is_known && !silent && !paid.is_voided {
+                    let (amount, date) = (paid.money(&self.ctx.config), paid.entry_date.as_deref());
                     recorded.push(self.events.payment(&paid.id, amount, &paid.invoice_ids, date));
+                }
+                if paid.is_voided && !voided.contains(&paid.id) {
+                    if is_known && voided_before.is_some() {
+                        let amount = paid.money(&self.ctx.config);
+                        recorded.push(self.events.payment_voided(&paid.id, amount, &paid.invoice_ids));
+                    }
+                    voided.push(paid.id.clone());
                 }
                 newest.push(paid.id);
             }
-            if met || silent || count < PAYMENTS_PAGE {
+            if (met && !thorough) || silent || count < PAYMENTS_PAGE {
                 break;
             }
         }
@@ -234,6 +249,10 @@ impl Run<'_> {
         now.truncate(PAYMENTS_KEPT);
         if now != known || silent {
             self.ctx.kv().set_json(PAYMENTS_KEY, &now, &KvOptions::default())?;
+        }
+        voided.retain(|id| now.contains(id));
+        if voided_before.as_ref() != Some(&voided) {
+            self.ctx.kv().set_json(VOIDED_KEY, &voided, &KvOptions::default())?;
         }
         self.found.extend(recorded.into_iter().rev());
         Ok(())

@@ -6,10 +6,13 @@ use sha2::{Digest, Sha256};
 use switchyard_sdk::prelude::*;
 
 use crate::config::Config;
-use crate::model::{Invoice, State};
+use crate::model::{Invoice, SENT_STATES, State};
 
 /// How long an invoice that a command made waits to be seen by a poll.
 const OWN_KEPT: Duration = Duration::from_secs(35 * 86_400);
+
+/// When everything that can change was last seen.
+const SEEN_AT: &str = "seen_at";
 
 /// What was last seen of an invoice, as small as it can be: there is one for every invoice of the company.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +38,27 @@ pub struct Entry {
     /// How often an update was reported.
     #[serde(rename = "u", default)]
     pub updates: u32,
+    /// The rest is what `invoice.query` answers while Billy is down; older entries have none of it.
+    #[serde(rename = "no", default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
+    /// Whom it is for.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub contact_id: Option<String>,
+    /// With tax, in hundredths.
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<i64>,
+    /// The tax, in hundredths.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub tax: Option<i64>,
+    /// A date.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub due_date: Option<String>,
+    /// ISO 4217 code, where Billy says it.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// When a command left it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<u64>,
 }
 
 impl Entry {
@@ -53,7 +77,25 @@ impl Entry {
             hash,
             times_paid,
             updates: before.map_or(0, |before| before.updates),
+            number: invoice.number.clone(),
+            contact_id: invoice.contact_id.clone(),
+            total: Some(invoice.total()),
+            tax: Some(invoice.tax),
+            due_date: invoice.due_date.clone(),
+            currency: invoice.currency.clone(),
+            at: None,
         }
+    }
+
+    /// Its state as Billy writes it.
+    pub fn state_name(&self) -> &'static str {
+        let states = [State::Draft, State::Approved, State::Voided];
+        states.into_iter().find(|state| self.is(*state)).unwrap_or(State::Draft).as_str()
+    }
+
+    /// How far its sending came, as Billy writes it.
+    pub fn sent_name(&self) -> &'static str {
+        SENT_STATES.get(usize::from(self.sent)).unwrap_or(&SENT_STATES[0])
     }
 
     /// Whether it was in this state.
@@ -78,7 +120,32 @@ fn letter(state: State) -> char {
 /// Remembers an invoice as a command left it, so that the first poll reports what happens to it later, although it
 /// reports nothing else that was there before.
 pub fn own(ctx: &Ctx<Config>, invoice: &Invoice) -> Result<(), PluginError> {
-    ctx.kv().set_json(&own_key(&invoice.id), &Entry::of(invoice, None), &KvOptions::ttl(OWN_KEPT))
+    let entry = Entry { at: Some(ctx.time()), ..Entry::of(invoice, None) };
+    ctx.kv().set_json(&own_key(&invoice.id), &entry, &KvOptions::ttl(OWN_KEPT))
+}
+
+/// The same of an invoice that a command has just made or approved. Nothing was paid by then, so a payment that came in
+/// while an answer was lost is still news to the first poll.
+pub fn own_unpaid(ctx: &Ctx<Config>, invoice: &Invoice) -> Result<(), PluginError> {
+    let unpaid = Invoice { is_paid: false, balance: invoice.total(), ..invoice.clone() };
+    own(ctx, &unpaid)
+}
+
+/// What was last seen of an invoice and when; none of one that was never seen, or seen by a version that kept less.
+pub fn last_seen(ctx: &Ctx<Config>, id: &str) -> Result<Option<(Entry, u64)>, PluginError> {
+    let own = ctx.kv().get_json::<Entry>(&own_key(id))?;
+    let polled = ctx.kv().get_json::<BTreeMap<String, Entry>>(&part_key(id))?;
+    let polled = polled.and_then(|mut entries| entries.remove(id));
+    let seen_at: Option<u64> = ctx.kv().get_json(SEEN_AT)?;
+    // A poll sees what a command left only when it has taken it over.
+    let at = |entry: &Entry, polled: bool| seen_at.filter(|_| polled).max(entry.at);
+    let known = polled.map(|entry| (at(&entry, true), entry)).or(own.map(|entry| (at(&entry, false), entry)));
+    Ok(known.and_then(|(at, entry)| Some((entry, at?))).filter(|(entry, _)| entry.total.is_some()))
+}
+
+/// Remembers that everything that can change was seen at this time.
+pub fn seen_all(ctx: &Ctx<Config>) -> Result<(), PluginError> {
+    ctx.kv().set_json(SEEN_AT, &ctx.time(), &KvOptions::default())
 }
 
 fn own_key(id: &str) -> String {

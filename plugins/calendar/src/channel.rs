@@ -139,6 +139,7 @@ pub fn ensure(ctx: &Ctx<Config>) -> Result<u64, PluginError> {
     stop_replaced(ctx, &mut channels)?;
     if channels != before {
         channels.save(ctx)?;
+        tell_ends(ctx, &channels)?;
     }
     let renewals = channels.list.iter().filter(|channel| !channel.replaced).map(Channel::renew_at);
     let retries = channels.troubled.iter().map(|trouble| trouble.retry_at);
@@ -203,6 +204,14 @@ fn watch(ctx: &Ctx<Config>, channels: &mut Channels, calendar: &str, address: &s
     Ok(())
 }
 
+/// Notes the first end of a channel for the tenant's forecast.
+fn tell_ends(ctx: &Ctx<Config>, channels: &Channels) -> Result<(), PluginError> {
+    match channels.list.iter().filter(|channel| !channel.replaced).map(|channel| channel.expires_at).min() {
+        Some(at) => ctx.expires("channels", at, "Google's notifications of changes in calendars", true),
+        None => ctx.expires_no_more("channels"),
+    }
+}
+
 fn stop_replaced(ctx: &Ctx<Config>, channels: &mut Channels) -> Result<(), PluginError> {
     let replaced: Vec<Channel> = channels.list.iter().filter(|channel| channel.replaced).take(STOPS).cloned().collect();
     for channel in replaced {
@@ -237,5 +246,6 @@ pub fn stop_all(ctx: &Ctx<Config>) -> Result<(), PluginError> {
     for channel in &mut channels.list {
         channel.replaced = true;
     }
-    stop_replaced(ctx, &mut channels)
+    stop_replaced(ctx, &mut channels)?;
+    ctx.expires_no_more("channels")
 }

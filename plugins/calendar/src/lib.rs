@@ -103,6 +103,9 @@ impl Plugin for Calendar {
         let connection = |name: &str, kind, description: &str| {
             Connection::new(name, kind, BASE_URL, description)
                 .methods([Method::Get, Method::Post, Method::Patch, Method::Delete])
+                .probe("/calendars/primary/events?maxResults=1")
+                // 600 requests a minute and user.
+                .rate_per_s(8.0)
                 .optional()
         };
         let limits =

@@ -36,7 +36,7 @@ fn about() -> Value {
     json!({
         "message_id": id(),
         "thread_id": id(),
-        "mailbox": address(),
+        "mailbox": { "type": "string" },
         "from": address(),
         "from_name": { "type": "string" },
         "to": addresses(),
@@ -126,7 +126,7 @@ fn labels_changed() -> EventType {
     let schema = object(
         &["message_id", "thread_id", "mailbox", "added", "removed"],
         json!({
-            "message_id": id(), "thread_id": id(), "mailbox": address(),
+            "message_id": id(), "thread_id": id(), "mailbox": { "type": "string" },
             "added": texts(), "removed": texts(), "label_ids": texts()
         }),
     );
@@ -146,9 +146,7 @@ fn send() -> EventType {
         "type": "object", "required": ["email"], "additionalProperties": false,
         "properties": { "email": bare, "name": { "type": "string", "maxLength": 200 } }
     });
-    let list = |least: usize| {
-        json!({ "type": "array", "minItems": least, "maxItems": 500, "items": { "anyOf": [bare, named] } })
-    };
+    let list = |least: usize| json!({ "type": "array", "minItems": least, "maxItems": 500, "items": { "anyOf": [bare, named] } });
     let mut schema = object(
         &["to"],
         json!({

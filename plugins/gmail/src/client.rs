@@ -67,7 +67,8 @@ pub fn refusal(ctx: &Ctx<Config>, response: &Response) -> PluginError {
                 .after(asked_wait(ctx, response, words).unwrap_or(DAILY_WAIT))
         }
         403 => {
-            let message = format!("Gmail does not allow this: {}.", if reason.is_empty() { "forbidden" } else { &reason });
+            let message =
+                format!("Gmail does not allow this: {}.", if reason.is_empty() { "forbidden" } else { &reason });
             PluginError::needs_attention(Reason::Config, "gmail_forbidden", message)
         }
         status @ (400 | 404 | 409 | 412 | 413 | 422) => {

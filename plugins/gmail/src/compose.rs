@@ -90,7 +90,7 @@ impl Outgoing {
         match (&self.text, &self.html) {
             (Some(text), Some(html)) => {
                 let boundary = format!("hub_{}", self.reference);
-                field(out, "Content-Type", &format!("multipart/alternative; boundary=\"{boundary}\""));
+                field(out, "Content-Type", &format!("multipart/alternative;\r\n boundary=\"{boundary}\""));
                 out.push_str("\r\n");
                 for (kind, body) in [("plain", text), ("html", html)] {
                     out.push_str(&format!("--{boundary}\r\n"));

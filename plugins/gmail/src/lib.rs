@@ -64,6 +64,9 @@ const KEYS: &str = "pubsub";
 const SCOPES: [&str; 2] =
     ["https://www.googleapis.com/auth/gmail.modify", "https://www.googleapis.com/auth/gmail.send"];
 
+/// A mailbox has 6,000 units a minute, and reading a message costs 20 of them; the rest leaves room for a burst.
+const CALLS_PER_S: f64 = 8.0;
+
 /// The poll that looks for changes.
 pub const SYNC: &str = "sync";
 
@@ -87,12 +90,16 @@ impl Plugin for Gmail {
             jwks_url: "https://www.googleapis.com/oauth2/v3/certs".to_owned(),
         };
         let manifest = Manifest::new("gmail", env!("CARGO_PKG_VERSION"), "Gmail: mail in and out.")
-            .connection(Connection::new(
-                CONNECTION,
-                oauth2,
-                "https://gmail.googleapis.com",
-                "The mailbox: the consent of its owner, or a google_service_account that acts for the owner.",
-            ))
+            .connection(
+                Connection::new(
+                    CONNECTION,
+                    oauth2,
+                    "https://gmail.googleapis.com",
+                    "The mailbox: the consent of its owner, or a google_service_account that acts for the owner.",
+                )
+                .probe("/gmail/v1/users/me/profile")
+                .rate_per_s(CALLS_PER_S),
+            )
             .secret(Secret::new(KEYS, keys, "Google's public keys, which prove the pushes of Pub/Sub.").optional())
             .schedule(Schedule::every(
                 SYNC,

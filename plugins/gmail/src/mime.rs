@@ -33,7 +33,9 @@ impl Fields {
             let named = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
             if named && block.len() + value.len() <= MOST_BYTES {
                 block.extend([name, ": "]);
-                block.extend(value.chars().map(|letter| if matches!(letter, '\r' | '\n' | '\0') { ' ' } else { letter }));
+                block.extend(
+                    value.chars().map(|letter| if matches!(letter, '\r' | '\n' | '\0') { ' ' } else { letter }),
+                );
                 block.push_str("\r\n");
             }
         }
@@ -54,7 +56,9 @@ impl Fields {
 
     /// The addresses of a field, members of groups included.
     pub fn addresses(&self, name: &'static str) -> Vec<Mailbox> {
-        let Some(list) = HeaderName::parse(name).and_then(|name| self.get(name)?.as_address()) else { return Vec::new() };
+        let Some(list) = HeaderName::parse(name).and_then(|name| self.get(name)?.as_address()) else {
+            return Vec::new();
+        };
         Address::iter(list)
             .filter_map(|entry| {
                 let email = entry.address.as_deref()?.trim();

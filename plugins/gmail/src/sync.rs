@@ -175,7 +175,7 @@ impl Run<'_> {
             return Ok(());
         }
         self.fetches += 1;
-        let Some((mut mail, bytes)) = fetch(self.ctx, id)? else { return Ok(()) };
+        let Some((mail, bytes)) = fetch(self.ctx, id)? else { return Ok(()) };
         self.fetched += bytes;
         if mail.has_label("DRAFT") {
             return Ok(());
@@ -184,7 +184,6 @@ impl Run<'_> {
         if known("SENT") {
             self.tell(event::sent(self.ctx, &mail));
         } else if self.ctx.config.labels.iter().any(|wanted| known(wanted)) {
-            mail.body.attachments.shrink_to_fit();
             self.tell(event::received(self.ctx, &mail));
         }
         Ok(())

@@ -3,7 +3,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchyard_sdk::prelude::*;
-use switchyard_sdk::time::rfc3339;
 
 use crate::client::{get, malformed, number, post, read, refusal, text};
 use crate::config::{Config, Push};
@@ -14,8 +13,8 @@ pub const BASELINE: &str = "baseline";
 /// What Gmail was last asked to announce.
 const WATCHED: &str = "watched";
 
-/// Where the host's forecast looks for what ends.
-const FORECAST: &str = "expires/watch";
+/// The name under which the forecast lists when the announcements end.
+const FORECAST: &str = "watch";
 
 /// Gmail announces for seven days. The daily renewal leaves six tries; when the end comes nearer than this nevertheless,
 /// the next look at the mailbox renews too.
@@ -107,8 +106,7 @@ fn renew(ctx: &Ctx<Config>, push: &Push) -> Result<(), PluginError> {
     let watched = Watched { topic: push.topic.clone(), labels, expires };
     ctx.kv().set_json(WATCHED, &watched, &KvOptions::default())?;
     let Some(expires) = expires else { return Ok(()) };
-    let what = json!({ "at": rfc3339(expires), "what": "Gmail's announcements of the mailbox", "renews": true });
-    ctx.kv().set_json(FORECAST, &what, &KvOptions::default())
+    ctx.expires(FORECAST, expires, "Gmail's announcements of the mailbox", true)
 }
 
 /// What Gmail refuses here is nearly always the topic.
@@ -120,9 +118,7 @@ fn explained(ctx: &Ctx<Config>, response: &switchyard_sdk::http::Response) -> Pl
             "Gmail may not publish to this topic: give gmail-api-push@system.gserviceaccount.com the role \
              Pub/Sub Publisher on it, and see that the login has the scope gmail.modify."
         }
-        (_, 400 | 404) => {
-            "Gmail does not take this topic: it must exist, in the same project as the OAuth client."
-        }
+        (_, 400 | 404) => "Gmail does not take this topic: it must exist, in the same project as the OAuth client.",
         _ => return refused,
     };
     let details = refused.detail().details.clone().unwrap_or_default();
@@ -138,7 +134,7 @@ fn stop(ctx: &Ctx<Config>) -> Result<(), PluginError> {
     if !response.is_success() {
         return Err(refusal(ctx, &response));
     }
-    ctx.kv().delete(FORECAST)?;
+    ctx.expires_no_more(FORECAST)?;
     Ok(ctx.kv().delete(WATCHED)?)
 }
 

@@ -48,7 +48,15 @@ fn a_history_that_cannot_be_read_is_asked_for_again() {
 
 #[test]
 fn errors_with_any_body_are_the_class_of_their_status() {
-    let bodies = ["", "<html>", "null", "[]", "{\"error\":\"x\"}", "{\"error\":{\"errors\":{}}}", "{\"error\":{\"errors\":[7]}}"];
+    let bodies = [
+        "",
+        "<html>",
+        "null",
+        "[]",
+        "{\"error\":\"x\"}",
+        "{\"error\":{\"errors\":{}}}",
+        "{\"error\":{\"errors\":[7]}}",
+    ];
     for body in bodies {
         for (status, expected) in [
             (500, Reason::ProviderDown),
@@ -112,7 +120,8 @@ fn every_failure_of_a_call_has_its_disposition() {
 
 #[test]
 fn listings_profiles_and_watches_that_cannot_be_read_are_asked_for_again() {
-    for body in ["", "<html>", "[]", "{\"messages\":7}", "{\"messages\":[7]}", "{\"messages\":[{\"threadId\":\"t\"}]}"] {
+    for body in ["", "<html>", "[]", "{\"messages\":7}", "{\"messages\":[7]}", "{\"messages\":[{\"threadId\":\"t\"}]}"]
+    {
         let mailbox = Mailbox::default();
         mailbox.put("GET /messages", 200, body);
         let cursor = json!({ "history_id": 5, "relist": { "left": 500 } }).to_string();
@@ -138,8 +147,13 @@ fn a_rate_limit_waits_as_long_as_the_text_says() {
     let words = "User Rate Limit Exceeded.  Retry after 2026-11-20T12:01:00.000Z";
     let host = MockHost::new().answer("gmail", "GET", &path, refused(403, "userRateLimitExceeded", words));
     let error = host.poll::<Gmail>(config(), "sync", at(5)).unwrap_err();
-    assert!(matches!(&error, PluginError::Retry { after: Some(wait), .. } if (60..=61).contains(&wait.as_secs())), "{error:?}");
-    for words in ["Retry after", "Retry after soon", "Retry after 2026-99-99T99:99:99Z", "Retry after 1970-01-01T00:00:00Z"] {
+    assert!(
+        matches!(&error, PluginError::Retry { after: Some(wait), .. } if (60..=61).contains(&wait.as_secs())),
+        "{error:?}"
+    );
+    for words in
+        ["Retry after", "Retry after soon", "Retry after 2026-99-99T99:99:99Z", "Retry after 1970-01-01T00:00:00Z"]
+    {
         let host = MockHost::new().answer("gmail", "GET", &path, refused(403, "userRateLimitExceeded", words));
         let error = host.poll::<Gmail>(config(), "sync", at(5)).unwrap_err();
         assert!(matches!(&error, PluginError::Retry { error, .. } if error.reason == Reason::RateLimited), "{error:?}");

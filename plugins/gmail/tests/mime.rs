@@ -119,7 +119,12 @@ fn nested_parts_are_followed_and_attachments_listed_without_their_bytes() {
         .attachments
         .iter()
         .map(|a| {
-            (a["name"].as_str().unwrap(), a["type"].as_str().unwrap(), a["size"].as_u64().unwrap(), a["id"].as_str().unwrap())
+            (
+                a["name"].as_str().unwrap(),
+                a["type"].as_str().unwrap(),
+                a["size"].as_u64().unwrap(),
+                a["id"].as_str().unwrap(),
+            )
         })
         .collect();
     assert_eq!(

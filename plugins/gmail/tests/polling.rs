@@ -56,7 +56,8 @@ fn a_new_message_becomes_an_event_that_tells_what_it_says() {
 
 #[test]
 fn spam_and_drafts_are_neither_fetched_nor_told() {
-    let mailbox = mailbox(&[added(6, "m1", &["SPAM"]), added(7, "m2", &["DRAFT"]), added(8, "m3", &["INBOX", "DRAFT"])], 9);
+    let mailbox =
+        mailbox(&[added(6, "m1", &["SPAM"]), added(7, "m2", &["DRAFT"]), added(8, "m3", &["INBOX", "DRAFT"])], 9);
     let host = mailbox.host();
     assert!(sync(&host, at(5)).unwrap().events.is_empty());
     assert_eq!(host.calls(), [format!("GET {ME}/history")]);
@@ -87,9 +88,7 @@ fn a_draft_that_is_sent_is_told_by_its_new_label() {
 
 #[test]
 fn labels_that_come_and_go_in_one_record_are_one_change() {
-    let of = |labels: &[&str]| {
-        json!([{ "message": { "id": "m1", "threadId": "t1", "labelIds": ["STARRED"] }, "labelIds": labels }])
-    };
+    let of = |labels: &[&str]| json!([{ "message": { "id": "m1", "threadId": "t1", "labelIds": ["STARRED"] }, "labelIds": labels }]);
     let record = json!({ "id": "7", "labelsAdded": of(&["STARRED"]), "labelsRemoved": of(&["UNREAD", "INBOX"]) });
     let host = mailbox(&[record], 9).host();
     let events = sync(&host, at(5)).unwrap().events;
@@ -172,7 +171,11 @@ fn pages_without_records_are_followed_by_their_token() {
     let mailbox = Mailbox::default();
     mailbox.history(&json!({ "historyId": "90", "nextPageToken": "p2" }));
     let query = "startHistoryId=5&historyTypes=messageAdded&historyTypes=labelAdded&historyTypes=labelRemoved";
-    mailbox.put(&format!("GET /history?{query}&maxResults=100&pageToken=p2"), 200, json!({ "historyId": "90" }).to_string());
+    mailbox.put(
+        &format!("GET /history?{query}&maxResults=100&pageToken=p2"),
+        200,
+        json!({ "historyId": "90" }).to_string(),
+    );
     assert_eq!(sync(&mailbox.host(), at(5)).unwrap().cursor, at(90));
 }
 

@@ -33,7 +33,10 @@ fn sent(id: &str) -> Answer {
 
 fn listed(ids: &[&str]) -> Answer {
     let messages: Vec<Value> = ids.iter().map(|id| json!({ "id": id, "threadId": "t9" })).collect();
-    Answer::json(200, if messages.is_empty() { json!({ "resultSizeEstimate": 0 }) } else { json!({ "messages": messages }) })
+    Answer::json(
+        200,
+        if messages.is_empty() { json!({ "resultSizeEstimate": 0 }) } else { json!({ "messages": messages }) },
+    )
 }
 
 fn metadata(id: &str, headers: &[(&str, &str)]) -> Answer {
@@ -114,13 +117,23 @@ fn names_subjects_and_both_bodies_are_written_so_that_any_server_carries_them() 
     send(&host, data).unwrap();
     let (raw, _) = message(&host.requests()[0]);
     assert!(raw.is_ascii() && raw.split("\r\n").all(|line| line.len() <= 78 && !line.contains(['\r', '\n'])), "{raw}");
-    assert!(raw.contains("To: =?utf-8?B?U8O4cmVuIMOF?= <soren@example.test>,\r\n \"Hansen, Ida \\\"I\\\"\" <h@example.test>"));
+    assert!(
+        raw.contains(
+            "To: =?utf-8?B?U8O4cmVuIMOF?= <soren@example.test>,\r\n \"Hansen, Ida \\\"I\\\"\" <h@example.test>"
+        )
+    );
     for field in ["Cc: cc@example.test", "Bcc: bcc@example.test", "Reply-To: svar@firma.test"] {
         assert!(raw.contains(&format!("\r\n{field}\r\n")), "{raw}");
     }
     let headers: Vec<(String, String)> = raw
-        .split("\r\n\r\n").next().unwrap().replace("\r\n ", " ").split("\r\n")
-        .map(|line| line.split_once(": ").unwrap()).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        .split("\r\n\r\n")
+        .next()
+        .unwrap()
+        .replace("\r\n ", " ")
+        .split("\r\n")
+        .map(|line| line.split_once(": ").unwrap())
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let read = gmail::mime::Fields::read(Some(&fields(&headers)));
     assert_eq!(read.text("Subject").as_deref(), Some(long));
@@ -142,7 +155,10 @@ fn an_answer_goes_into_the_thread_of_the_message_that_it_answers() {
     assert!(host.requests()[0].path.contains("q=rfc822msgid%3Aq%40mail.test"));
     let (raw, thread) = message(&host.requests()[2]);
     assert_eq!(thread, "t9");
-    assert!(raw.contains("\r\nIn-Reply-To: <q@mail.test>\r\nReferences: <first@mail.test>\r\n <q@mail.test>\r\n"), "{raw}");
+    assert!(
+        raw.contains("\r\nIn-Reply-To: <q@mail.test>\r\nReferences: <first@mail.test>\r\n <q@mail.test>\r\n"),
+        "{raw}"
+    );
     assert_eq!(output.events[0].data["subject"], "Re: Kælder");
     assert_eq!(output.events[0].data["in_reply_to"], "q@mail.test");
 }
@@ -152,13 +168,19 @@ fn a_thread_alone_is_answered_at_its_last_message() {
     let last = json!({ "id": "m0", "threadId": "t9", "payload": { "headers": fields(&[
         ("Message-ID", "<last@mail.test>"), ("Subject", "RE: Vand")]) } });
     let thread = json!({ "id": "t9", "messages": [{ "id": "first" }, last] });
-    let host = MockHost::new()
-        .answer("gmail", "GET", &format!("{ME}/threads/t9"), Answer::json(200, thread))
-        .answer("gmail", "POST", SEND, sent("m1"));
+    let host = MockHost::new().answer("gmail", "GET", &format!("{ME}/threads/t9"), Answer::json(200, thread)).answer(
+        "gmail",
+        "POST",
+        SEND,
+        sent("m1"),
+    );
     send(&host, json!({ "to": ["kunde@example.test"], "text": "Ja", "thread_id": "t9" })).unwrap();
     let (raw, named) = message(&host.requests()[1]);
     assert_eq!(named, "t9");
-    assert!(raw.contains("\r\nSubject: RE: Vand\r\n") && raw.contains("\r\nIn-Reply-To: <last@mail.test>\r\n"), "{raw}");
+    assert!(
+        raw.contains("\r\nSubject: RE: Vand\r\n") && raw.contains("\r\nIn-Reply-To: <last@mail.test>\r\n"),
+        "{raw}"
+    );
 }
 
 #[test]
@@ -198,7 +220,10 @@ fn what_is_missing_or_cannot_be_sent_to_is_named() {
         let host = MockHost::new();
         let error = send(&host, data.clone()).unwrap_err();
         assert!(matches!(&error, PluginError::Reject(detail) if detail.reason == Reason::BadData), "{data}: {error}");
-        assert!(error.detail().details.as_ref().unwrap()["field"].as_str().unwrap().starts_with(field), "{data}: {error}");
+        assert!(
+            error.detail().details.as_ref().unwrap()["field"].as_str().unwrap().starts_with(field),
+            "{data}: {error}"
+        );
         assert!(host.calls().is_empty(), "{data}");
     }
 }
@@ -277,7 +302,10 @@ fn a_message_that_gmail_took_with_an_unreadable_answer_is_looked_up_and_never_se
             .answer("gmail", "GET", LIST, listed(&[]))
             .answer("gmail", "GET", LIST, listed(&[]));
         let error = send(&host, command()).unwrap_err();
-        assert!(matches!(&error, PluginError::Retry { error, .. } if error.reason == Reason::UnknownOutcome), "{error}");
+        assert!(
+            matches!(&error, PluginError::Retry { error, .. } if error.reason == Reason::UnknownOutcome),
+            "{error}"
+        );
         assert_eq!(posts(&host), 1);
     }
 }
@@ -292,8 +320,11 @@ fn refusals_say_what_to_do() {
     for reason in ["userRateLimitExceeded", "rateLimitExceeded", "quotaExceeded"] {
         let words = "User-rate limit exceeded.  Retry after 2026-11-20T12:00:30.000Z";
         let slow = refusal(refused(403, reason, words));
-        assert!(matches!(&slow, PluginError::Retry { error, after: Some(wait) }
-            if error.reason == Reason::RateLimited && (30..=31).contains(&wait.as_secs())), "{slow:?}");
+        assert!(
+            matches!(&slow, PluginError::Retry { error, after: Some(wait) }
+            if error.reason == Reason::RateLimited && (30..=31).contains(&wait.as_secs())),
+            "{slow:?}"
+        );
     }
     let daily = refusal(refused(403, "dailyLimitExceeded", "Daily Limit Exceeded"));
     assert!(matches!(&daily, PluginError::Retry { after: Some(wait), .. } if wait.as_secs() == 3600), "{daily:?}");

@@ -25,9 +25,12 @@ fn get(path: &str) -> String {
 }
 
 fn installed() -> MockHost {
-    let host = MockHost::new()
-        .answer("gmail", "GET", &get("/profile"), profile(MAILBOX))
-        .answer("gmail", "POST", &get("/watch"), watching());
+    let host = MockHost::new().answer("gmail", "GET", &get("/profile"), profile(MAILBOX)).answer(
+        "gmail",
+        "POST",
+        &get("/watch"),
+        watching(),
+    );
     host.install::<Gmail>(pushed()).unwrap();
     host
 }
@@ -42,7 +45,7 @@ fn an_install_proves_the_login_and_asks_for_announcements() {
     let body: Value = serde_json::from_slice(host.requests()[1].body.as_ref().unwrap()).unwrap();
     assert_eq!(body, json!({ "topicName": TOPIC, "labelIds": ["INBOX", "SENT"], "labelFilterBehavior": "include" }));
     let forecast: Value = serde_json::from_slice(&host.stored("expires/watch").unwrap()).unwrap();
-    assert_eq!((&forecast["at"], &forecast["renews"]), (&json!("2026-11-27T12:00:00Z"), &json!(true)));
+    assert_eq!((&forecast["at"], &forecast["renews"]), (&json!(NOON + 7 * DAY), &json!(true)));
     // The first poll goes on from where the mailbox stood at the install.
     let host = host.answer("gmail", "GET", &get("/history"), Answer::json(200, json!({ "historyId": "501" })));
     host.poll::<Gmail>(pushed(), "sync", None).unwrap();
@@ -70,9 +73,12 @@ fn a_login_of_another_mailbox_names_the_field() {
 #[test]
 fn a_topic_that_gmail_may_not_use_is_explained() {
     for (status, reason, word) in [(403, "forbidden", "Publisher"), (400, "invalidArgument", "same project")] {
-        let host = MockHost::new()
-            .answer("gmail", "GET", &get("/profile"), profile(MAILBOX))
-            .answer("gmail", "POST", &get("/watch"), refused(status, reason, "User not authorized"));
+        let host = MockHost::new().answer("gmail", "GET", &get("/profile"), profile(MAILBOX)).answer(
+            "gmail",
+            "POST",
+            &get("/watch"),
+            refused(status, reason, "User not authorized"),
+        );
         let error = host.install::<Gmail>(pushed()).unwrap_err();
         assert!(matches!(&error, PluginError::NeedsAttention(_)), "{error}");
         assert!(error.to_string().contains(word) && error.to_string().contains("`push.topic`"), "{error}");
@@ -95,9 +101,12 @@ fn a_renewal_that_a_person_must_mend_ends_alone_and_the_mailbox_is_looked_at_fur
     let error = host.poll::<Gmail>(pushed(), "watch", None).unwrap_err();
     assert!(matches!(&error, PluginError::Reject(detail) if detail.reason == Reason::Config), "{error}");
     host.advance(6 * DAY + 1);
-    let host = host
-        .answer("gmail", "POST", &get("/watch"), closed())
-        .answer("gmail", "GET", &get("/history"), Answer::json(200, json!({ "historyId": "501" })));
+    let host = host.answer("gmail", "POST", &get("/watch"), closed()).answer(
+        "gmail",
+        "GET",
+        &get("/history"),
+        Answer::json(200, json!({ "historyId": "501" })),
+    );
     host.poll::<Gmail>(pushed(), "sync", Some(json!({ "history_id": 500 }).to_string())).unwrap();
     assert!(host.logs().iter().any(|line| line.message.contains("announcements")));
 }
@@ -111,20 +120,27 @@ fn a_look_at_the_mailbox_renews_what_ends_soon_and_follows_the_config() {
     assert_eq!(posts(&host, "/watch"), 1, "six days are left");
     host.advance(6 * DAY + 1);
     let host = host
-        .answer("gmail", "POST", &get("/watch"), Answer::json(200, json!({ "expiration": (NOON + 14 * DAY).to_string() })))
+        .answer(
+            "gmail",
+            "POST",
+            &get("/watch"),
+            Answer::json(200, json!({ "expiration": (NOON + 14 * DAY).to_string() })),
+        )
         .answer("gmail", "GET", &get("/history"), history());
     host.poll::<Gmail>(pushed(), "sync", cursor()).unwrap();
     assert_eq!(posts(&host, "/watch"), 2);
     let mut other = pushed();
     other["labels"] = json!(["INBOX", "Label_7"]);
-    let host = host
-        .answer("gmail", "POST", &get("/watch"), watching())
-        .answer("gmail", "GET", &get("/history"), history());
+    let host =
+        host.answer("gmail", "POST", &get("/watch"), watching()).answer("gmail", "GET", &get("/history"), history());
     host.poll::<Gmail>(other, "sync", cursor()).unwrap();
     assert_eq!(posts(&host, "/watch"), 3);
-    let host = host
-        .answer("gmail", "POST", &get("/stop"), Answer::body(204, ""))
-        .answer("gmail", "GET", &get("/history"), history());
+    let host = host.answer("gmail", "POST", &get("/stop"), Answer::body(204, "")).answer(
+        "gmail",
+        "GET",
+        &get("/history"),
+        history(),
+    );
     host.poll::<Gmail>(config(), "sync", cursor()).unwrap();
     assert_eq!((posts(&host, "/stop"), host.stored("watched"), host.stored("expires/watch")), (1, None, None));
 }

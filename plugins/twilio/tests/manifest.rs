@@ -31,3 +31,17 @@ fn the_config_schema_asks_for_the_account_and_refuses_what_it_does_not_know() {
 fn two_descriptions_are_equal() {
     assert_eq!(describe::<Twilio>(), describe::<Twilio>());
 }
+
+/// `SWITCHYARD_WRITE_SCHEMA=1` writes it anew.
+#[test]
+fn the_schema_of_the_config_is_the_one_that_its_types_have() {
+    let derived = schemars::SchemaGenerator::default().into_root_schema_for::<twilio::config::Fields>();
+    let derived = format!("{:#}\n", serde_json::Value::from(derived));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config.schema.json");
+    if std::env::var_os("SWITCHYARD_WRITE_SCHEMA").is_some() {
+        std::fs::write(path, &derived).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), derived, "run the test with SWITCHYARD_WRITE_SCHEMA=1");
+    let described = describe::<Twilio>().config_schema.unwrap();
+    assert_eq!(described, serde_json::from_str::<serde_json::Value>(&derived).unwrap());
+}

@@ -9,6 +9,7 @@ use super::{
     answer::{self, ACCOUNT, CONTACT, CONTACT_PERSON, Kind, PRODUCT, RULESET, TAX_RATE},
     errors::ApiError,
     invoice::Invoice,
+    invoices::Mail,
     money::Decimal,
     payment::Payment,
 };
@@ -42,6 +43,9 @@ pub(crate) struct Fixed {
     pub(crate) bank_account: String,
     pub(crate) ruleset: String,
     pub(crate) tax_rate: String,
+    pub(crate) free_product: String,
+    pub(crate) free_ruleset: String,
+    pub(crate) free_tax_rate: String,
 }
 
 /// Everything that changes, oldest first.
@@ -55,6 +59,7 @@ pub(crate) struct Books {
     pub(crate) rulesets: Vec<Record>,
     pub(crate) invoices: Vec<Invoice>,
     pub(crate) payments: Vec<Payment>,
+    pub(crate) mails: Vec<Mail>,
     pub(crate) next_invoice_no: u64,
 }
 
@@ -113,6 +118,9 @@ impl Company {
             bank_account: ids.base62(),
             ruleset: ids.base62(),
             tax_rate: ids.base62(),
+            free_product: ids.base62(),
+            free_ruleset: ids.base62(),
+            free_tax_rate: ids.base62(),
         };
         let mut company =
             Self { token: options.token, clock, ids, fixed, books: Mutex::new(empty_books(options.behaviour)) };
@@ -120,9 +128,10 @@ impl Company {
         Arc::new(company)
     }
 
-    /// Danish VAT of 25 %, an account for sales, one for the bank, and one product.
+    /// Danish VAT of 25 % and none, a product with each, an account for sales, and one for the bank.
     fn open_books(&mut self) {
-        let Fixed { organization, product, sales_account, bank_account, ruleset, tax_rate } = self.fixed.clone();
+        let Fixed { organization, product, sales_account, bank_account, ruleset, tax_rate, .. } = self.fixed.clone();
+        let Fixed { free_product, free_ruleset, free_tax_rate, .. } = self.fixed.clone();
         let books = self.books.get_mut().unwrap_or_else(PoisonError::into_inner);
         books.tax_rates.push(record(json!({
             "id": tax_rate, "organizationId": organization, "name": "25%", "abbreviation": "25%", "rate": 0.25,
@@ -131,6 +140,19 @@ impl Company {
         books.rulesets.push(record(json!({
             "id": ruleset, "organizationId": organization, "name": "Salg med moms", "abbreviation": "25%",
             "fallbackTaxRateId": tax_rate,
+        })));
+        books.tax_rates.push(record(json!({
+            "id": free_tax_rate, "organizationId": organization, "name": "0%", "abbreviation": "0%", "rate": 0,
+            "isActive": true,
+        })));
+        books.rulesets.push(record(json!({
+            "id": free_ruleset, "organizationId": organization, "name": "Salg uden moms", "abbreviation": "0%",
+            "fallbackTaxRateId": free_tax_rate,
+        })));
+        books.products.push(record(json!({
+            "id": free_product, "organizationId": organization, "name": "Momsfri ydelse", "accountId": sales_account,
+            "salesTaxRulesetId": free_ruleset, "isArchived": false,
+            "prices": [{"unitPrice": 100, "currencyId": "DKK"}],
         })));
         books.accounts.push(record(json!({
             "id": sales_account, "organizationId": organization, "name": "Salg", "accountNo": 1110,
@@ -203,6 +225,7 @@ fn empty_books(behaviour: Behaviour) -> Books {
         rulesets: Vec::new(),
         invoices: Vec::new(),
         payments: Vec::new(),
+        mails: Vec::new(),
         next_invoice_no: 1001,
     }
 }

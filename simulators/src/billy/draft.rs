@@ -37,7 +37,10 @@ pub(crate) fn blank(company: &Company) -> Invoice {
         line_description: None,
         external_id: None,
         lines: Vec::new(),
+        credited_invoice_id: None,
         paid: Ore::default(),
+        set_off: Ore::default(),
+        distortion: Ore::default(),
     }
 }
 
@@ -57,6 +60,17 @@ pub(crate) fn apply(company: &Company, books: &Books, invoice: &mut Invoice, giv
             return Err(ApiError::invalid("type", "This must be invoice or creditNote."));
         }
         invoice.kind = kind;
+    }
+    if let Some(credited) = string("creditedInvoiceId") {
+        let original = books.invoices.iter().find(|original| original.id == credited);
+        let fits = |original: &&Invoice| {
+            original.state == InvoiceState::Approved && original.kind == "invoice" && invoice.kind == "creditNote"
+        };
+        if original.filter(fits).is_none_or(|original| original.contact_id != invoice.contact_id) {
+            let message = "Only a credit note can credit, and only an approved invoice of the same contact.";
+            return Err(ApiError::invalid("creditedInvoiceId", message));
+        }
+        invoice.credited_invoice_id = Some(credited);
     }
     match string("taxMode").as_deref() {
         None => {}

@@ -114,8 +114,14 @@ pub(crate) struct Invoice {
     pub(crate) line_description: Option<String>,
     pub(crate) external_id: Option<String>,
     pub(crate) lines: Vec<Line>,
+    /// Of a credit note: what it credits.
+    pub(crate) credited_invoice_id: Option<String>,
     /// What payments that are not voided have covered.
     pub(crate) paid: Ore,
+    /// What invoice and credit notes have taken off each other.
+    pub(crate) set_off: Ore,
+    /// By how much the tax is wrong on purpose.
+    pub(crate) distortion: Ore,
 }
 
 impl Invoice {
@@ -124,7 +130,7 @@ impl Invoice {
     }
 
     pub(crate) fn tax(&self) -> Ore {
-        self.lines.iter().fold(Ore::default(), |sum, line| sum + line.tax)
+        self.lines.iter().fold(self.distortion, |sum, line| sum + line.tax)
     }
 
     pub(crate) fn gross(&self) -> Ore {
@@ -133,7 +139,7 @@ impl Invoice {
 
     /// What is still open; nothing once voided.
     pub(crate) fn balance(&self) -> Ore {
-        if self.state == InvoiceState::Voided { Ore::default() } else { self.gross() - self.paid }
+        if self.state == InvoiceState::Voided { Ore::default() } else { self.gross() - self.paid - self.set_off }
     }
 
     pub(crate) fn is_paid(&self) -> bool {
@@ -163,7 +169,7 @@ impl Invoice {
             "sentState": if self.sent { "sent" } else { "unsent" }, "invoiceNo": self.number,
             "taxMode": self.tax_mode.name(), "amount": self.amount().to_json(), "tax": self.tax().to_json(),
             "currencyId": self.currency, "exchangeRate": 1, "balance": self.balance().to_json(),
-            "isPaid": self.is_paid(), "creditedInvoiceId": null, "contactMessage": self.contact_message,
+            "isPaid": self.is_paid(), "creditedInvoiceId": self.credited_invoice_id, "contactMessage": self.contact_message,
             "lineDescription": self.line_description, "externalId": self.external_id,
             "downloadUrl": format!("https://download.billy.test/{}/{}.pdf", self.id, company.ids.base62()),
         })

@@ -1,5 +1,6 @@
 //! The invoices resource: create with lines, approve, void, read, list, delete, and mail.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -94,7 +95,18 @@ fn approve(company: &Company, books: &mut Books, invoice: &mut Invoice) -> Resul
     invoice.number = Some(number);
     invoice.approved_ms = Some(company.clock.now_ms());
     invoice.state = InvoiceState::Approved;
+    if books.behaviour.credit_note_sets_off {
+        set_off(books, invoice);
+    }
     Ok(())
+}
+
+/// Takes a booked credit note off what is open of its invoice; the rest of it stays open, to be paid out.
+fn set_off(books: &mut Books, note: &mut Invoice) {
+    let Some(original) = note.credited_invoice_id.as_ref().and_then(|id| books.invoice_mut(id).ok()) else { return };
+    let part = note.gross().min(original.balance());
+    original.set_off += part;
+    note.set_off += part;
 }
 
 /// A write answers with all records it changed: the invoice and its lines.
@@ -131,15 +143,21 @@ pub(crate) fn list(company: &Company, call: &Call) -> Result<Reply, ApiError> {
         Some(name) => Some(InvoiceState::read(&name).ok_or_else(|| ApiError::not_found("The state"))?),
     };
     let organization = query("organizationId").is_none_or(|id| id == company.fixed.organization);
-    let exact = [query("contactId"), query("invoiceNo"), query("externalId"), query("currencyId")];
+    let exact =
+        [query("contactId"), query("invoiceNo"), query("externalId"), query("currencyId"), query("creditedInvoiceId")];
     let (min_entry, max_entry) = (query("minEntryDate"), query("maxEntryDate"));
     let (min_due, max_due) = (query("minDueDate"), query("maxDueDate"));
     let (min_approved, max_approved) = (query("minApprovedTime"), query("maxApprovedTime"));
     let paid = query("isPaid").map(|text| is_true(&text));
     let needle = query("q").map(|text| text.to_lowercase());
     let wanted = |invoice: &&Invoice| {
-        let fields =
-            [Some(&invoice.contact_id), invoice.number.as_ref(), invoice.external_id.as_ref(), Some(&invoice.currency)];
+        let fields = [
+            Some(&invoice.contact_id),
+            invoice.number.as_ref(),
+            invoice.external_id.as_ref(),
+            Some(&invoice.currency),
+            invoice.credited_invoice_id.as_ref(),
+        ];
         let approved = invoice.approved_ms.map(|ms| format_utc(ms, "%Y-%m-%d %H:%M:%S")).unwrap_or_default();
         organization
             && state.is_none_or(|state| invoice.state == state)
@@ -195,6 +213,19 @@ pub(crate) fn delete(company: &Company, id: &str) -> Result<Reply, ApiError> {
     Ok(answer::deleted(INVOICE, &[id]))
 }
 
+/// An e-mail that Billy sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mail {
+    /// The invoice in it.
+    pub invoice_id: String,
+    /// Whom it went to.
+    pub to: String,
+    /// Its subject.
+    pub subject: String,
+    /// Its text.
+    pub body: String,
+}
+
 /// `POST /invoices/{id}/emails`.
 pub(crate) fn email(company: &Company, call: &Call, id: &str) -> Result<Reply, ApiError> {
     let document: Value = call.json().map_err(|error| ApiError::new(400, error.to_string()))?;
@@ -206,10 +237,16 @@ pub(crate) fn email(company: &Company, call: &Call, id: &str) -> Result<Reply, A
     let person = document["email"]["contactPersonId"].as_str().ok_or_else(|| ApiError::blank("contactPersonId"))?;
     let known = books
         .find(CONTACT_PERSON, person)
-        .is_some_and(|person| text(person, "contactId") == Some(invoice.contact_id.as_str()));
-    if !known {
+        .filter(|person| text(person, "contactId") == Some(invoice.contact_id.as_str()));
+    let Some(known) = known else {
         return Err(ApiError::invalid("contactPersonId", "This is not a person of the invoice's contact."));
-    }
+    };
+    let to = text(known, "email").ok_or_else(|| ApiError::invalid("contactPersonId", "This person has no e-mail."))?;
+    let part = |name: &str| document["email"][name].as_str().unwrap_or_default().to_owned();
+    let mail =
+        Mail { invoice_id: id.to_owned(), to: to.to_owned(), subject: part("emailSubject"), body: part("emailBody") };
+    room(books.mails.len())?;
+    books.mails.push(mail);
     books.invoice_mut(id)?.sent = true;
     Ok(written(company, &books, books.invoice(id)?))
 }

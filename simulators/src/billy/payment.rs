@@ -24,8 +24,42 @@ pub(crate) struct Payment {
     entry_date: String,
     amount: Ore,
     account_id: String,
+    /// Money that came in, or that was paid out for credit notes.
+    side: Side,
     parts: Vec<Part>,
     voided: bool,
+}
+
+/// Which way the money went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Debit,
+    Credit,
+}
+
+impl Side {
+    fn read(name: Option<&str>) -> Option<Self> {
+        match name? {
+            "debit" => Some(Self::Debit),
+            "credit" => Some(Self::Credit),
+            _ => None,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Debit => "debit",
+            Self::Credit => "credit",
+        }
+    }
+
+    /// The type of invoice that is settled on this side.
+    const fn settles(self) -> &'static str {
+        match self {
+            Self::Debit => "invoice",
+            Self::Credit => "creditNote",
+        }
+    }
 }
 
 /// The part of a payment that goes to one invoice.
@@ -63,7 +97,7 @@ impl Payment {
         json!({
             "id": self.id, "organizationId": company.fixed.organization,
             "createdTime": company.time(behaviour, self.created_ms), "entryDate": self.entry_date,
-            "cashAmount": self.amount.to_json(), "cashSide": "debit", "cashAccountId": self.account_id,
+            "cashAmount": self.amount.to_json(), "cashSide": self.side.name(), "cashAccountId": self.account_id,
             "cashExchangeRate": 1, "subjectCurrencyId": "DKK", "feeAmount": 0, "feeAccountId": null,
             "isVoided": self.voided,
         })
@@ -88,9 +122,8 @@ pub(crate) fn create(company: &Company, call: &Call) -> Result<Reply, ApiError> 
     room(books.payments.len())?;
     let amount = given.get("cashAmount").and_then(Ore::read).filter(|amount| amount.0 > 0);
     let amount = amount.ok_or_else(|| ApiError::invalid("cashAmount", "This must be a positive amount."))?;
-    if text(&given, "cashSide") != Some("debit") {
-        return Err(ApiError::invalid("cashSide", "Invoices are paid on the debit side."));
-    }
+    let side = Side::read(text(&given, "cashSide"));
+    let side = side.ok_or_else(|| ApiError::invalid("cashSide", "This must be debit or credit."))?;
     let account = text(&given, "cashAccountId").ok_or_else(|| ApiError::blank("cashAccountId"))?.to_owned();
     let enabled = |account: &Record| account.get("isPaymentEnabled") == Some(&Value::from(true));
     if !books.find(answer::ACCOUNT, &account).is_some_and(enabled) {
@@ -98,7 +131,7 @@ pub(crate) fn create(company: &Company, call: &Call) -> Result<Reply, ApiError> 
     }
     let date = text(&given, "entryDate").map_or_else(|| date_utc(company.clock.now_ms()), str::to_owned);
     let invoices = subjects(&given)?;
-    let payment = book(company, &mut books, &invoices, amount, account, date)?;
+    let payment = book(company, &mut books, &invoices, amount, account, (side, date))?;
     Ok(written(company, &books, &payment))
 }
 
@@ -123,7 +156,7 @@ fn book(
     invoices: &[String],
     amount: Ore,
     account_id: String,
-    entry_date: String,
+    (side, entry_date): (Side, String),
 ) -> Result<Payment, ApiError> {
     let mut left = amount;
     let mut parts: Vec<Part> = Vec::new();
@@ -131,6 +164,12 @@ fn book(
         let invoice = books.invoice(id).map_err(|_| ApiError::invalid("subjectReference", "It does not exist."))?;
         if invoice.state != InvoiceState::Approved {
             return Err(ApiError::invalid("subjectReference", "Only an approved invoice can be paid."));
+        }
+        if invoice.kind != side.settles() {
+            return Err(ApiError::invalid(
+                "cashSide",
+                "Invoices are paid on the debit side, credit notes on the other.",
+            ));
         }
         if parts.iter().any(|part| part.invoice_id == *id) {
             return Err(ApiError::invalid("subjectReference", "An invoice can be named once only."));
@@ -147,7 +186,7 @@ fn book(
     }
     let created_ms = company.clock.now_ms();
     let id = company.ids.base62();
-    let payment = Payment { id, created_ms, entry_date, amount, account_id, parts, voided: false };
+    let payment = Payment { id, created_ms, entry_date, amount, account_id, side, parts, voided: false };
     books.payments.push(payment.clone());
     Ok(payment)
 }
@@ -219,6 +258,24 @@ pub(crate) fn list_modifiers(company: &Company, call: &Call) -> Result<Reply, Ap
     answer::list(call, BALANCE_MODIFIER, modifiers)
 }
 
+/// Somebody takes a payment back at Billy itself.
+pub(crate) fn take_back(company: &Company, id: &str) -> bool {
+    let mut books = company.books();
+    let Some(at) = books.payments.iter().position(|payment| payment.id == id && !payment.voided) else { return false };
+    books.payments[at].voided = true;
+    for part in books.payments[at].parts.clone() {
+        if let Ok(invoice) = books.invoice_mut(&part.invoice_id) {
+            invoice.paid -= part.amount;
+        }
+    }
+    true
+}
+
+/// Every payment: its id, its amount, and whether it was taken back.
+pub(crate) fn views(company: &Company) -> Vec<(String, Ore, bool)> {
+    company.books().payments.iter().map(|payment| (payment.id.clone(), payment.amount, payment.voided)).collect()
+}
+
 /// The customer pays into the bank account: this amount, or all that is open.
 pub(crate) fn pay(company: &Company, invoice_id: &str, amount: Option<Ore>) -> Result<Paid, PayError> {
     let mut books = company.books();
@@ -231,6 +288,7 @@ pub(crate) fn pay(company: &Company, invoice_id: &str, amount: Option<Ore>) -> R
     }
     let date = date_utc(company.clock.now_ms());
     let account = company.fixed.bank_account.clone();
-    let payment = book(company, &mut books, &[invoice_id.to_owned()], amount, account, date).map_err(|_| refused)?;
+    let payment = book(company, &mut books, &[invoice_id.to_owned()], amount, account, (Side::Debit, date))
+        .map_err(|_| refused)?;
     Ok(Paid { payment_id: payment.id, amount_ore: amount.0, balance_ore: (open - amount).0 })
 }

@@ -127,6 +127,21 @@ struct PayOrder {
     amount: Option<Value>,
 }
 
+/// Somebody takes a payment back at Billy itself.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TakeBackOrder {
+    payment_id: String,
+}
+
+/// The tax of an invoice becomes wrong by this much.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DistortOrder {
+    invoice_id: String,
+    tax_ore: i64,
+}
+
 #[async_trait]
 impl Provider for Api {
     /// `invoices.create`, `contacts.list` and so on; an update that moves the state is `invoices.approve` or
@@ -175,11 +190,28 @@ impl Provider for Api {
                 let info = json!({
                     "organization_id": fixed.organization, "product_id": fixed.product,
                     "sales_account_id": fixed.sales_account, "bank_account_id": fixed.bank_account,
+                    "tax_free_product_id": fixed.free_product,
                 });
                 Reply::json(200, &info)
             }
             (&Method::GET, "invoices") => Reply::json(200, &invoices::overview(&self.0)),
             (&Method::POST, "pay") => self.pay(call),
+            (&Method::POST, "take_back") => {
+                with_body(call, |order: TakeBackOrder| match payment::take_back(&self.0, &order.payment_id) {
+                    true => Reply::json(200, &json!({"payment_id": order.payment_id})),
+                    false => control_problem(409, "no such payment, or it was taken back before"),
+                })
+            }
+            (&Method::POST, "distort") => {
+                with_body(call, |order: DistortOrder| match self.0.books().invoice_mut(&order.invoice_id) {
+                    Ok(invoice) => {
+                        invoice.distortion = Ore(order.tax_ore);
+                        Reply::json(200, &json!({"invoice_id": order.invoice_id}))
+                    }
+                    Err(_) => control_problem(409, "no such invoice"),
+                })
+            }
+            (&Method::GET, "mails") => Reply::json(200, &json!({"mails": self.0.books().mails})),
             (&Method::GET, "behaviour") => Reply::json(200, &json!(self.0.books().behaviour)),
             (&Method::POST, "behaviour") => with_body(call, |behaviour: Behaviour| {
                 self.0.books().behaviour = behaviour;

@@ -30,6 +30,20 @@ const READ: [&str; 5] =
 const WRITE: [&str; 3] = ["calendar", "calendar.events", "calendar.events.owned"];
 const FREEBUSY: [&str; 4] = ["calendar", "calendar.readonly", "calendar.freebusy", "calendar.events.freebusy"];
 
+/// All operations, those of webhooks included.
+const OPERATIONS: [&str; 10] = [
+    "events.list",
+    "events.insert",
+    "events.watch",
+    "events.get",
+    "events.patch",
+    "events.update",
+    "events.delete",
+    "freebusy.query",
+    "channels.stop",
+    "webhook.notification",
+];
+
 /// A request, read from its method and path; ids are decoded.
 enum Route {
     List(String),
@@ -221,6 +235,14 @@ impl Provider for Api {
 
     fn expire_token(&self, call: &Call) {
         self.0.options.grants.expire_bearer(call.header("authorization"));
+    }
+
+    fn expire_token(&self, _call: &Call) {
+        self.0.options.grants.expire_tokens();
+    }
+
+    fn operations(&self) -> Vec<String> {
+        OPERATIONS.map(str::to_owned).to_vec()
     }
 
     async fn control(&self, command: &str, call: &Call) -> Reply {

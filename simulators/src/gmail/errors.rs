@@ -2,11 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    clock::format_utc,
-    http::Reply,
-    oauth::Refusal,
-};
+use crate::{clock::format_utc, http::Reply, oauth::Refusal};
 
 /// An error that the API answers with.
 #[derive(Debug)]
@@ -20,7 +16,13 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
-        Self { status: 400, reason: "invalidArgument", domain: "global", code: Some("INVALID_ARGUMENT"), message: message.into() }
+        Self {
+            status: 400,
+            reason: "invalidArgument",
+            domain: "global",
+            code: Some("INVALID_ARGUMENT"),
+            message: message.into(),
+        }
     }
 
     pub(crate) fn not_found() -> Self {
@@ -50,13 +52,15 @@ impl ApiError {
         let (reason, domain, code, message) = match status {
             400 => ("failedPrecondition", "global", "FAILED_PRECONDITION", "Precondition check failed.".to_owned()),
             401 => return Self::refused(Refusal::Unknown),
-            403 => return Self {
-                status,
-                reason: "userRateLimitExceeded",
-                domain: "usageLimits",
-                code: None,
-                message: format!("User Rate Limit Exceeded.  Retry after {}", in_two_seconds(now_ms)),
-            },
+            403 => {
+                return Self {
+                    status,
+                    reason: "userRateLimitExceeded",
+                    domain: "usageLimits",
+                    code: None,
+                    message: format!("User Rate Limit Exceeded.  Retry after {}", in_two_seconds(now_ms)),
+                };
+            }
             404 => return Self::not_found(),
             429 => {
                 let text = format!("User-rate limit exceeded.  Retry after {}", in_two_seconds(now_ms));

@@ -49,8 +49,11 @@ pub(crate) fn relabel(gmail: &Arc<Gmail>, id: &str, add: &[&str], remove: &[&str
         let mut mailbox = gmail.mailbox();
         let Some(message) = mailbox.messages.get_mut(id) else { return false };
         let before: BTreeSet<String> = message.labels.clone();
-        let added: Vec<String> =
-            add.iter().filter(|label| message.labels.insert((**label).to_owned())).map(|label| (*label).to_owned()).collect();
+        let added: Vec<String> = add
+            .iter()
+            .filter(|label| message.labels.insert((**label).to_owned()))
+            .map(|label| (*label).to_owned())
+            .collect();
         let removed: Vec<String> =
             remove.iter().filter(|label| message.labels.remove(**label)).map(|label| (*label).to_owned()).collect();
         if !added.is_empty() {
@@ -100,5 +103,7 @@ pub(crate) fn create(gmail: &Gmail, call: &Call) -> Result<Value, ApiError> {
     }
     let id = format!("Label_{}", mailbox.labels.len());
     mailbox.labels.insert(id.clone(), new.name.clone());
-    Ok(json!({"id": id, "name": new.name, "type": "user", "labelListVisibility": "labelShow", "messageListVisibility": "show"}))
+    Ok(
+        json!({"id": id, "name": new.name, "type": "user", "labelListVisibility": "labelShow", "messageListVisibility": "show"}),
+    )
 }

@@ -17,8 +17,18 @@ use super::{
 pub(crate) const KEPT: usize = 10_000;
 
 /// Labels that every mailbox has.
-const SYSTEM_LABELS: [&str; 10] =
-    ["INBOX", "SENT", "DRAFT", "UNREAD", "SPAM", "TRASH", "STARRED", "IMPORTANT", "CATEGORY_PERSONAL", "CATEGORY_UPDATES"];
+const SYSTEM_LABELS: [&str; 10] = [
+    "INBOX",
+    "SENT",
+    "DRAFT",
+    "UNREAD",
+    "SPAM",
+    "TRASH",
+    "STARRED",
+    "IMPORTANT",
+    "CATEGORY_PERSONAL",
+    "CATEGORY_UPDATES",
+];
 
 /// A message.
 #[derive(Clone)]

@@ -97,7 +97,8 @@ fn document(mailbox: &Mailbox, message: &Message, call: &Call) -> Result<Value, 
         "internalDate": message.internal_date_ms.to_string(),
         "sizeEstimate": message.raw.len(),
     });
-    let named: Vec<String> = call.query_pairs().into_iter().filter(|(name, _)| name == "metadataHeaders").map(|(_, value)| value).collect();
+    let named: Vec<String> =
+        call.query_pairs().into_iter().filter(|(name, _)| name == "metadataHeaders").map(|(_, value)| value).collect();
     let decoded = mailbox.behaviour.decoded_headers;
     match call.query_value("format").as_deref().unwrap_or("full").to_ascii_lowercase().as_str() {
         "minimal" => {}

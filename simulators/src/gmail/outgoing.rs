@@ -28,7 +28,9 @@ struct Send {
 /// Sends a message: it stands in the mailbox under SENT, and arrives too if it is addressed to the mailbox itself.
 pub(crate) fn send(gmail: &Arc<Gmail>, call: &Call) -> Result<Value, ApiError> {
     let wanted: Send = call.json().map_err(|_| ApiError::bad_request("Invalid JSON payload received."))?;
-    let raw = wanted.raw.ok_or_else(|| ApiError::bad_request("'raw' RFC822 payload message string or uploading message via /upload/* URL required"))?;
+    let raw = wanted.raw.ok_or_else(|| {
+        ApiError::bad_request("'raw' RFC822 payload message string or uploading message via /upload/* URL required")
+    })?;
     let raw = decode(&raw).ok_or_else(|| ApiError::bad_request("Invalid value for ByteString"))?;
     let to_self = checked(gmail, &raw)?;
     if let Some(thread) = &wanted.thread_id
@@ -92,7 +94,10 @@ fn is_address(text: &str) -> bool {
 fn completed(gmail: &Gmail, raw: Bytes, rewrite: bool) -> Bytes {
     let parser = payload::parser();
     let (id, date) = parser.parse_headers(&raw[..]).map_or((None, false), |message: Parsed<'_>| {
-        (message.header_raw(mail_parser::HeaderName::MessageId).map(|id| id.trim().to_owned()), message.date().is_some())
+        (
+            message.header_raw(mail_parser::HeaderName::MessageId).map(|id| id.trim().to_owned()),
+            message.date().is_some(),
+        )
     });
     let own = || format!("<CA{}@mail.gmail.com>", gmail.ids.base62());
     let mut text = Vec::with_capacity(raw.len() + 200);

@@ -105,7 +105,8 @@ fn headers(message: &Message<'_>, part: &MessagePart<'_>, wanted: Wanted<'_>) ->
     let named = part.headers.iter().filter_map(|header| {
         let field = slice(header.offset_field, header.offset_start);
         let name = field.trim().trim_end_matches(':').trim().to_owned();
-        let chosen = wanted.headers.is_empty() || wanted.headers.iter().any(|wanted| wanted.eq_ignore_ascii_case(&name));
+        let chosen =
+            wanted.headers.is_empty() || wanted.headers.iter().any(|wanted| wanted.eq_ignore_ascii_case(&name));
         if name.is_empty() || !chosen {
             return None;
         }

@@ -135,7 +135,8 @@ pub(crate) fn announce_anyway(gmail: &Arc<Gmail>) {
     let now = gmail.clock.now_ms();
     let (notice, topic) = {
         let mut mailbox = gmail.mailbox();
-        let Some(topic) = mailbox.watch.as_ref().filter(|watch| watch.lasts(now)).map(|watch| watch.topic.clone()) else {
+        let Some(topic) = mailbox.watch.as_ref().filter(|watch| watch.lasts(now)).map(|watch| watch.topic.clone())
+        else {
             return;
         };
         (next(gmail, &mut mailbox, now), topic)

@@ -64,8 +64,11 @@ impl Api {
         if !ours {
             // Another account has another mailbox, of which only the profile is known.
             return match operation.as_str() {
-                "profile.get" => Ok(Reply::json(200, &json!({"emailAddress": account, "messagesTotal": 0,
-                    "threadsTotal": 0, "historyId": "1000"}))),
+                "profile.get" => Ok(Reply::json(
+                    200,
+                    &json!({"emailAddress": account, "messagesTotal": 0,
+                    "threadsTotal": 0, "historyId": "1000"}),
+                )),
                 _ => Err(ApiError::not_found()),
             };
         }
@@ -122,7 +125,10 @@ impl Api {
 }
 
 fn decoded(segment: &str) -> String {
-    form_urlencoded::parse(format!("x={segment}").as_bytes()).next().map(|(_, value)| value.into_owned()).unwrap_or_default()
+    form_urlencoded::parse(format!("x={segment}").as_bytes())
+        .next()
+        .map(|(_, value)| value.into_owned())
+        .unwrap_or_default()
 }
 
 #[derive(Deserialize)]
@@ -240,7 +246,8 @@ impl Provider for Api {
         match (&call.method, command) {
             (&Method::POST, "receive") => with_body(call, |arrival: Arrival| match arrival.raw(gmail) {
                 Some(raw) => {
-                    let labels = arrival.labels.clone().unwrap_or_else(|| vec!["INBOX".to_owned(), "UNREAD".to_owned()]);
+                    let labels =
+                        arrival.labels.clone().unwrap_or_else(|| vec!["INBOX".to_owned(), "UNREAD".to_owned()]);
                     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
                     Reply::json(200, &json!({"id": messages::receive(gmail, raw.into(), &labels)}))
                 }

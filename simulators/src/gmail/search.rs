@@ -70,9 +70,7 @@ fn terms(query: &str, now_ms: i64) -> Result<Vec<Term>, ApiError> {
         .map(|word| {
             let Some((operator, value)) = word.split_once(':') else { return Ok(Term::Word(word.to_lowercase())) };
             match operator {
-                "rfc822msgid" => {
-                    Ok(Term::MessageId(value.trim_start_matches('<').trim_end_matches('>').to_owned()))
-                }
+                "rfc822msgid" => Ok(Term::MessageId(value.trim_start_matches('<').trim_end_matches('>').to_owned())),
                 "in" | "label" | "is" => Ok(Term::Label(value.to_ascii_uppercase())),
                 "after" => {
                     let seconds: i64 = value.parse().map_err(|_| invalid(word))?;

@@ -50,9 +50,15 @@ pub(crate) fn watch(gmail: &Arc<Gmail>, call: &Call) -> Result<Value, ApiError> 
     let answer = {
         let mut mailbox = gmail.mailbox();
         match mailbox.topics.get(&topic) {
-            None => return Err(ApiError::bad_request(format!("Error sending test message to Cloud PubSub {topic} : Resource not found (resource={topic})."))),
+            None => {
+                return Err(ApiError::bad_request(format!(
+                    "Error sending test message to Cloud PubSub {topic} : Resource not found (resource={topic})."
+                )));
+            }
             Some(found) if !found.publisher => {
-                let message = format!("Error sending test message to Cloud PubSub {topic} : User not authorized to perform this action.");
+                let message = format!(
+                    "Error sending test message to Cloud PubSub {topic} : User not authorized to perform this action."
+                );
                 return Err(ApiError::forbidden("forbidden", message));
             }
             Some(_) => {}

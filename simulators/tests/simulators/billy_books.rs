@@ -217,3 +217,50 @@ async fn a_product_without_tax_has_none() {
     let found = billy_get(&billy, "/products?q=momsfri").await.expect(200);
     assert_eq!(found["products"][0]["id"], product);
 }
+
+#[tokio::test]
+async fn a_credit_note_is_taken_off_its_invoice_and_the_rest_is_paid_out() {
+    let billy = billy().await;
+    let invoice = approved(&billy).await;
+    let id = invoice["id"].as_str().unwrap();
+    let note = |kind: &str, credited: &str| {
+        json!({"invoice": {"type": kind, "creditedInvoiceId": credited, "contactId": invoice["contactId"],
+            "entryDate": "2026-11-20", "lines": [{"productId": billy.product_id(), "quantity": 1, "unitPrice": 400}]}})
+    };
+    for (kind, credited) in [("invoice", id), ("creditNote", "none")] {
+        let refused = billy_call(&billy, Method::POST, "/invoices", &note(kind, credited)).await.unwrap().expect(422);
+        assert!(refused["validationErrors"]["record"]["attributes"]["creditedInvoiceId"].is_string(), "{refused}");
+    }
+    billy.pay(id, Some(Ore(60_000))).unwrap();
+    let draft = post(&billy, "/invoices", note("creditNote", id)).await["invoices"][0].clone();
+    let booked = set_state(&billy, &draft["id"], "approved").await.expect(200)["invoices"][0].clone();
+    assert_eq!((booked["amount"].clone(), booked["balance"].clone()), (json!(400), json!(100)));
+    let listed = billy_get(&billy, &format!("/invoices?creditedInvoiceId={id}")).await.expect(200);
+    assert_eq!(listed["invoices"].as_array().unwrap().len(), 1);
+    let original = billy_get(&billy, &format!("/invoices/{id}")).await.expect(200)["invoice"].clone();
+    assert_eq!((original["balance"].clone(), original["isPaid"].clone()), (json!(0), json!(true)));
+    let pay_out = |side: &str| {
+        json!({"bankPayment": {"cashAmount": 100, "cashSide": side, "cashAccountId": billy.bank_account_id(),
+            "associations": [{"subjectReference": format!("invoice:{}", booked["id"].as_str().unwrap())}]}})
+    };
+    billy_call(&billy, Method::POST, "/bankPayments", &pay_out("debit")).await.unwrap().expect(422);
+    assert_eq!(post(&billy, "/bankPayments", pay_out("credit")).await["invoices"][0]["isPaid"], true);
+}
+
+#[tokio::test]
+async fn mails_are_kept_payments_taken_back_and_figures_made_wrong() {
+    let billy = billy().await;
+    let invoice = approved(&billy).await;
+    let id = invoice["id"].as_str().unwrap();
+    let contact = invoice["contactId"].as_str().unwrap();
+    let persons = billy_get(&billy, &format!("/contactPersons?contactId={contact}")).await.expect(200);
+    let mail = json!({"email": {"contactPersonId": persons["contactPersons"][0]["id"], "emailSubject": "Faktura"}});
+    post(&billy, &format!("/invoices/{id}/emails"), mail).await;
+    assert_eq!((billy.mails()[0].to.as_str(), billy.mails()[0].subject.as_str()), ("a@b.test", "Faktura"));
+    let paid = billy.pay(id, None).unwrap();
+    assert!(billy.take_back(&paid.payment_id) && !billy.take_back(&paid.payment_id));
+    assert_eq!(billy.invoices()[0].balance, Ore(100_000));
+    assert!(billy.distort(id, Ore(-5_000)) && !billy.distort("none", Ore(1)));
+    let wrong = billy_get(&billy, &format!("/invoices/{id}")).await.expect(200)["invoice"].clone();
+    assert_eq!((wrong["tax"].clone(), wrong["balance"].clone()), (json!(150), json!(950)));
+}

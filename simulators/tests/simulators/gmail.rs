@@ -121,7 +121,13 @@ async fn a_search_finds_by_message_id_label_and_age_and_not_before_it_is_indexed
     let find = async |query: &str| world.get(&format!("/messages?q={query}")).await.expect(200);
     assert!(find("rfc822msgid%3Aq%40mail.example.test").await.get("messages").is_none());
     world.clock.advance(Duration::from_secs(3));
-    for query in ["rfc822msgid%3Aq%40mail.example.test", "rfc822msgid%3A%3Cq%40mail.example.test%3E", "in%3Ainbox", "newer_than%3A7d", "vand"] {
+    for query in [
+        "rfc822msgid%3Aq%40mail.example.test",
+        "rfc822msgid%3A%3Cq%40mail.example.test%3E",
+        "in%3Ainbox",
+        "newer_than%3A7d",
+        "vand",
+    ] {
         assert_eq!(find(query).await["messages"][0]["id"], id, "{query}");
     }
     for query in ["rfc822msgid%3Aother%40x", "in%3Asent", "after%3A99999999999", "olie"] {
@@ -186,7 +192,8 @@ async fn a_message_id_can_be_rewritten_while_other_fields_stay() {
     let sent = send(&world, raw, None).await.expect(200);
     let id = world.gmail.sent()[0].message_id.clone().unwrap();
     assert!(id.ends_with("@mail.gmail.com"), "{id}");
-    let path = format!("/messages/{}?format=metadata&metadataHeaders=X-Hub-Idempotency-Key", sent["id"].as_str().unwrap());
+    let path =
+        format!("/messages/{}?format=metadata&metadataHeaders=X-Hub-Idempotency-Key", sent["id"].as_str().unwrap());
     assert_eq!(world.get(&path).await.expect(200)["payload"]["headers"][0]["value"], "ref");
 }
 

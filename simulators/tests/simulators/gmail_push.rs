@@ -89,7 +89,8 @@ async fn a_push_comes_again_until_it_is_acknowledged() {
     assert!(world.gmail.wait_for_acks(2, LIMIT).await);
     let pushed = world.gmail.pushes().pop().unwrap();
     assert_eq!((pushed.statuses, pushed.acked), (vec![500, 401, 429, 204], true));
-    let ids: Vec<Value> = hub.requests("/in")[1..].iter().map(|request| envelope(request)["message"]["messageId"].clone()).collect();
+    let ids: Vec<Value> =
+        hub.requests("/in")[1..].iter().map(|request| envelope(request)["message"]["messageId"].clone()).collect();
     assert!(ids.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
@@ -102,7 +103,8 @@ async fn duplicates_have_the_same_message_id_or_another_one() {
     assert!(world.gmail.wait_for_acks(3, LIMIT).await);
     world.gmail.republish(true);
     assert!(world.gmail.wait_for_acks(4, LIMIT).await);
-    let ids: Vec<Value> = hub.requests("/in").iter().map(|request| envelope(request)["message"]["messageId"].clone()).collect();
+    let ids: Vec<Value> =
+        hub.requests("/in").iter().map(|request| envelope(request)["message"]["messageId"].clone()).collect();
     assert_eq!(ids[1], ids[2]);
     assert_ne!(ids[2], ids[3]);
     assert_eq!(news(&hub.requests("/in")[1]), news(&hub.requests("/in")[3]));
@@ -149,7 +151,10 @@ async fn a_topic_must_be_there_and_gmail_must_be_allowed_to_publish() {
     let wanted = json!({"topicName": TOPIC, "labelIds": ["Nothing"]});
     world.call(Method::POST, "/watch", &wanted).await.expect(400);
     world.call(Method::POST, "/watch", &json!({"topicName": TOPIC, "labelFilterBehavior": "some"})).await.expect(400);
-    world.call(Method::POST, "/watch", &json!({"topicName": TOPIC, "labelFilterBehavior": "INCLUDE"})).await.expect(200);
+    world
+        .call(Method::POST, "/watch", &json!({"topicName": TOPIC, "labelFilterBehavior": "INCLUDE"}))
+        .await
+        .expect(200);
 }
 
 #[tokio::test]
@@ -174,8 +179,9 @@ async fn every_forgery_is_one_and_reaches_the_hub() {
         let order = PushOrder { forgery, ..PushOrder::default() };
         assert_eq!(world.gmail.push(&order).await.unwrap().status, 200);
         let request = hub.requests("/in").pop().unwrap();
-        let good = request.headers.iter().filter(|(name, _)| name.as_str().eq_ignore_ascii_case("authorization")).count() == 1
-            && is_good(&token(&request), &keys, &hub.url("/in"));
+        let good =
+            request.headers.iter().filter(|(name, _)| name.as_str().eq_ignore_ascii_case("authorization")).count() == 1
+                && is_good(&token(&request), &keys, &hub.url("/in"));
         assert!(!good, "{forgery:?}");
     }
     let body = PushOrder { body: Some("odd".to_owned()), ..PushOrder::default() };

@@ -4,6 +4,8 @@
 
 mod billy_books;
 mod billy_protocol;
+mod calendar_events;
+mod calendar_push;
 mod control;
 mod faults;
 mod gmail;
@@ -14,8 +16,10 @@ mod quickbooks_books;
 mod quickbooks_login;
 mod quickbooks_webhooks;
 mod oauth;
+mod stripe;
 mod subscriber;
 mod support;
 mod twilio_api;
+mod twilio_calls;
 mod twilio_signature;
 mod twilio_webhooks;

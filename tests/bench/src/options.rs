@@ -75,6 +75,8 @@ pub enum Scenario {
     Webhooks,
     /// What the sandbox costs.
     Sandbox,
+    /// What each bundled plugin takes for a request, and how large it is.
+    Receive,
     /// A long queue in other lanes.
     Backlog,
     /// Start and idle memory.
@@ -93,6 +95,7 @@ impl Scenario {
             Self::Steady => "steady",
             Self::Webhooks => "webhooks",
             Self::Sandbox => "sandbox",
+            Self::Receive => "receive",
             Self::Backlog => "backlog",
             Self::Start => "start",
             Self::Neighbours => "neighbours",
@@ -108,6 +111,7 @@ impl Scenario {
             Self::Steady => "steady: how long an event takes from end to end at a steady rate",
             Self::Webhooks => "webhooks: how many signed requests a second go through the sandbox",
             Self::Sandbox => "sandbox: what a call costs over the same code without a sandbox",
+            Self::Receive => "receive: how long each plugin takes for a request, and how large it is",
             Self::Backlog => "backlog: what a long queue in other lanes changes",
             Self::Start => "start: how soon the hub is ready, and how much memory it takes",
             Self::Neighbours => "neighbours: what spinning plugins of other tenants change",
@@ -122,7 +126,7 @@ impl Scenario {
         }
         Duration::from_secs(match self {
             Self::Accept | Self::Burst | Self::Backlog => 900,
-            Self::Steady | Self::Webhooks | Self::Sandbox | Self::Start => 300,
+            Self::Steady | Self::Webhooks | Self::Sandbox | Self::Receive | Self::Start => 300,
             Self::Neighbours => 600,
         })
     }

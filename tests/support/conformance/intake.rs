@@ -7,8 +7,10 @@ use switchyard::{
     id::Key,
     store::{
         StoreError,
+        apps::AppRow,
         ledger::{Accept, ParkedRequest, RawRequest, Rejection},
         records::Page,
+        registry::AuditEntry,
     },
 };
 
@@ -145,4 +147,47 @@ pub async fn a_source_keeps_its_newest_thousand_rejections_and_counts_all(hub: &
     let page = hub.store.rejections(&hub.acme, Page { limit: 2, after: Some(keys[10]) }).await.expect("a list");
     assert_eq!(page.iter().map(|one| one.key).collect::<Vec<_>>(), [keys[9], keys[8]]);
     assert_eq!(hub.store.counts(Some(&hub.acme)).await.expect("counts").rejected, 1006);
+}
+
+/// Under the app's own name, which no tenant can have. Nothing of it is a tenant's, and all of it goes with the app.
+pub async fn what_came_to_an_app_is_kept_apart_and_goes_with_it(hub: &Fixture) {
+    let key = hub.ids.next();
+    let owner = TenantId::of_app(key);
+    let now = hub.now();
+    let app = AppRow {
+        key,
+        provider: "books".into(),
+        name: "our books".into(),
+        plugin: Some("billy".into()),
+        client_id: None,
+        client_secret: None,
+        secrets: None,
+        sources: Vec::new(),
+        created_at: now,
+        updated_at: now,
+    };
+    let of_app = |source: &str| ParkedRequest {
+        request: request(hub, &owner, source, 10),
+        plugin: "billy".into(),
+        failure: failure(),
+        tries: 1,
+    };
+    assert!(matches!(hub.store.park(of_app("src_0")).await, Err(StoreError::NotFound)), "there is no such app yet");
+    let audit = || AuditEntry { tenant: None, ..hub.audit(&hub.acme, "app.changed") };
+    hub.store.create_app(app, audit()).await.expect("made");
+    park(hub, "src_1", 10).await;
+    hub.store.park(of_app("src_2")).await.expect("parked");
+    hub.store.reject(vec![rejection(hub, &owner, "src_2")]).await.expect("kept");
+    let due = hub.store.parked_due(&owner, "billy", 10).await.expect("a list");
+    assert_eq!((due.len(), &due[0].request.tenant), (1, &owner));
+    assert_eq!(parked(hub).await.len(), 1, "the tenant sees its own");
+    let page = Page { limit: 10, after: None };
+    assert_eq!(hub.store.rejections(&owner, page).await.expect("a list").len(), 1);
+    assert!(hub.store.rejections(&hub.acme, page).await.expect("a list").is_empty());
+    assert_eq!(hub.store.parked_installations().await.expect("a list").len(), 2);
+    hub.store.delete_app(key, audit()).await.expect("removed");
+    while hub.store.remove_leaving().await.expect("a step") {}
+    assert!(hub.store.parked(&owner, page).await.expect("a list").is_empty());
+    assert!(hub.store.rejections(&owner, page).await.expect("a list").is_empty());
+    assert_eq!(parked(hub).await.len(), 1);
 }

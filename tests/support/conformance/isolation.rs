@@ -1,6 +1,7 @@
 //! What one tenant can see of another: nothing.
 
 use switchyard::{
+    clock::Timestamp,
     event::Target,
     id::Key,
     queue::state::State,
@@ -10,7 +11,7 @@ use switchyard::{
             EventOutcome, Expected, Intent, IntentOutcome, JournalChange, KvRow, KvWrite, Outcome, ParkedRequest,
             Settled,
         },
-        records::{DeliveryFilter, EventFilter, EventRoutes, Page, Replay, Selection},
+        records::{DeliveryFilter, EventFilter, EventRoutes, Page, Recent, Replay, Selection},
         registry::ConnectionRow,
     },
 };
@@ -100,6 +101,7 @@ pub async fn no_read_shows_another_tenants_rows(hub: &Fixture) {
     assert!(store.deliveries(globex, dead, ALL).await.expect("a list").is_empty());
     assert!(store.dead_groups(globex, 10).await.expect("groups").is_empty());
     assert!(store.rejections(globex, ALL).await.expect("a list").is_empty());
+    assert_eq!(store.recent(globex, Timestamp(0)).await.expect("counts"), Recent::default());
     assert!(store.parked(globex, ALL).await.expect("a list").is_empty());
     assert!(store.parked_due(globex, "billy", 10).await.expect("a list").is_empty());
     assert!(store.requests(globex, "cor-1").await.expect("a list").is_empty());

@@ -35,6 +35,9 @@ pub mod intake;
 /// Tenants, plugins, installations, connections, endpoints, keys.
 pub mod registry;
 
+/// Apps, logins and tokens.
+pub mod logins;
+
 /// Shadow runs and upgrades.
 pub mod shadow;
 
@@ -133,6 +136,7 @@ macro_rules! store_cases {
             intake::a_source_parks_at_most_its_share_of_bytes,
             intake::an_accept_takes_its_parked_request_along,
             intake::a_source_keeps_its_newest_thousand_rejections_and_counts_all,
+            intake::what_came_to_an_app_is_kept_apart_and_goes_with_it,
             registry::a_tenant_is_made_changed_and_listed,
             registry::a_taken_name_is_a_conflict,
             registry::every_change_leaves_its_audit_row,
@@ -149,6 +153,11 @@ macro_rules! store_cases {
             registry::api_keys_are_made_rotated_touched_and_removed,
             registry::the_first_answer_to_an_idempotency_key_stands_for_a_day,
             registry::facts_of_the_database_are_kept,
+            logins::an_app_is_made_changed_and_removed_once_nobody_logs_in_through_it,
+            logins::the_state_of_a_login_is_good_once_and_for_its_time,
+            logins::of_two_refreshes_one_is_claimed_and_stored,
+            logins::a_login_takes_a_connection_out_of_its_need_and_wins_over_a_refresh,
+            logins::a_change_without_secrets_leaves_tokens_and_login_as_they_are,
             records::events_are_listed_newest_first_and_filtered,
             records::deliveries_are_filtered_by_every_field,
             records::dead_letters_are_grouped_by_fingerprint,

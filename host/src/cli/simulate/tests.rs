@@ -62,6 +62,20 @@ fn every_simulator_says_how_it_is() {
 }
 
 #[test]
+fn people_do_what_they_do() {
+    let mail = said(&["gmail", "mail", "--from", "a@b.test", "--subject", "Hej"]).unwrap();
+    let expected = json!({"from": "a@b.test", "subject": "Hej", "text": ""});
+    assert_eq!(mail, ("gmail", Control::Post("receive".to_owned(), expected)));
+    let call = said(&["twilio", "call", "--from", "+4511", "--to", "+4522"]).unwrap().1;
+    assert_eq!(call, Control::Post("call".to_owned(), json!({"from": "+4511", "to": "+4522"})));
+    let pay = said(&["quickbooks", "pay", "--invoice", "7", "--amount", "12.50"]).unwrap().1;
+    assert_eq!(pay, Control::Post("act".to_owned(), json!({"do": "pay", "id": "7", "amount": 12.5})));
+    let subscribe = said(&["stripe", "subscribe", "--customer", "cus_1"]).unwrap().1;
+    let expected = json!({"customer": "cus_1", "status": "active"});
+    assert_eq!(subscribe, Control::Post("subscribe".to_owned(), expected));
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_with_the_fix() {
     let senseless = said(&["billy", "fail", "--status", "503", "--retry-after", "7"]).unwrap_err().to_string();
     assert!(senseless.contains("--status 429"), "{senseless}");

@@ -29,16 +29,70 @@ pub enum ProviderCommand {
     Google(AnyCommand),
     /// A mailbox and its push messages
     #[command(subcommand)]
-    Gmail(AnyCommand),
+    Gmail(GmailCommand),
     /// Calendars and their push messages
     #[command(subcommand)]
     Calendar(AnyCommand),
     /// Accounting at QuickBooks
     #[command(subcommand)]
-    Quickbooks(AnyCommand),
+    Quickbooks(QuickbooksCommand),
     /// Subscriptions and card payments
     #[command(subcommand)]
-    Stripe(AnyCommand),
+    Stripe(StripeCommand),
+}
+
+/// What the mailbox should do.
+#[derive(Subcommand)]
+pub enum GmailCommand {
+    /// A message arrives
+    Mail {
+        /// Who wrote it
+        #[arg(long)]
+        from: String,
+        /// What it is about
+        #[arg(long)]
+        subject: String,
+        /// The text
+        #[arg(long, default_value = "")]
+        text: String,
+    },
+    /// What every simulator can.
+    #[command(flatten)]
+    Any(AnyCommand),
+}
+
+/// What the company in QuickBooks should do.
+#[derive(Subcommand)]
+pub enum QuickbooksCommand {
+    /// The customer pays an invoice
+    Pay {
+        /// The invoice's id at the simulator
+        #[arg(long)]
+        invoice: String,
+        /// An amount such as 125.00; all that is open when not given
+        #[arg(long)]
+        amount: Option<String>,
+    },
+    /// What every simulator can.
+    #[command(flatten)]
+    Any(AnyCommand),
+}
+
+/// What Stripe's customers should do.
+#[derive(Subcommand)]
+pub enum StripeCommand {
+    /// A customer subscribes
+    Subscribe {
+        /// The customer, cus_...
+        #[arg(long)]
+        customer: String,
+        /// The subscription's status
+        #[arg(long, default_value = "active")]
+        status: String,
+    },
+    /// What every simulator can.
+    #[command(flatten)]
+    Any(AnyCommand),
 }
 
 /// What the telephone network should do.
@@ -55,6 +109,15 @@ pub enum TwilioCommand {
         /// The text
         #[arg(long)]
         body: String,
+    },
+    /// A person calls, and the call is carried to its end
+    Call {
+        /// The person's number
+        #[arg(long)]
+        from: String,
+        /// The number that is called
+        #[arg(long)]
+        to: String,
     },
     /// The last webhook is sent again, or that of one message
     Replay {

@@ -13,6 +13,7 @@ use super::{
     sql::{Bound, one_row},
 };
 use crate::{
+    event::TenantId,
     id::Key,
     store::{
         StoreError, StoreResult,
@@ -122,9 +123,12 @@ async fn put_sources(conn: &mut SqliteConnection, app: &AppRow) -> StoreResult<(
 async fn delete(conn: &mut SqliteConnection, app: Key, entry: AuditEntry) -> StoreResult<()> {
     const USED: &str = "select 1 from connection where app = ? limit 1";
     const DELETE: &str = "delete from app where key = ?";
+    // What was parked and refused goes afterwards, as of a tenant that leaves.
+    const LEAVING: &str = "insert into tenant_removal (tenant) values (?)";
     if sqlx::query(USED).bind(bytes(app)).fetch_optional(&mut *conn).await?.is_some() {
         return Err(StoreError::Conflict("a connection logs in through this app".to_owned()));
     }
     one_row(conn, sqlx::query(DELETE).bind(bytes(app))).await?;
+    sqlx::query(LEAVING).bind(TenantId::of_app(app).as_str().to_owned()).execute(&mut *conn).await?;
     audit::write(conn, entry).await
 }

@@ -132,10 +132,19 @@ async fn take(conn: &mut SqliteConnection, hash: [u8; 32], now: Timestamp) -> St
     let Some(row) = sqlx::query(FIND).bind(hash.to_vec()).fetch_optional(&mut *conn).await? else {
         return Ok(LoginUse::Unknown);
     };
-    let mut fields = Fields::of(&row);
-    if fields.opt_time()?.is_some() {
+    let (used_at, state) = read_state(hash, Fields::of(&row))?;
+    if used_at.is_some() {
         return Ok(LoginUse::Used);
     }
+    if state.expires_at <= now {
+        return Ok(LoginUse::Expired);
+    }
+    one_row(conn, sqlx::query(USE).bind(hash.to_vec()).bind(now.0)).await?;
+    Ok(LoginUse::Taken(state))
+}
+
+fn read_state(hash: [u8; 32], mut fields: Fields<'_>) -> StoreResult<(Option<Timestamp>, LoginState)> {
+    let used_at = fields.opt_time()?;
     let state = LoginState {
         hash,
         tenant: fields.parsed()?,
@@ -145,11 +154,7 @@ async fn take(conn: &mut SqliteConnection, hash: [u8; 32], now: Timestamp) -> St
         return_to: fields.opt_text()?,
         expires_at: fields.time()?,
     };
-    if state.expires_at <= now {
-        return Ok(LoginUse::Expired);
-    }
-    one_row(conn, sqlx::query(USE).bind(hash.to_vec()).bind(now.0)).await?;
-    Ok(LoginUse::Taken(state))
+    Ok((used_at, state))
 }
 
 async fn complete(conn: &mut SqliteConnection, login: CompletedLogin, entry: AuditEntry) -> StoreResult<()> {

@@ -15,6 +15,12 @@ pub struct Books {
     pub persons: Vec<Value>,
     pub invoices: Vec<Value>,
     pub payments: Vec<Value>,
+    /// E-mails sent: the invoice and what was asked.
+    pub mails: Vec<(String, Value)>,
+    /// Lines by invoice.
+    pub lines: Vec<(String, Value)>,
+    /// Answers nothing but 503.
+    pub down: bool,
     /// Answers with one record under its singular name.
     pub singular: bool,
     /// Drops persons given with a contact.
@@ -55,6 +61,9 @@ fn take(paths: &mut Vec<String>, path: &str) -> bool {
 
 impl Books {
     fn answer(&mut self, request: &HttpRequest) -> Result<HttpResponse, HttpError> {
+        if self.down {
+            return Ok(HttpResponse { status: 503, headers: Vec::new(), body: b"<html>".to_vec() });
+        }
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
         let query: Vec<(String, String)> = query
             .split('&')
@@ -107,13 +116,41 @@ impl Books {
                 ok(json!({ "contactPersons": persons }))
             }
             ("POST", ["contactPersons"]) => {
-                self.persons.push(body["contactPerson"].clone());
-                ok(json!({ "contactPersons": [body["contactPerson"]] }))
+                let mut person = body["contactPerson"].clone();
+                person["id"] = json!(format!("per{}", self.persons.len() + 1));
+                self.persons.push(person.clone());
+                ok(json!({ "contactPersons": [person] }))
             }
             ("GET", ["invoices"]) => self.list_invoices(query),
             ("GET", ["invoices", id]) => self.one(&self.invoices, id, "invoice", "invoices"),
             ("POST", ["invoices"]) => self.create_invoice(&body["invoice"]),
             ("PUT", ["invoices", id]) => self.approve(id),
+            ("POST", ["invoices", id, "emails"]) => {
+                self.mails.push(((*id).to_owned(), body["email"].clone()));
+                let invoice = self.invoices.iter_mut().find(|invoice| invoice["id"] == *id).unwrap();
+                invoice["sentState"] = json!("sent");
+                ok(json!({ "invoices": [invoice] }))
+            }
+            ("GET", ["invoiceLines"]) => {
+                let of = asked("invoiceId").unwrap();
+                let lines = self.lines.iter().filter(|(invoice, _)| invoice == of).map(|(_, line)| line);
+                ok(json!({ "invoiceLines": lines.collect::<Vec<_>>() }))
+            }
+            ("GET", ["taxRates"]) => {
+                ok(json!({ "taxRates": [{ "id": "full", "rate": 0.25 }, { "id": "none", "rate": 0 }] }))
+            }
+            ("GET", ["salesTaxRulesets"]) => ok(json!({ "salesTaxRulesets": [
+                { "id": "R25", "fallbackTaxRateId": "full" }, { "id": "R0", "fallbackTaxRateId": "none" }
+            ] })),
+            ("GET", ["products", id]) => {
+                let ruleset = if *id == "FREE" { "R0" } else { "R25" };
+                ok(json!({ "product": { "id": id, "salesTaxRulesetId": ruleset } }))
+            }
+            ("GET", ["bankPayments", id]) => self.one(&self.payments, id, "bankPayment", "bankPayments"),
+            ("PUT", ["bankPayments", id]) => {
+                self.take_back(id);
+                self.one(&self.payments, id, "bankPayment", "bankPayments")
+            }
             ("GET", ["bankPayments"]) => ok(json!({ "bankPayments": self.payments.iter().rev().collect::<Vec<_>>() })),
             ("POST", ["bankPayments"]) => {
                 let invoice = body["bankPayment"]["associations"][0]["subjectReference"].as_str().unwrap();
@@ -139,7 +176,10 @@ impl Books {
         let persons = contact.as_object_mut().unwrap().remove("contactPersons");
         let mut answer = json!({ "contacts": [contact] });
         if let Some(Value::Array(mut persons)) = persons.filter(|_| !self.forget_persons) {
-            persons.iter_mut().for_each(|person| person["contactId"] = contact["id"].clone());
+            for (index, person) in persons.iter_mut().enumerate() {
+                person["contactId"] = contact["id"].clone();
+                person["id"] = json!(format!("per{}", self.persons.len() + index + 1));
+            }
             answer["contactPersons"] = json!(persons);
             self.persons.extend(persons);
         }
@@ -155,6 +195,9 @@ impl Books {
         let price = |line: &Value| line["quantity"].as_f64().unwrap() * line["unitPrice"].as_f64().unwrap();
         let net: f64 = given["lines"].as_array().unwrap().iter().map(price).sum();
         let number = self.invoices.len() + 1;
+        for line in given["lines"].as_array().unwrap() {
+            self.lines.push((format!("inv{number}"), line.clone()));
+        }
         let mut invoice = given.clone();
         let read_only = json!({
             "id": format!("inv{number}"), "amount": net, "tax": net / 4.0, "balance": 0, "isPaid": false,
@@ -202,10 +245,22 @@ impl Books {
         payment
     }
 
+    /// Takes a payment back.
+    pub fn take_back(&mut self, id: &str) {
+        let payment = self.payments.iter_mut().find(|payment| payment["id"] == id).unwrap();
+        payment["isVoided"] = json!(true);
+        let amount = payment["cashAmount"].as_f64().unwrap();
+        let invoice = payment["associations"][0]["subjectReference"].as_str().unwrap().replace("invoice:", "");
+        let invoice = self.invoices.iter_mut().find(|found| found["id"] == invoice.as_str()).unwrap();
+        invoice["balance"] = json!(invoice["balance"].as_f64().unwrap() + amount);
+        invoice["isPaid"] = json!(false);
+    }
+
     fn list_invoices(&self, query: &[(String, String)]) -> Result<HttpResponse, HttpError> {
         let asked = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let wanted = |invoice: &&Value| {
             asked("contactId").is_none_or(|id| invoice["contactId"] == id)
+                && asked("creditedInvoiceId").is_none_or(|id| invoice["creditedInvoiceId"] == id)
                 && asked("minEntryDate").is_none_or(|date| invoice["entryDate"].as_str().unwrap() >= date)
                 && asked("isPaid").is_none_or(|paid| invoice["isPaid"] == (paid == "true"))
                 && asked("minApprovedTime")

@@ -57,7 +57,8 @@ impl Mailbox {
         let answers = self.0.borrow();
         let method = request.method.as_str();
         let found = answers.get(&format!("{method} {path}")).or_else(|| answers.get(&format!("{method} {bare}")));
-        let missing = (404, json!({ "error": { "code": 404, "errors": [{ "reason": "notFound" }] } }).to_string().into());
+        let missing =
+            (404, json!({ "error": { "code": 404, "errors": [{ "reason": "notFound" }] } }).to_string().into());
         let (status, body) = found.cloned().unwrap_or(missing);
         Ok(HttpResponse { status, headers: Vec::new(), body })
     }

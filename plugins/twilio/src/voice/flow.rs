@@ -151,10 +151,10 @@ impl<'a> Flow<'a> {
             let longest = voicemail.max_length_s.to_string();
             let attributes = [
                 ("action", action.as_str()),
-                ("maxLength", &longest),
+                ("maxLength", longest.as_str()),
                 ("playBeep", "true"),
                 ("finishOnKey", "#"),
-                ("recordingStatusCallback", &recording),
+                ("recordingStatusCallback", recording.as_str()),
             ];
             document.open("Record", &attributes);
             document.close("Record");

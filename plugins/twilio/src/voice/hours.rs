@@ -28,7 +28,7 @@ const CENTRAL: &str = "CET-1CEST,M3.5.0,M10.5.0/3";
 /// Whether somebody is there at this time, in milliseconds since 1970.
 pub fn is_open(hours: &Hours, time: u64) -> Result<bool, PluginError> {
     let rule =
-        ZONES.iter().find(|(name, _)| *name == hours.time_zone).map_or(hours.time_zone.as_str(), |(_, rule)| rule);
+        ZONES.iter().find(|(name, _)| *name == hours.time_zone).map_or(hours.time_zone.as_str(), |(_, rule)| *rule);
     let zone = TimeZone::posix(rule).map_err(|_| {
         let message = "it is neither a zone known here nor a POSIX rule such as CET-1CEST,M3.5.0,M10.5.0/3.";
         PluginError::bad_config("voice.hours.time_zone", message)

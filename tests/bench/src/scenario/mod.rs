@@ -4,6 +4,7 @@ mod accept;
 mod backlog;
 mod burst;
 mod neighbours;
+mod receive;
 mod sandbox;
 mod start;
 mod steady;
@@ -19,6 +20,7 @@ pub(crate) async fn measure(scenario: Scenario, bench: &Bench, report: &mut Repo
         Scenario::Steady => steady::measure(bench, report).await,
         Scenario::Webhooks => webhooks::measure(bench, report).await,
         Scenario::Sandbox => sandbox::measure(bench, report).await,
+        Scenario::Receive => receive::measure(bench, report).await,
         Scenario::Backlog => backlog::measure(bench, report).await,
         Scenario::Start => start::measure(bench, report).await,
         Scenario::Neighbours => neighbours::measure(bench, report).await,

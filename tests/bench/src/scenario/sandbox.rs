@@ -5,8 +5,9 @@ use std::{any::Any, sync::Arc};
 
 use anyhow::ensure;
 use async_trait::async_trait;
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use hmac::Hmac;
 use sha1::Sha1;
+use sha2::Sha256;
 use switchyard::plugin::{
     call::{Call, PluginLabel},
     guest::Guest,
@@ -117,15 +118,19 @@ async fn crowd(bench: &Bench, sandbox: &Arc<Sandbox>, guest: &Arc<Guest>) -> any
 }
 
 fn inbound(body: Vec<u8>, signature: &str) -> model::InboundRequest {
+    let fields =
+        [("content-type", "application/x-www-form-urlencoded; charset=UTF-8"), ("x-twilio-signature", signature)];
+    request(URL, &fields, body)
+}
+
+/// A POST to an address of the source.
+pub(super) fn request(url: &str, fields: &[(&str, &str)], body: Vec<u8>) -> model::InboundRequest {
     let header = |name: &str, value: &str| Header { name: name.to_owned(), value: value.as_bytes().to_vec() };
     model::InboundRequest {
         source_id: "src_0".to_owned(),
         method: "POST".to_owned(),
-        url: URL.to_owned(),
-        headers: vec![
-            header("content-type", "application/x-www-form-urlencoded; charset=UTF-8"),
-            header("x-twilio-signature", signature),
-        ],
+        url: url.to_owned(),
+        headers: fields.iter().map(|(name, value)| header(name, value)).collect(),
         body,
         received_at_ms: switchyard_sdk::testing::NOON,
         remote_addr: None,
@@ -134,32 +139,42 @@ fn inbound(body: Vec<u8>, signature: &str) -> model::InboundRequest {
 }
 
 fn call() -> Call {
+    call_of("twilio", &config(), Keys { secret: TOKEN.to_owned(), claims: None })
+}
+
+/// A call of a plugin with this config.
+pub(super) fn call_of(plugin: &str, config: &serde_json::Value, keys: Keys) -> Call {
     let source = SourceRef { id: "src_0".to_owned(), name: "default".to_owned(), url: URL.to_owned() };
     let context = CallContext {
         tenant_id: "acme".to_owned(),
-        installation_id: "acme/twilio".to_owned(),
+        installation_id: format!("acme/{plugin}"),
         correlation_id: "cor_0".to_owned(),
         traceparent: "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01".to_owned(),
         reference: switchyard_sdk::testing::REFERENCE.to_owned(),
         time_ms: switchyard_sdk::testing::NOON,
         sources: vec![source],
-        config: config().to_string(),
+        config: config.to_string(),
     };
     Call {
         context,
         limits: Limits::default(),
         seed: [7; 32],
         clock: VirtualClock::starting_at(switchyard_sdk::testing::NOON),
-        host: Box::new(MacHost),
-        plugin: PluginLabel { name: "twilio".to_owned(), version: "bench".to_owned() },
+        host: Box::new(keys),
+        plugin: PluginLabel { name: plugin.to_owned(), version: "bench".to_owned() },
     }
 }
 
-/// Checks MACs against the one token, as the SDK's host does; has nothing else.
-struct MacHost;
+/// Checks MACs and tokens against one secret, as the SDK's host does; has nothing else.
+#[derive(Clone)]
+pub(super) struct Keys {
+    pub(super) secret: String,
+    /// What every signed token says.
+    pub(super) claims: Option<String>,
+}
 
 #[async_trait]
-impl HostCalls for MacHost {
+impl HostCalls for Keys {
     async fn http_send(&mut self, _: HttpRequest) -> Answer<HttpResponse, HttpError> {
         Ok(Err(HttpError::Denied("not in a receive".to_owned())))
     }
@@ -188,18 +203,21 @@ impl HostCalls for MacHost {
         Ok(Ok(KvPage { keys: Vec::new(), cursor: None }))
     }
 
-    async fn verify_mac(&mut self, _: String, _: Mac, data: Vec<u8>, tag: Vec<u8>) -> Answer<bool, CryptoError> {
-        let mut mac = Hmac::<Sha1>::new_from_slice(TOKEN.as_bytes()).expect("any length is a key");
-        mac.update(&data);
-        Ok(Ok(mac.verify_slice(&tag).is_ok()))
+    async fn verify_mac(&mut self, _: String, kind: Mac, data: Vec<u8>, tag: Vec<u8>) -> Answer<bool, CryptoError> {
+        let key = self.secret.as_bytes();
+        Ok(Ok(match kind {
+            Mac::HmacSha1 => is_mac::<Hmac<Sha1>>(key, &data, &tag),
+            Mac::HmacSha256 => is_mac::<Hmac<Sha256>>(key, &data, &tag),
+            _ => false,
+        }))
     }
 
-    async fn verify_token(&mut self, _: String, _: String) -> Answer<bool, CryptoError> {
-        Ok(Ok(false))
+    async fn verify_token(&mut self, _: String, token: String) -> Answer<bool, CryptoError> {
+        Ok(Ok(token == self.secret))
     }
 
     async fn verify_jwt(&mut self, _: String, _: String, _: String) -> Answer<String, CryptoError> {
-        Ok(Err(CryptoError::NoSuchSecret))
+        Ok(self.claims.clone().ok_or(CryptoError::NoSuchSecret))
     }
 
     fn log(&mut self, _: LogLine) {}
@@ -209,4 +227,11 @@ impl HostCalls for MacHost {
     fn into_any(self: Box<Self>) -> Box<dyn Any + Send> {
         self
     }
+}
+
+fn is_mac<M: hmac::Mac + hmac::KeyInit>(key: &[u8], data: &[u8], tag: &[u8]) -> bool {
+    <M as hmac::KeyInit>::new_from_slice(key).is_ok_and(|mut mac| {
+        mac.update(data);
+        mac.verify_slice(tag).is_ok()
+    })
 }

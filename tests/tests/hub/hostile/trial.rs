@@ -166,3 +166,42 @@ async fn cases_are_compared_with_what_they_expect() {
     assert_eq!(code, 1, "{out}");
     assert!(out.contains("FAILED") && out.contains("/events/0/data/text: expected \"Hello, Bob!\""), "{out}");
 }
+
+/// A recorded token, and a case that judges it at this time by the keys that were recorded with it.
+fn token_case(id: &str) -> Value {
+    let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/data/vectors.json"));
+    let vectors: Vec<Value> = serde_json::from_str(text).expect("vectors are JSON");
+    let case = |id: &str| vectors.iter().find(|case| case["id"] == id).cloned().expect("a recorded case");
+    let (keys, inputs) = (case("google-oidc-00-keys")["expected"]["jwks"].clone(), case(id)["inputs"].clone());
+    let config = &inputs["config"];
+    json!({"config": {"audience": config["expected_audience"]}, "key_sets": {"issuer": keys},
+        "time_ms": inputs["now_unix"].as_u64().expect("a time") * 1000,
+        "request": {"headers": {"authorization": inputs["headers"]["Authorization"]}}})
+}
+
+#[tokio::test]
+async fn a_trial_judges_signed_tokens_by_the_keys_of_its_case() {
+    for id in ["google-oidc-01-valid", "google-oidc-03-valid-iss-without-scheme"] {
+        let (code, report) = run(&component("ledgers"), &token_case(id)).await;
+        assert_eq!((code, report["verdict"].as_str()), (0, Some("accepted")), "{report}");
+        assert_eq!(report["events"][0]["data"]["email"], "push-sa@hub-test.iam.gserviceaccount.com", "{report}");
+    }
+    for (id, why) in [
+        ("google-oidc-n2-wrong-aud", "another audience"),
+        ("google-oidc-n5-wrong-iss", "another issuer"),
+        ("google-oidc-n7-unknown-kid", "no key of the token's name"),
+        ("google-oidc-n8-alg-none", "none of RS256"),
+    ] {
+        let (_, report) = run(&component("ledgers"), &token_case(id)).await;
+        let result = report["verdict"].as_str().unwrap_or_default().to_owned();
+        assert!(result.starts_with("unauthenticated: ") && result.contains(why), "{id}: {report}");
+    }
+    let mut late = token_case("google-oidc-01-valid");
+    late["time_ms"] = json!(1_795_258_861_000_u64);
+    let (_, report) = run(&component("ledgers"), &late).await;
+    assert_eq!(report["verdict"], "unauthenticated: the token has expired", "a minute after its end: {report}");
+    let mut without = token_case("google-oidc-01-valid");
+    without["key_sets"] = json!({});
+    let (_, report) = run(&component("ledgers"), &without).await;
+    assert!(report.to_string().contains("keys_unavailable"), "{report}");
+}

@@ -109,6 +109,14 @@ async fn apps(walk: &mut Walk) {
     let id = text(&made, "id");
     let changed = json!({"client_secret": format!("{MARKER}-other")});
     let _ = walk.step("patch /v1/apps/{id}", &[&id], changed).await;
+    // A plugin that cannot judge a request without a config parks it.
+    let named = walk.step("patch /v1/apps/{id}", &[&id], json!({"plugin": "webhook"})).await;
+    let body = format!("{{\"who\":\"{MARKER}-person\"}}");
+    let reply = walk.hub.without_key().raw("POST", &text(&named["sources"][0], "url"), &[], body).await;
+    assert_eq!(reply.status, 503, "{}", reply.text);
+    let parked = walk.hub.get(&format!("/v1/apps/{id}/parked")).await.expect(200);
+    let request = text(&rows(&parked)[0], "id");
+    let _ = walk.step("post /v1/apps/{id}/parked/{request}/retry", &[&id, &request], Value::Null).await;
     let _ = walk.step("delete /v1/apps/{id}", &[&id], Value::Null).await;
 }
 
@@ -224,8 +232,8 @@ async fn every_change_leaves_an_audit_row_without_secrets_and_personal_data() {
     let tenant = Tenant { api: hub.with_key(switchyard_tests::hub::ADMIN_KEY), id: "acme".to_owned() };
     let mut walk = Walk { hub, tenant, walked: BTreeSet::new() };
     tenants_and_keys(&mut walk).await;
-    apps(&mut walk).await;
     plugins(&mut walk).await;
+    apps(&mut walk).await;
     connections(&mut walk).await;
     logins(&mut walk).await;
     endpoints(&mut walk, &at).await;

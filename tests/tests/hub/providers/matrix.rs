@@ -31,6 +31,9 @@ mod billy;
 /// Invoices and payments at QuickBooks.
 mod quickbooks;
 
+/// Subscriptions.
+mod stripe;
+
 /// Logins at Google.
 mod google;
 
@@ -319,6 +322,7 @@ mod each {
         twilio: crate::providers::matrix::twilio::Sms,
         billy: crate::providers::matrix::billy::Books,
         quickbooks: crate::providers::matrix::quickbooks::Company,
+        stripe: crate::providers::matrix::stripe::Plans,
         gmail: crate::providers::matrix::gmail::Mail,
         calendar: crate::providers::matrix::calendar::Agenda,
     }

@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use switchyard_simulators::oauth::{Consent, Decision};
+use switchyard_simulators::oauth::{Consent, Decision, Rules};
 use switchyard_tests::api::{Api, Reply, text};
 use url::Url;
 
@@ -135,6 +135,22 @@ async fn a_login_ends_with_the_key_that_began_it_and_belongs_to_its_tenant() {
     let reader = world.tenant.with_key(&text(&reader, "key"));
     let _ = reader.post(&path, &json!({})).await.problem(403, "forbidden");
     assert_eq!(world.shown(&connection).await["state"], "needs_login");
+}
+
+#[tokio::test]
+async fn a_company_named_by_the_provider_becomes_the_account_of_one_connection() {
+    let google = google(|rules| *rules = Rules::intuit()).await;
+    let builder = hub_beside(&google);
+    let world = World::start(google, builder).await;
+    let first = world.connection(json!({})).await;
+    let second = json!({"provider": "google", "name": "second", "kind": "oauth2", "secret": {"app": world.app}});
+    let second = world.tenant.connection(&second).await;
+    let page = opened(&consented(&begin(&world, &first, json!({})).await).await).await;
+    assert_eq!(page.status, 200, "{}", page.text);
+    assert_eq!(world.shown(&first).await["account"], "1185883450");
+    let page = opened(&consented(&begin(&world, &second, json!({})).await).await).await;
+    assert!(page.status == 409 && page.text.contains("another connection"), "{}", page.text);
+    assert_eq!(world.shown(&second).await["state"], "needs_login");
 }
 
 #[tokio::test]
