@@ -33,12 +33,12 @@ pub fn cancel(ctx: &Ctx<Config>, asked: &Event) -> Result<Output, PluginError> {
     };
     if !known.cancelled {
         let mail = command.notify && !known.guests.is_empty();
-        let response = client::event(ctx, Method::Delete, calendar, id)
-            .query("sendUpdates", if mail { "all" } else { "none" })
-            .send()?;
-        match response.status {
-            200..=299 | 404 | 410 => {}
-            _ => return Err(client::refusal(&response)),
+        let request =
+            client::event(ctx, Method::Delete, calendar, id).query("sendUpdates", if mail { "all" } else { "none" });
+        if let Some(response) = client::written(&request)?
+            && !matches!(response.status, 200..=299 | 404 | 410)
+        {
+            return Err(client::refusal(&response));
         }
     }
     let mut snapshot = Snapshot::new(ctx, calendar);

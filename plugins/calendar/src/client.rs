@@ -41,6 +41,14 @@ fn segment(id: &str) -> String {
     escaped
 }
 
+/// Sends a write; none if it was executed and its answer does not fit.
+pub fn written(request: &RequestBuilder) -> Result<Option<Response>, PluginError> {
+    match request.send() {
+        Err(HttpError::ResponseTooLarge { status: 200..=299, .. }) => Ok(None),
+        other => Ok(Some(other?)),
+    }
+}
+
 /// The JSON object of a successful answer, or the disposition of a refusal.
 pub fn read(response: &Response) -> Result<Value, PluginError> {
     if !response.is_success() {

@@ -67,12 +67,11 @@ pub fn create(ctx: &Ctx<Config>, asked: &Event) -> Result<Output, PluginError> {
     claim.reserve(ctx)?;
     let body = command.body(ctx, &id, &times)?;
     let invites = body["attendees"].as_array().is_some_and(|invited| !invited.is_empty());
-    let response = client::events(ctx, Method::Post, calendar, "")
+    let request = client::events(ctx, Method::Post, calendar, "")
         .query("sendUpdates", if invites { "all" } else { "none" })
         .json(&body)
-        .idempotency(Idempotency::OwnId)
-        .send()?;
-    let made = written(ctx, &command, calendar, &id, &response)?;
+        .idempotency(Idempotency::OwnId);
+    let made = written(ctx, &command, calendar, &id, client::written(&request)?)?;
     settle(ctx, &rules, &claim, invites, &made)?;
     Ok(done(calendar, &made))
 }
@@ -81,21 +80,24 @@ fn done(calendar: &str, made: &Remote) -> Output {
     event::created(calendar, made, 1).into()
 }
 
-/// The event as Google has it after the insert, or after an earlier sending of it.
+/// The event as Google has it after the insert, or after an earlier sending of it. An answer that says that it was made
+/// and cannot be read is as good as none: the event is looked at.
 fn written(
     ctx: &Ctx<Config>,
     command: &Command,
     calendar: &str,
     id: &str,
-    response: &Response,
+    response: Option<Response>,
 ) -> Result<Remote, PluginError> {
-    match response.status {
-        404 => return Err(client::no_calendar(ctx, calendar)),
-        409 => {}
-        _ => {
-            let answer = client::read(response)?;
-            return Remote::read(&answer).ok_or_else(|| malformed("has no readable event"));
+    match &response {
+        Some(response) if response.is_success() => {
+            if let Some(made) = Remote::read(&response.value()).filter(|made| made.id == id) {
+                return Ok(made);
+            }
         }
+        Some(response) if response.status == 404 => return Err(client::no_calendar(ctx, calendar)),
+        Some(response) if response.status != 409 => return Err(client::refusal(response)),
+        Some(_) | None => {}
     }
     let Some(known) = fetch(ctx, calendar, id)? else {
         let message = "Google says that the appointment exists, and does not show it yet.";

@@ -74,12 +74,20 @@ pub fn update(ctx: &Ctx<Config>, asked: &Event) -> Result<Output, PluginError> {
             .header("if-match", now.etag.as_deref().unwrap_or("*"))
             .json(&body)
             .idempotency(Idempotency::OwnId);
-        let response = request.send()?;
-        if response.status == 412 {
+        let response = client::written(&request)?;
+        if response.as_ref().is_some_and(|response| response.status == 412) {
             ctx.info("somebody else changed the appointment meanwhile; it is read again", &[]);
             continue;
         }
-        let after = Remote::read(&client::read(&response)?).ok_or_else(|| malformed("has no readable event"))?;
+        let after = match response {
+            Some(response) if !response.is_success() => return Err(client::refusal(&response)),
+            response => response.and_then(|response| Remote::read(&response.value())),
+        };
+        // It was changed, also where the answer cannot be read.
+        let after = match after.filter(|after| after.id == now.id) {
+            Some(after) => after,
+            None => found(ctx, calendar, &now.id)?,
+        };
         if let Some(claim) = &claim {
             settle(ctx, &rules, claim, invites, &now, &after)?;
         }

@@ -312,3 +312,17 @@ fn travel_is_kept_between_places_and_not_within_one() {
     command["location"] = json!("nygade 1 8000 aarhus");
     assert!(with(&host, travelling, "appointment.create", command).is_ok());
 }
+
+#[test]
+fn a_write_that_was_done_and_whose_answer_cannot_be_read_is_looked_at_and_not_done_again() {
+    let google = google();
+    let host = host(&google);
+    let mut there = timed(&own(), "2026-11-24T09:00:00+01:00", "2026-11-24T10:00:00+01:00");
+    there["extendedProperties"] = json!({ "private": { "hub_ref": REFERENCE } });
+    let mut allowing = config();
+    allowing["calendars"] = json!([{ "id": "primary", "allow_overlap": true }]);
+    google.borrow_mut().put("primary", there);
+    google.borrow_mut().instead.push((switchyard_sdk::host::Method::Post, 200, json!("spoilt")));
+    assert_eq!(types(&with(&host, allowing, "appointment.create", visit()).unwrap()), ["appointment.created"]);
+    assert_eq!(host.calls().iter().filter(|call| call.starts_with("POST")).count(), 1);
+}
