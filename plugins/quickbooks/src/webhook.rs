@@ -56,7 +56,7 @@ pub fn receive(ctx: &Ctx<Config>, request: &InboundRequest) -> Result<Received, 
     if foreign > 0 {
         ctx.warn("changes of other companies than the config's were left out", &[("changes", &foreign.to_string())]);
     }
-    let poll_now = if over && !is_app { vec![poll::SCHEDULE.to_owned()] } else { Vec::new() };
+    let poll_now = if over { vec![poll::SCHEDULE.to_owned()] } else { Vec::new() };
     Ok(Received::Accepted { events, reply: None, poll_now })
 }
 
