@@ -6,6 +6,9 @@ use crate::CONNECTION;
 use crate::config::Config;
 use crate::model::{Invoice, parse, records};
 
+/// The code of an answer that cannot be read.
+pub const MALFORMED: &str = "malformed_answer";
+
 /// How many refused attributes are shown.
 const SHOWN_ATTRIBUTES: usize = 20;
 
@@ -38,11 +41,32 @@ fn english(request: RequestBuilder<'_>) -> RequestBuilder<'_> {
 pub fn read(response: Response) -> Result<Value, PluginError> {
     let body = parse(&response.body);
     match response.status {
-        200..=299 => body
-            .ok_or_else(|| PluginError::retry(Reason::ProviderDown, "malformed_answer", "Billy's answer is not JSON.")),
+        200..=299 => body.ok_or_else(|| malformed("Billy's answer is not JSON.")),
         status @ (400 | 404 | 409 | 422) => Err(refusal(status, &body.unwrap_or_default())),
         status => Err(PluginError::from_status(CONNECTION, status)),
     }
+}
+
+/// That a write was taken. What Billy says of it does not matter, so an answer that cannot be read is as good.
+pub fn done(response: Response) -> Result<(), PluginError> {
+    if (200..=299).contains(&response.status) { Ok(()) } else { read(response).map(drop) }
+}
+
+/// What Billy made, where it took a write and its answer cannot be read: that is looked up, since asking the journal
+/// again would give the same answer for ever.
+pub fn found_if_unreadable<T>(
+    made: Result<T, PluginError>,
+    find: impl FnOnce() -> Result<Option<T>, PluginError>,
+) -> Result<T, PluginError> {
+    match made {
+        Err(error) if error.detail().code == MALFORMED => find()?.ok_or(error),
+        made => made,
+    }
+}
+
+/// An answer that says nothing that can be read.
+pub fn malformed(message: &str) -> PluginError {
+    PluginError::retry(Reason::ProviderDown, MALFORMED, message)
 }
 
 /// A refusal is final. It names the attributes that Billy does not take, with Billy's words for each.
@@ -72,9 +96,7 @@ pub fn invoice(ctx: &Ctx<Config>, id: &str) -> Result<Option<Invoice>, PluginErr
     }
     let answer = read(response)?;
     let found = invoices(&answer).into_iter().find(|invoice| invoice.id == id);
-    found.map(Some).ok_or_else(|| {
-        PluginError::retry(Reason::ProviderDown, "malformed_answer", "Billy's answer has no readable invoice.")
-    })
+    found.map(Some).ok_or_else(|| malformed("Billy's answer has no readable invoice."))
 }
 
 /// The invoices in an answer.

@@ -4,7 +4,7 @@ use switchyard_event_types::customer::{CONTACT_CREATED, CONTACT_UPDATED, Contact
 use switchyard_sdk::once::{Once, SendOnce};
 use switchyard_sdk::prelude::*;
 
-use crate::client::{get, list, post, put, read, segment};
+use crate::client::{done, found_if_unreadable, get, list, malformed, post, put, read, segment};
 use crate::config::Config;
 use crate::model::{records, text, truth};
 
@@ -24,7 +24,7 @@ pub fn upsert(ctx: &Ctx<Config>, command: &Event) -> Result<Output, PluginError>
     let changed = !changes.is_empty();
     if changed {
         let record = json!({ "contact": changes });
-        read(put(ctx, &format!("/contacts/{}", segment(&id)), &record).send()?)?;
+        done(put(ctx, &format!("/contacts/{}", segment(&id)), &record).send()?)?;
     }
     let person_added = ensure_person(ctx, &id, &customer, &contact)?;
     remember(ctx, &customer, &id)?;
@@ -61,9 +61,9 @@ fn create(ctx: &Ctx<Config>, customer: &Customer) -> Result<(String, Vec<Emit>),
         |_| Ok(search(ctx, customer)?.map(|contact| Ok(json!({ "contact": contact })))),
     )?;
     let adopted = matches!(made, Once::Adopted(_));
-    let answer = made.into_inner()?;
-    let contact = records(&answer, "contact", "contacts").into_iter().next().cloned().unwrap_or_default();
-    let id = id_of(&contact)?;
+    let readable = made.into_inner().and_then(|answer| first(&answer).map(|_| answer));
+    let answer = found_if_unreadable(readable, || Ok(search(ctx, customer)?.map(|found| json!({ "contact": found }))))?;
+    let (contact, id) = first(&answer)?;
     if adopted || records(&answer, "contactPerson", "contactPersons").is_empty() {
         ensure_person(ctx, &id, customer, &contact)?;
     }
@@ -154,8 +154,8 @@ fn ensure_person(ctx: &Ctx<Config>, id: &str, customer: &Customer, contact: &Val
     SendOnce::default()
         .run(
             ctx,
-            || Ok(read(post(ctx, "/contactPersons", &person).send()?)),
-            |_| Ok(emails(ctx, id, &Value::Null)?.iter().any(|known| same(known, email)).then_some(Ok(Value::Null))),
+            || Ok(done(post(ctx, "/contactPersons", &person).send()?)),
+            |_| Ok(emails(ctx, id, &Value::Null)?.iter().any(|known| same(known, email)).then_some(Ok(()))),
         )?
         .into_inner()?;
     Ok(true)
@@ -166,24 +166,26 @@ pub fn add_person(ctx: &Ctx<Config>, contact_id: &str, email: &str) -> Result<St
     let person =
         json!({ "contactPerson": { "contactId": contact_id, "name": email, "email": email, "isPrimary": false } });
     let id = |answer: &Value| {
-        let mut persons = records(answer, "contactPerson", "contactPersons").into_iter();
-        persons
-            .find(|person| text(person, "email").is_some_and(|known| same(&known, email)))
-            .and_then(|person| text(person, "id"))
+        let persons = records(answer, "contactPerson", "contactPersons");
+        let of_it = |person: &&Value| text(person, "email").is_some_and(|known| same(&known, email));
+        persons.into_iter().find(of_it).and_then(|person| text(person, "id"))
     };
-    let answer = SendOnce::default()
+    let find = || -> Result<Option<String>, PluginError> {
+        let answer = read(get(ctx, "/contactPersons").query("contactId", contact_id).send()?)?;
+        Ok(id(&answer))
+    };
+    let unreadable = || malformed("Billy's answer has no readable person.");
+    let made = SendOnce::default()
         .run(
             ctx,
-            || Ok(read(post(ctx, "/contactPersons", &person).send()?)),
-            |_| {
-                let answer = read(get(ctx, "/contactPersons").query("contactId", contact_id).send()?)?;
-                Ok(id(&answer).is_some().then_some(Ok(answer)))
+            || {
+                let answer = read(post(ctx, "/contactPersons", &person).send()?);
+                Ok(answer.and_then(|answer| id(&answer).ok_or_else(unreadable)))
             },
+            |_| Ok(find()?.map(Ok)),
         )?
-        .into_inner()?;
-    id(&answer).ok_or_else(|| {
-        PluginError::retry(Reason::ProviderDown, "malformed_answer", "Billy's answer has no readable person.")
-    })
+        .into_inner();
+    found_if_unreadable(made, find)
 }
 
 fn remember(ctx: &Ctx<Config>, customer: &Customer, id: &str) -> Result<(), PluginError> {
@@ -196,10 +198,14 @@ fn remember(ctx: &Ctx<Config>, customer: &Customer, id: &str) -> Result<(), Plug
     Ok(())
 }
 
+/// The contact that a write answers with, and its id.
+fn first(answer: &Value) -> Result<(Value, String), PluginError> {
+    let contact = records(answer, "contact", "contacts").into_iter().next().cloned().unwrap_or_default();
+    id_of(&contact).map(|id| (contact, id))
+}
+
 fn id_of(contact: &Value) -> Result<String, PluginError> {
-    text(contact, "id").ok_or_else(|| {
-        PluginError::retry(Reason::ProviderDown, "malformed_answer", "Billy's answer has no readable contact.")
-    })
+    text(contact, "id").ok_or_else(|| malformed("Billy's answer has no readable contact."))
 }
 
 /// Whether two addresses or names are the same to a person.

@@ -5,7 +5,7 @@ use switchyard_sdk::once::SendOnce;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::time::date;
 
-use crate::client::{self, invoices, list, post, put, read, segment};
+use crate::client::{self, found_if_unreadable, invoices, list, malformed, post, put, read, segment};
 use crate::config::Config;
 use crate::contact;
 use crate::event::Events;
@@ -24,13 +24,14 @@ pub fn create(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     let (contact_id, mut events) = contact::find_or_create(ctx, &command.customer)?;
     let entry_date = command.entry_date.clone().unwrap_or_else(|| date(ctx.time()));
     let record = record(ctx, &command, &contact_id, &entry_date, lines);
-    let draft = SendOnce::default()
+    let made = SendOnce::default()
         .run(
             ctx,
             || Ok(read(post(ctx, "/invoices", &record).send()?).and_then(|answer| first(&answer))),
             |_: &UnknownOutcome| Ok(find(ctx, &contact_id, &entry_date)?.map(Ok)),
         )?
-        .into_inner()?;
+        .into_inner();
+    let draft = found_if_unreadable(made, || find(ctx, &contact_id, &entry_date))?;
     snapshot::own_unpaid(ctx, &draft)?;
     let build = Events::new(ctx);
     events.push(named(ctx, &command, build.created(&draft)));
@@ -61,8 +62,11 @@ pub fn approved(ctx: &Ctx<Config>, id: &str) -> Result<Invoice, PluginError> {
         if let Some(invoice) = invoices(answer).into_iter().find(complete) {
             return Ok(invoice);
         }
-    } else if let Err(error @ (PluginError::Retry { .. } | PluginError::NeedsAttention(_))) = answer {
-        return Err(error);
+    } else if let Err(error) = &answer
+        && matches!(error, PluginError::Retry { .. } | PluginError::NeedsAttention(_))
+        && error.detail().code != client::MALFORMED
+    {
+        return Err(error.clone());
     }
     match client::invoice(ctx, id)? {
         Some(invoice) if invoice.state == State::Approved => Ok(invoice),
@@ -96,9 +100,7 @@ fn find(ctx: &Ctx<Config>, contact_id: &str, entry_date: &str) -> Result<Option<
 
 /// The invoice that a write answers with.
 pub fn first(answer: &Value) -> Result<Invoice, PluginError> {
-    invoices(answer).into_iter().next().ok_or_else(|| {
-        PluginError::retry(Reason::ProviderDown, "malformed_answer", "Billy's answer has no readable invoice.")
-    })
+    invoices(answer).into_iter().next().ok_or_else(|| malformed("Billy's answer has no readable invoice."))
 }
 
 fn record(ctx: &Ctx<Config>, command: &CreateInvoice, contact_id: &str, entry_date: &str, lines: Vec<Value>) -> Value {

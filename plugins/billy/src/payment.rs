@@ -5,7 +5,7 @@ use switchyard_sdk::once::SendOnce;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::time::date;
 
-use crate::client::{self, get, list, post, put, read, segment};
+use crate::client::{self, done, found_if_unreadable, get, list, malformed, post, put, read, segment};
 use crate::config::Config;
 use crate::event::Events;
 use crate::model::{records, text, truth};
@@ -110,16 +110,18 @@ pub fn record(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
             && payment.invoice_ids.contains(&invoice.id)
             && payment.entry_date.as_deref() == Some(&entry_date)
     };
-    let id = SendOnce::default()
+    let find = || -> Result<Option<String>, PluginError> {
+        let payments = newest(ctx, 1, 100)?.ok_or_else(unseen)?;
+        Ok(payments.into_iter().find(ours).map(|payment| payment.id))
+    };
+    let made = SendOnce::default()
         .run(
             ctx,
             || Ok(read(post(ctx, "/bankPayments", &body).send()?).and_then(|answer| id_of(&answer))),
-            |_| {
-                let payments = newest(ctx, 1, 100)?.ok_or_else(unseen)?;
-                Ok(payments.into_iter().find(ours).map(|payment| Ok(payment.id)))
-            },
+            |_| Ok(find()?.map(Ok)),
         )?
-        .into_inner()?;
+        .into_inner();
+    let id = found_if_unreadable(made, find)?;
     let money = Money::from_minor(amount, invoice.currency.as_deref().unwrap_or(&ctx.config.currency));
     Ok(Events::new(ctx).payment(&id, money, &[invoice.id], Some(&entry_date)).into())
 }
@@ -135,11 +137,9 @@ pub fn void(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     let answer = read(response)?;
     let of_it = |payment: &Payment| payment.id == command.payment_id;
     let payment = records(&answer, "bankPayment", "bankPayments").into_iter().filter_map(Payment::read).find(of_it);
-    let payment = payment.ok_or_else(|| {
-        PluginError::retry(Reason::ProviderDown, "malformed_answer", "Billy's answer has no readable payment.")
-    })?;
+    let payment = payment.ok_or_else(|| malformed("Billy's answer has no readable payment."))?;
     if !payment.is_voided {
-        read(put(ctx, &path, &json!({ "bankPayment": { "isVoided": true } })).send()?)?;
+        done(put(ctx, &path, &json!({ "bankPayment": { "isVoided": true } })).send()?)?;
     }
     let money = payment.money(&ctx.config);
     Ok(Events::new(ctx).payment_voided(&payment.id, money, &payment.invoice_ids).into())
@@ -153,7 +153,5 @@ fn unseen() -> PluginError {
 
 fn id_of(answer: &Value) -> Result<String, PluginError> {
     let payment = records(answer, "bankPayment", "bankPayments").into_iter().next();
-    payment.and_then(|payment| text(payment, "id")).ok_or_else(|| {
-        PluginError::retry(Reason::ProviderDown, "malformed_answer", "Billy's answer has no readable payment.")
-    })
+    payment.and_then(|payment| text(payment, "id")).ok_or_else(|| malformed("Billy's answer has no readable payment."))
 }

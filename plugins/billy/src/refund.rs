@@ -4,7 +4,7 @@ use switchyard_sdk::once::SendOnce;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::time::date;
 
-use crate::client::{get, list, post, read, segment};
+use crate::client::{found_if_unreadable, get, list, malformed, post, read, segment};
 use crate::config::Config;
 use crate::event::Events;
 use crate::figure::added;
@@ -43,13 +43,14 @@ pub fn refund(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
         return Err(bad("more_than_invoiced", "Together with what was credited before this is more than the invoice."));
     }
     let body = note(ctx, &command, &invoice, &record, lines);
-    let draft = SendOnce::default()
+    let made = SendOnce::default()
         .run(
             ctx,
             || Ok(read(post(ctx, "/invoices", &body).send()?).and_then(|answer| first(&answer))),
             |_| Ok(credit_notes(ctx, &invoice.id)?.into_iter().find(ours).map(Ok)),
         )?
-        .into_inner()?;
+        .into_inner();
+    let draft = found_if_unreadable(made, || Ok(credit_notes(ctx, &invoice.id)?.into_iter().find(ours)))?;
     let booked = if command.approve && draft.state == State::Draft { approved(ctx, &draft.id)? } else { draft };
     snapshot::own(ctx, &booked)?;
     Ok(Events::new(ctx).refunded(&invoice.id, Some(&invoice), &booked).into())
@@ -65,9 +66,7 @@ fn original(ctx: &Ctx<Config>, id: &str) -> Result<(Invoice, Value), PluginError
     let record =
         records(&answer, "invoice", "invoices").into_iter().find(|record| text(record, "id").as_deref() == Some(id));
     let read = record.and_then(|record| Some((Invoice::read(record)?, record.clone())));
-    read.ok_or_else(|| {
-        PluginError::retry(Reason::ProviderDown, "malformed_answer", "Billy's answer has no readable invoice.")
-    })
+    read.ok_or_else(|| malformed("Billy's answer has no readable invoice."))
 }
 
 /// The credit notes of an invoice that still count.

@@ -3,7 +3,7 @@ use switchyard_event_types::invoice_command::SendInvoice;
 use switchyard_sdk::once::SendOnce;
 use switchyard_sdk::prelude::*;
 
-use crate::client::{self, get, post, read, segment};
+use crate::client::{self, done, get, post, read, segment};
 use crate::config::Config;
 use crate::contact;
 use crate::event::Events;
@@ -37,7 +37,7 @@ pub fn send(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     } });
     let path = format!("/invoices/{}/emails", segment(&invoice.id));
     SendOnce::default()
-        .run(ctx, || Ok(read(post(ctx, &path, &body).send()?).map(|_| ())), |_| {
+        .run(ctx, || Ok(done(post(ctx, &path, &body).send()?)), |_| {
             if was_sent {
                 let message = "The e-mail got no answer, and the invoice had been sent before, so nothing tells the two apart.";
                 return Err(PluginError::reject(Reason::UnknownOutcome, "unknown_outcome", message));

@@ -315,3 +315,32 @@ fn hostile_answers_end_in_a_disposition_and_never_in_a_panic() {
     let error = run(&down, "payment.void", json!({ "payment_id": "pay1" })).unwrap_err();
     assert_eq!(error.detail().reason, Reason::ProviderDown);
 }
+
+#[test]
+fn a_write_that_was_taken_and_answered_with_rubbish_is_looked_up() {
+    let company = Company::default();
+    let host = host(&company);
+    let garble = |path: &str| company.borrow_mut().garble.push(path.to_owned());
+    let order = json!({
+        "customer": { "name": "Kunde ApS", "email": "a@kunde.test" },
+        "lines": [{ "description": "Emergency call", "quantity": 2, "unit_price": "400.00" }]
+    });
+    garble("/contacts");
+    garble("/invoices");
+    assert_eq!(
+        types(&run(&host, "invoice.create", order).unwrap().events)[1..],
+        ["invoice.created", "invoice.approved"]
+    );
+    garble("/bankPayments");
+    let paid = run(&host, "payment.record", json!({ "invoice_id": "inv1", "amount": "100.00" })).unwrap().events;
+    assert_eq!(paid[0].data["payment_id"], "pay1");
+    garble("/invoices/inv1/emails");
+    assert_eq!(types(&send(&host, json!({ "to": "new@kunde.test" })).unwrap().events), ["invoice.sent"]);
+    garble("/invoices");
+    assert_eq!(refund(&host, None).unwrap().events[0].data["credit_note_id"], "inv2");
+    let books = company.borrow();
+    assert!(books.garble.is_empty());
+    let counts =
+        [books.contacts.len(), books.invoices.len(), books.payments.len(), books.mails.len(), books.persons.len()];
+    assert_eq!(counts, [1, 2, 1, 1, 2]);
+}

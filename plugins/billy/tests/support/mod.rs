@@ -21,6 +21,8 @@ pub struct Books {
     pub lines: Vec<(String, Value)>,
     /// Answers nothing but 503.
     pub down: bool,
+    /// Paths of which the next POST is executed and answered with 200 and nothing that can be read.
+    pub garble: Vec<String>,
     /// Answers with one record under its singular name.
     pub singular: bool,
     /// Drops persons given with a contact.
@@ -79,6 +81,9 @@ impl Books {
             return Err(lost);
         }
         let answer = self.route("POST", path, &query, &body);
+        if take(&mut self.garble, path) {
+            return Ok(HttpResponse { status: 200, headers: Vec::new(), body: b"<html>".to_vec() });
+        }
         if take(&mut self.lose_answer, path) { Err(lost) } else { answer }
     }
 
