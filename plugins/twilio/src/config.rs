@@ -3,6 +3,7 @@ use std::ops::Deref;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
+use switchyard_sdk::PluginError;
 
 use crate::voice::config::Voice;
 
@@ -53,7 +54,19 @@ pub struct Fields {
     pub status_callbacks: bool,
     /// What callers hear and where they get to. Without it calls are told as events and end at once.
     #[serde(default)]
-    pub voice: Option<Voice>,
+    #[schemars(with = "Option<Voice>")]
+    voice: Option<serde_json::Value>,
+}
+
+impl Fields {
+    /// What callers hear. It is read only where a call needs it, since most requests are about messages.
+    ///
+    /// # Errors
+    /// It does not fit its schema, which the hub checks when it is saved.
+    pub fn voice(&self) -> Result<Option<Voice>, PluginError> {
+        let voice = self.voice.as_ref().map(Voice::deserialize).transpose();
+        voice.map_err(|error| PluginError::bad_config("voice", &error.to_string()))
+    }
 }
 
 /// A shared key, with the algorithm that it is used with. The algorithm is pinned here because the header that names

@@ -9,6 +9,7 @@ use super::report::Report;
 use super::{lookup, track};
 use crate::config::Config;
 use crate::refusal::refusal;
+use crate::voice::config::Voice;
 use crate::voice::twiml::{Names, Twiml};
 use crate::{CONNECTION, lookup as messages};
 
@@ -48,10 +49,11 @@ pub fn create(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
         let message = "The command has neither `say` nor `connect_to`: there is nothing to do once somebody answers.";
         return Err(PluginError::reject(Reason::BadData, "nothing_to_do", message));
     }
+    let document = document(ctx.config.voice()?.as_ref(), &command, from);
     let answer = SendOnce::default()
         .run(
             ctx,
-            || post(ctx, &command, from),
+            || post(ctx, &command, from, &document),
             |lost| Ok(lookup::find(ctx, &command.to, from, lost)?.map(Answer::Call)),
         )?
         .into_inner();
@@ -67,8 +69,7 @@ pub fn create(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
 }
 
 /// What is done once somebody answers.
-fn document(ctx: &Ctx<Config>, command: &Command, from: &str) -> String {
-    let voice = ctx.config.voice.as_ref();
+fn document(voice: Option<&Voice>, command: &Command, from: &str) -> String {
     let mut document = Twiml::new();
     if let Some(text) = &command.say {
         // The command's words are taken as they are; names in braces belong to the config.
@@ -82,14 +83,14 @@ fn document(ctx: &Ctx<Config>, command: &Command, from: &str) -> String {
     document.finish()
 }
 
-fn post(ctx: &Ctx<Config>, command: &Command, from: &str) -> Result<Answer, HttpError> {
+fn post(ctx: &Ctx<Config>, command: &Command, from: &str, document: &str) -> Result<Answer, HttpError> {
     let path = format!("/2010-04-01/Accounts/{}/Calls.json", ctx.config.account_sid);
     let source = ctx.source_named("default").map(|source| source.url.as_str());
     let callback = source.filter(|_| ctx.config.status_callbacks);
     let callback = callback.map(|url| format!("{url}/call-status?ref={}", ctx.reference()));
     let recording = source.filter(|_| command.record).map(|url| format!("{url}/voice/recording"));
-    let (document, timeout) = (document(ctx, command, from), command.timeout_s.map(|seconds| seconds.to_string()));
-    let mut form = vec![("To", command.to.as_str()), ("From", from), ("Twiml", document.as_str())];
+    let timeout = command.timeout_s.map(|seconds| seconds.to_string());
+    let mut form = vec![("To", command.to.as_str()), ("From", from), ("Twiml", document)];
     if let Some(url) = &callback {
         form.push(("StatusCallback", url));
         for event in ["initiated", "ringing", "answered", "completed"] {

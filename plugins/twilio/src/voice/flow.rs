@@ -27,11 +27,16 @@ pub(super) struct Turn {
 }
 
 impl<'a> Flow<'a> {
-    pub(super) fn new(ctx: &'a Ctx<Config>, request: &'a InboundRequest, names: Names<'a>) -> Self {
+    pub(super) fn new(
+        ctx: &'a Ctx<Config>,
+        voice: Option<&'a Voice>,
+        request: &'a InboundRequest,
+        names: Names<'a>,
+    ) -> Self {
         let own = request.url.split(['?', '#']).next().unwrap_or_default();
         let to_id = own.find(request.source_id.as_str()).map_or(own.len(), |at| at + request.source_id.len());
         let base = ctx.source(&request.source_id).map_or(&own[..to_id], |source| source.url.as_str());
-        Self { voice: ctx.config.voice.as_ref(), names, base }
+        Self { voice, names, base }
     }
 
     /// Whether it is outside the hours; none if the config has no hours.

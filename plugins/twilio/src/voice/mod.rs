@@ -56,7 +56,8 @@ pub fn receive(
         Kind::Gather(turn) => gathered(ctx, request, form, report, turn),
         Kind::Dialled => dialled(ctx, request, form, report),
         Kind::Recorded => {
-            let flow = Flow::new(ctx, request, names(form));
+            let voice = ctx.config.voice()?;
+            let flow = Flow::new(ctx, voice.as_ref(), request, names(form));
             Ok(Received::accepted(vec![report.emit("recorded")]).reply(document(flow.farewell())))
         }
     }
@@ -128,7 +129,8 @@ fn opening(
     mut report: Report,
     fallback: bool,
 ) -> Result<Received, PluginError> {
-    let flow = Flow::new(ctx, request, names(form));
+    let voice = ctx.config.voice()?;
+    let flow = Flow::new(ctx, voice.as_ref(), request, names(form));
     let closed = flow.is_closed(request.received_at)?;
     let (text, step) = if fallback { flow.fallback() } else { flow.opening(closed == Some(true)) };
     report.step = step;
@@ -168,7 +170,8 @@ fn gathered(
     turn: u8,
 ) -> Result<Received, PluginError> {
     let names = names(form);
-    let flow = Flow::new(ctx, request, names);
+    let voice = ctx.config.voice()?;
+    let flow = Flow::new(ctx, voice.as_ref(), request, names);
     let Turn { document: text, step, choice } = flow.gathered(turn);
     report.step = step;
     let mut events = Vec::with_capacity(2);
@@ -215,7 +218,8 @@ fn dialled(
     form: &Authentic,
     mut report: Report,
 ) -> Result<Received, PluginError> {
-    let flow = Flow::new(ctx, request, names(form));
+    let voice = ctx.config.voice()?;
+    let flow = Flow::new(ctx, voice.as_ref(), request, names(form));
     let talked = matches!(report.dial_status.as_deref(), Some("completed" | "answered"));
     let (text, step) = if talked { (flow.farewell(), None) } else { flow.unanswered() };
     report.step = step;
