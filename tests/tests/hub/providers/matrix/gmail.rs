@@ -26,18 +26,25 @@ pub struct Mail {
     mailbox: Mailbox,
 }
 
-/// Switches the plugin on for a tenant and waits until it has looked at the mailbox, so that what comes now is news.
-pub async fn install(mailbox: &Mailbox, tenant: &Tenant) {
+/// Switches the plugin on for a tenant, announced changes or not, and waits until it has looked at the mailbox, so that what
+/// comes now is news.
+pub async fn install(mailbox: &Mailbox, tenant: &Tenant, push: bool) {
     let base = mailbox.gmail.base_url();
     let connection = connect(&mailbox.google, tenant, MAILBOX, &base, &["gmail.modify", "gmail.send"]).await;
-    let config = json!({"mailbox": MAILBOX, "push": {"topic": TOPIC, "service_account": PUSHER}});
+    let mut config = json!({"mailbox": MAILBOX});
+    if push {
+        config["push"] = json!({"topic": TOPIC, "service_account": PUSHER});
+    }
     let wanted = json!({"config": config, "connections": {"gmail": connection}, "retry_schedule": patient()});
     let installed = tenant.install("gmail", &wanted).await;
-    mailbox.gmail.subscribe(Subscription::new(text(&installed["sources"][0], "url"), PUSHER));
-    until("the mailbox to be watched", async || {
+    if push {
+        mailbox.gmail.subscribe(Subscription::new(text(&installed["sources"][0], "url"), PUSHER));
+    }
+    until("the mailbox to be looked at", async || {
         let polls = tenant.list("/deliveries?target=plugin:gmail").await;
         let ended = polls.iter().filter(|poll| poll["event_type"] == "_poll.due" && poll["state"] == "delivered");
-        if mailbox.gmail.is_watched() && ended.count() >= 2 { Ok(()) } else { Err(json!(polls).to_string()) }
+        let watched = mailbox.gmail.is_watched() || !push;
+        if watched && ended.count() >= 2 { Ok(()) } else { Err(json!(polls).to_string()) }
     })
     .await;
 }
@@ -54,7 +61,7 @@ impl Side for Mail {
 
     async fn join(google: &google::Handle, tenant: &Tenant) -> Self {
         let mailbox = Mailbox::beside(google.clone(), 60).await;
-        install(&mailbox, tenant).await;
+        install(&mailbox, tenant, true).await;
         Self { mailbox }
     }
 
