@@ -1,8 +1,9 @@
 //! What can go wrong, armed per operation and for a number of times.
 //!
-//! Faults of requests (the hub calls the provider): `latency`, `fail_before`, `rate_limit`, `wrong_token`, `fail_after`,
-//! `drop_after`, `hang_after`. Faults of webhooks (the provider calls the hub): `delay`, `duplicate`, `out_of_order`,
-//! `wrong_signature`. Operations are names such as `messages.create`; `messages.*` and `*` match several.
+//! Faults of requests (the hub calls the provider): `latency`, `fail_before`, `rate_limit`, `wrong_token`, `expire_token`,
+//! `drop_before`, `fail_after`, `spoil`, `drop_after`, `reset_after`, `hang_after`. Faults of webhooks (the provider calls
+//! the hub): `delay`, `duplicate`, `out_of_order`, `wrong_signature`. Operations are names such as `messages.create`;
+//! `messages.*` and `*` match several.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -40,8 +41,17 @@ pub enum Fault {
         #[serde(default)]
         body: FaultBody,
     },
+    /// Executed, then answered with its own status and another body.
+    Spoil {
+        /// How the body looks.
+        body: FaultBody,
+    },
+    /// Nothing is executed, and the connection is closed without an answer.
+    DropBefore,
     /// Executed, then the connection is closed without an answer.
     DropAfter,
+    /// Executed, then the connection is reset, so that the client sees an error and no end.
+    ResetAfter,
     /// Executed, then the answer is withheld until [`Faults::release`], or until the client goes away.
     HangAfter,
     /// 429, and nothing has been executed.
@@ -52,6 +62,9 @@ pub enum Fault {
     },
     /// Answered as if the credential were wrong.
     WrongToken,
+    /// The credential of this request ends now, and the request is refused for it. Where credentials have no end, the
+    /// same as a wrong one.
+    ExpireToken,
     /// The webhook leaves later; provider time, so the time factor applies.
     Delay {
         /// How long.
@@ -65,7 +78,7 @@ pub enum Fault {
     WrongSignature,
 }
 
-/// The body of an injected error.
+/// The body of an injected answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultBody {
@@ -78,6 +91,16 @@ pub enum FaultBody {
     LogLineThenProvider,
     /// No body.
     Empty,
+    /// The first half of the usual document.
+    Truncated,
+    /// The usual document with every value of another type.
+    WrongTypes,
+    /// `{}`, so that every field is missing.
+    EmptyObject,
+    /// 10 MiB.
+    Huge,
+    /// One byte every quarter of a second, for hours.
+    Drip,
 }
 
 /// A fault that waits for its operation.
@@ -97,8 +120,16 @@ const fn once() -> u32 {
     1
 }
 
+impl Fault {
+    /// Whether it happens to what the provider sends, not to what it receives.
+    #[must_use]
+    pub const fn is_of_webhooks(&self) -> bool {
+        matches!(self, Self::Delay { .. } | Self::Duplicate | Self::OutOfOrder | Self::WrongSignature)
+    }
+}
+
 impl Armed {
-    fn matches(&self, operation: &str) -> bool {
+    pub(crate) fn matches(&self, operation: &str) -> bool {
         match self.operation.strip_suffix('*') {
             Some(prefix) => operation.starts_with(prefix),
             None => self.operation == operation,
@@ -195,13 +226,7 @@ impl Faults {
     /// What happens to this request: all the latency that is due, and at most one other fault.
     pub(crate) fn take_request(&self, operation: &str) -> RequestPlan {
         let latency = self.take(operation, |fault| matches!(fault, Fault::Latency { .. }));
-        let effect = self.take(operation, |fault| {
-            use Fault::{DropAfter, FailAfter, FailBefore, HangAfter, RateLimit, WrongToken};
-            matches!(
-                fault,
-                FailBefore { .. } | FailAfter { .. } | DropAfter | HangAfter | RateLimit { .. } | WrongToken
-            )
-        });
+        let effect = self.take(operation, |fault| !fault.is_of_webhooks() && !matches!(fault, Fault::Latency { .. }));
         RequestPlan { latency: milliseconds(latency), effect }
     }
 

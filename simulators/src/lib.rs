@@ -11,6 +11,8 @@ pub mod clock;
 pub mod faults;
 
 mod body;
+mod spoil;
+
 mod client;
 mod http;
 mod ids;

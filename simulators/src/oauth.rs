@@ -275,6 +275,15 @@ impl Grants {
         }
     }
 
+    /// Ends the access token in an `Authorization` field now, while `expires_in` promised more.
+    pub(crate) fn expire_bearer(&self, authorization: Option<&str>) {
+        let now = self.clock.now_ms();
+        let Some(token) = authorization.and_then(|value| value.strip_prefix("Bearer ")) else { return };
+        if let Some(access) = self.lock().access.get_mut(token) {
+            access.expires_at_ms = access.expires_at_ms.min(now);
+        }
+    }
+
     /// Ends the grants of an account with all their tokens, as the person can on the provider's page; all accounts when
     /// none is named. Answers how many there were.
     pub fn revoke_grants(&self, account: Option<&str>) -> usize {

@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    body::AnswerBody,
     clock::OffsetClock,
-    faults::{Armed, Fault, FaultBody, Faults},
+    faults::{Armed, Fault, Faults},
     http::{Answer, Call, Handler, Reply},
+    spoil::spoil,
 };
 
 /// The longest that a control request may wait for something to happen.
@@ -41,11 +41,23 @@ pub(crate) trait Provider: Send + Sync + 'static {
     /// Carries the request out.
     fn execute(&self, call: &Call) -> Reply;
 
+    /// What happens between executing a request and answering it.
+    async fn before_answer(&self) {}
+
     /// The provider's own form of an injected error.
     fn failure(&self, status: u16) -> Reply;
 
     /// The provider's answer to a wrong credential.
     fn unauthenticated(&self) -> Reply;
+
+    /// Ends the credential that this request carries; nothing where credentials do not end by themselves.
+    fn expire_token(&self, _call: &Call) {}
+
+    /// The operations that there are, `resource.verb` each, so that a fault for another one is refused; empty where they
+    /// cannot be listed.
+    fn operations(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// A control request that only this provider knows, its path without `/_sim/`.
     async fn control(&self, command: &str, call: &Call) -> Reply;
@@ -80,23 +92,17 @@ impl<P: Provider> Simulator<P> {
         if !plan.latency.is_zero() {
             tokio::time::sleep(plan.latency).await;
         }
-        match plan.effect {
-            Some(Fault::FailBefore { status, body }) => return Answer::Reply(self.failure(status, body)),
-            Some(Fault::RateLimit { retry_after_s }) => {
-                let reply = self.provider.failure(429);
-                return Answer::Reply(match retry_after_s {
-                    Some(seconds) => reply.with(RETRY_AFTER, &seconds.to_string()),
-                    None => reply,
-                });
-            }
-            Some(Fault::WrongToken) => return Answer::Reply(self.provider.unauthenticated()),
-            _ => {}
+        if let Some(answer) = self.refused(plan.effect.as_ref(), call) {
+            return answer;
         }
         self.count(&operation, |count| count.executed += 1);
         let reply = self.provider.execute(call);
+        self.provider.before_answer().await;
         match plan.effect {
-            Some(Fault::FailAfter { status, body }) => Answer::Reply(self.failure(status, body)),
+            Some(Fault::FailAfter { status, body }) => Answer::Reply(spoil(self.provider.failure(status), body)),
+            Some(Fault::Spoil { body }) => Answer::Reply(spoil(reply, body)),
             Some(Fault::DropAfter) => Answer::Close,
+            Some(Fault::ResetAfter) => Answer::Reset,
             Some(Fault::HangAfter) => {
                 self.faults.hold().await;
                 Answer::Reply(reply)
@@ -105,31 +111,31 @@ impl<P: Provider> Simulator<P> {
         }
     }
 
-    fn failure(&self, status: u16, body: FaultBody) -> Reply {
-        let usual = self.provider.failure(status);
-        match body {
-            FaultBody::Provider => usual,
-            FaultBody::Empty => Reply::empty(status),
-            FaultBody::Html => {
-                Reply::new(status, "text/html", "<html><body><h1>Something went wrong</h1></body></html>")
+    /// The answer to a request that is not executed.
+    fn refused(&self, effect: Option<&Fault>, call: &Call) -> Option<Answer> {
+        Some(match effect? {
+            Fault::FailBefore { status, body } => Answer::Reply(spoil(self.provider.failure(*status), *body)),
+            Fault::RateLimit { retry_after_s } => {
+                let reply = self.provider.failure(429);
+                Answer::Reply(match retry_after_s {
+                    Some(seconds) => reply.with(RETRY_AFTER, &seconds.to_string()),
+                    None => reply,
+                })
             }
-            FaultBody::LogLineThenProvider => {
-                let document = match usual.body {
-                    AnswerBody::Whole(Some(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
-                    _ => String::new(),
-                };
-                Reply::new(status, "application/json", format!("PHP Warning: pool exhausted in worker\n{document}"))
+            Fault::WrongToken => Answer::Reply(self.provider.unauthenticated()),
+            Fault::ExpireToken => {
+                self.provider.expire_token(call);
+                Answer::Reply(self.provider.unauthenticated())
             }
-        }
+            Fault::DropBefore => Answer::Close,
+            _ => return None,
+        })
     }
 
     async fn control(&self, command: &str, call: &Call) -> Reply {
         match (&call.method, command) {
             (&Method::GET, "faults") => Reply::json(200, &json!({"armed": self.faults.armed()})),
-            (&Method::POST, "faults") => with_body(call, |armed: Armed| {
-                self.faults.push(armed);
-                Reply::json(200, &json!({"armed": self.faults.armed()}))
-            }),
+            (&Method::POST, "faults") => with_body(call, |armed: Armed| self.arm(armed)),
             (&Method::DELETE, "faults") => {
                 self.faults.clear();
                 Reply::json(200, &json!({"armed": []}))
@@ -147,6 +153,24 @@ impl<P: Provider> Simulator<P> {
             }),
             _ => self.provider.control(command, call).await,
         }
+    }
+
+    /// Arms a fault that can happen: a name that is no operation would never be met, and nobody would know.
+    fn arm(&self, armed: Armed) -> Reply {
+        let operations = self.provider.operations();
+        if armed.times == 0 {
+            return control_problem(400, "`times` must be at least 1; to disarm, DELETE /_sim/faults");
+        }
+        let operation = &armed.operation;
+        if !operations.is_empty() && !armed.fault.is_of_webhooks() && !operations.iter().any(|one| armed.matches(one)) {
+            let text = format!(
+                "no operation here is `{operation}`; take `*` for any, `<resource>.*`, or one of {}",
+                operations.join(", ")
+            );
+            return control_problem(400, &text);
+        }
+        self.faults.push(armed);
+        Reply::json(200, &json!({"armed": self.faults.armed()}))
     }
 
     /// `?wait_ms=` waits until one is held; without it the answer is immediate.

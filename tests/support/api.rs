@@ -211,10 +211,16 @@ impl Tenant {
 
     /// All rows of a list, page by page.
     pub async fn all(&self, rest: &str) -> Vec<Value> {
+        self.all_of(rest).await
+    }
+
+    /// All rows of a list that has a filter, page by page.
+    pub async fn all_of(&self, filtered: &str) -> Vec<Value> {
+        let joint = if filtered.contains('?') { '&' } else { '?' };
         let mut rows = Vec::new();
         let mut after = String::new();
         loop {
-            let page = self.get(&format!("{rest}?limit=200{after}")).await.expect(200);
+            let page = self.get(&format!("{filtered}{joint}limit=200{after}")).await.expect(200);
             rows.extend(page["data"].as_array().cloned().unwrap_or_default());
             let Some(next) = page["next"].as_str() else { return rows };
             after = format!("&after={next}");

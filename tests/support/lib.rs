@@ -14,3 +14,12 @@ pub mod sink;
 
 /// The compiled components and the simulated other sides.
 pub mod world;
+
+/// A command whose hub dies at every step of its journal.
+pub mod death;
+
+/// A simulated mailbox and the Google that knows its owner.
+pub mod gmail;
+
+/// Simulated calendars and the Google that knows their owner.
+pub mod calendar;

@@ -10,6 +10,7 @@ use super::{
     backup::BackupArgs,
     migrate::MigrateArgs,
     plugin_project::{BuildPluginArgs, NewPluginArgs},
+    simulate::words::SimulateArgs,
 };
 
 /// An integration hub in one binary: signed events in, sandboxed plugins, signed webhooks out.
@@ -80,9 +81,8 @@ pub enum RemoteCommand {
     /// Publish events
     #[command(subcommand)]
     Events(EventsCommand),
-    /// Make a provider simulator act, as a customer would
-    #[command(subcommand)]
-    Simulate(SimulateCommand),
+    /// Make a provider simulator act, as a customer would, or go wrong
+    Simulate(SimulateArgs),
     /// Make, list and revoke API keys; replace the master key
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -276,88 +276,6 @@ pub enum KeyScope {
     Publisher,
     /// Read one tenant
     Reader,
-}
-
-/// A simulator, and what it should do.
-#[derive(Subcommand)]
-pub enum SimulateCommand {
-    /// The telephone network
-    #[command(subcommand)]
-    Twilio(TwilioCommand),
-    /// The accounting system
-    #[command(subcommand)]
-    Billy(BillyCommand),
-}
-
-/// Where a simulator listens.
-#[derive(Args, Clone, Debug)]
-pub struct SimulatorArgs {
-    /// The simulator, as `switchyard dev` printed it
-    #[arg(long, env = "SWITCHYARD_SIM_URL", value_name = "URL")]
-    pub sim_url: Url,
-}
-
-/// What the telephone network should do.
-#[derive(Subcommand)]
-pub enum TwilioCommand {
-    /// A person sends an SMS
-    Sms {
-        /// The simulator.
-        #[command(flatten)]
-        simulator: SimulatorArgs,
-        /// The person's number
-        #[arg(long)]
-        from: String,
-        /// The number it is sent to
-        #[arg(long)]
-        to: String,
-        /// The text
-        #[arg(long)]
-        body: String,
-    },
-    /// The last webhook is sent again, or that of one message
-    Replay {
-        /// The simulator.
-        #[command(flatten)]
-        simulator: SimulatorArgs,
-        /// The message, SM...
-        #[arg(long)]
-        message_sid: Option<String>,
-    },
-    /// Anything else the simulator knows
-    Control(ControlArgs),
-}
-
-/// What the accounting system should do.
-#[derive(Subcommand)]
-pub enum BillyCommand {
-    /// The customer pays an invoice
-    Pay {
-        /// The simulator.
-        #[command(flatten)]
-        simulator: SimulatorArgs,
-        /// The invoice's id at the simulator
-        #[arg(long)]
-        invoice: String,
-        /// Kroner, such as 125.00; all that is open when not given
-        #[arg(long)]
-        amount: Option<String>,
-    },
-    /// Anything else the simulator knows
-    Control(ControlArgs),
-}
-
-/// A control request by its name.
-#[derive(Args, Clone, Debug)]
-pub struct ControlArgs {
-    /// The simulator.
-    #[command(flatten)]
-    pub simulator: SimulatorArgs,
-    /// The action, as the simulator names it
-    pub action: String,
-    /// Its arguments as a JSON object; without them the action is only read
-    #[arg(long, value_name = "JSON")]
-    pub data: Option<String>,
 }
 
 #[cfg(test)]

@@ -87,6 +87,30 @@ pub enum CliError {
         /// What is wrong.
         reason: serde_json::Error,
     },
+    /// It is not known where a simulator listens.
+    #[error(
+        "no address of the simulator {name} is known ({place} has none). Start `switchyard dev` in this folder, or set \
+         --sim-url or {variable} to the address that `switchyard dev` or `switchyard demo` printed"
+    )]
+    NoSimulator {
+        /// The simulator.
+        name: String,
+        /// The variable that may name it.
+        variable: String,
+        /// Where it was looked for last.
+        place: String,
+    },
+    /// What is known of a simulator is no address.
+    #[error("{place} says that a simulator listens at `{found}`, which is no URL; write http://127.0.0.1:<port>")]
+    NoSimulatorAddress {
+        /// Where it stands.
+        place: String,
+        /// What stands there.
+        found: String,
+    },
+    /// Arguments that contradict each other.
+    #[error("{0}")]
+    Senseless(&'static str),
     /// TLS cannot be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(rustls::Error),

@@ -27,6 +27,9 @@ mod plugin_project;
 /// The commands that talk to a hub or a simulator.
 mod remote;
 
+/// People and faults at the simulators.
+pub(crate) mod simulate;
+
 pub use args::{
     Cli, Command, DemoArgs, DevArgs, GlobalArgs, InspectArgs, PluginCommand, RemoteCommand, RunPluginArgs, ServeArgs,
     TestPluginArgs,

@@ -6,16 +6,13 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
-use url::Url;
 
 use super::{
-    args::{
-        BillyCommand, ControlArgs, CreateKeyArgs, EventsCommand, GlobalArgs, KeyScope, KeysCommand, PushArgs,
-        RemoteCommand, SendArgs, SimulateCommand, SimulatorArgs, TwilioCommand,
-    },
+    args::{CreateKeyArgs, EventsCommand, GlobalArgs, KeyScope, KeysCommand, PushArgs, RemoteCommand, SendArgs},
     client::{CliError, HubClient},
     master_keys,
     output::{Output, table, text},
+    simulate,
 };
 
 /// Runs a command against a running hub or simulator and prints what came of it.
@@ -27,7 +24,7 @@ pub async fn run(command: RemoteCommand, global: &GlobalArgs) -> Result<(), CliE
     match command {
         RemoteCommand::Events(EventsCommand::Send(args)) => send(args, global).await,
         RemoteCommand::Keys(command) => keys(command, global).await,
-        RemoteCommand::Simulate(command) => simulate(command, global).await,
+        RemoteCommand::Simulate(args) => simulate::run(args, global).await,
     }
 }
 
@@ -157,58 +154,6 @@ fn key_table(keys: &Value) -> String {
         .map(|key| columns.iter().map(|column| key[*column].as_str().unwrap_or("-").to_owned()).collect())
         .collect();
     table(&["ID", "SCOPE", "TENANT", "LAST USED", "ENDS"], &rows)
-}
-
-async fn simulate(command: SimulateCommand, global: &GlobalArgs) -> Result<(), CliError> {
-    let (SimulatorArgs { sim_url }, action, arguments) = control(command)?;
-    let simulator = HubClient::new(sim_url.clone(), None)?;
-    let path = ["_sim", action.as_str()];
-    let answered = match arguments {
-        Some(arguments) => simulator.post(&path, &arguments).await,
-        None => simulator.get(&path).await,
-    };
-    let answer = answered.map_err(|error| at_simulator(error, &sim_url))?;
-    Output::new(global.json).result(&answer, |answer| serde_json::to_string_pretty(answer).unwrap_or_default())
-}
-
-/// The simulator, the control request, and its arguments; without arguments it only reads.
-fn control(command: SimulateCommand) -> Result<(SimulatorArgs, String, Option<Value>), CliError> {
-    Ok(match command {
-        SimulateCommand::Twilio(TwilioCommand::Sms { simulator, from, to, body }) => {
-            (simulator, "sms".to_owned(), Some(json!({"from": from, "to": to, "body": body})))
-        }
-        SimulateCommand::Twilio(TwilioCommand::Replay { simulator, message_sid }) => {
-            (simulator, "replay".to_owned(), Some(json!({"message_sid": message_sid})))
-        }
-        SimulateCommand::Billy(BillyCommand::Pay { simulator, invoice, amount }) => {
-            let mut order = json!({"invoice_id": invoice});
-            if let Some(amount) = amount {
-                let parsed = serde_json::from_str(&amount);
-                order["amount"] =
-                    parsed.map_err(|reason| CliError::NotJson { place: "--amount".to_owned(), reason })?;
-            }
-            (simulator, "pay".to_owned(), Some(order))
-        }
-        SimulateCommand::Twilio(TwilioCommand::Control(args)) | SimulateCommand::Billy(BillyCommand::Control(args)) => {
-            let ControlArgs { simulator, action, data } = args;
-            let parsed = data.map(|json| serde_json::from_str(&json)).transpose();
-            let arguments = parsed.map_err(|reason| CliError::NotJson { place: "--data".to_owned(), reason })?;
-            (simulator, action, arguments)
-        }
-    })
-}
-
-/// A simulator that is not there needs another fix than a hub that is not there.
-fn at_simulator(error: CliError, url: &Url) -> CliError {
-    match error {
-        CliError::NotRunning { .. } => CliError::Unreachable {
-            url: url.clone(),
-            reason: "nobody listens there. Simulators run while `switchyard dev` or `switchyard demo` does, which \
-                     print their addresses; set --sim-url"
-                .to_owned(),
-        },
-        other => other,
-    }
 }
 
 #[cfg(test)]

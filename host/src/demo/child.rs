@@ -16,19 +16,31 @@ pub(super) struct HubProcess {
     address: SocketAddr,
     admin_key: String,
     time_factor: u32,
+    /// The setting `provider_origins`; empty is none.
+    origins: String,
     child: Option<Child>,
 }
 
 impl HubProcess {
-    pub(super) const fn new(folder: PathBuf, address: SocketAddr, admin_key: String, time_factor: u32) -> Self {
-        Self { folder, address, admin_key, time_factor, child: None }
+    pub(super) const fn new(
+        folder: PathBuf,
+        address: SocketAddr,
+        admin_key: String,
+        time_factor: u32,
+        origins: String,
+    ) -> Self {
+        Self { folder, address, admin_key, time_factor, origins, child: None }
     }
 
     /// Starts the hub and waits until it is ready.
     pub(super) async fn start(&mut self) -> anyhow::Result<()> {
         let executable = std::env::current_exe().context("the executable's own path cannot be read")?;
         let log = std::fs::File::options().create(true).append(true).open(self.folder.join("hub.log"))?;
-        let child = Command::new(executable)
+        let mut command = Command::new(executable);
+        if !self.origins.is_empty() {
+            command.env("SWITCHYARD_PROVIDER_ORIGINS", &self.origins);
+        }
+        let child = command
             .arg("serve")
             .args(["--time-factor", &self.time_factor.to_string()])
             .current_dir(&self.folder)

@@ -8,6 +8,9 @@ use crate::cli::{DemoArgs, DevArgs, GlobalArgs, Output};
 /// The hub as a child process.
 mod child;
 
+/// The simulators of all providers.
+mod providers;
+
 /// Simulators, hub and tenant.
 mod stage;
 
@@ -20,6 +23,9 @@ mod story;
 /// Steps of the bad day: subscribers down, the hub killed, hostile plugins.
 mod trouble;
 
+/// Steps of the rest of the day: mail, appointments, another tenant's books, the telephone.
+mod office;
+
 /// `switchyard demo`: plays the story and prints it; stays up until Ctrl-C unless `--once`.
 ///
 /// # Errors
@@ -31,6 +37,7 @@ pub async fn demo(args: &DemoArgs, output: Output) -> anyhow::Result<()> {
     stage.introduce();
     story::play(&stage, &mut report).await;
     trouble::play(&mut stage, &mut report).await;
+    office::play(&stage, &mut report).await;
     let correlation = report.correlation().map(str::to_owned);
     let trace = match &correlation {
         Some(correlation) => Some(stage.trace(correlation).await?),

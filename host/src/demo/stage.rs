@@ -3,18 +3,19 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use anyhow::Context as _;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use switchyard_simulators::{billy, clock::SystemClock as SimulatorClock, subscriber, twilio};
-use tokio::net::TcpListener;
+use switchyard_simulators::twilio::CallEvent;
 use tokio_util::sync::CancellationToken;
 
-use super::child::HubProcess;
+use super::{
+    child::HubProcess,
+    providers::{ACCOUNT_SID, Providers, listener},
+};
 use crate::{
     cli::client::{CliError, HubClient},
     clock::SystemClock,
@@ -26,9 +27,6 @@ pub(super) const TIME_FACTOR: u32 = 60;
 
 /// The tenant of the story.
 pub(super) const TENANT: &str = "acme";
-
-/// Twilio's account in the simulator.
-const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
 
 /// The number of the tenant.
 pub(super) const NUMBER: &str = "+4570000001";
@@ -71,9 +69,7 @@ pub(super) struct Stage {
     pub(super) hub_url: String,
     admin_key: String,
     client: HubClient,
-    pub(super) twilio: twilio::Handle,
-    pub(super) billy: billy::Handle,
-    pub(super) subscriber: subscriber::Handle,
+    pub(super) providers: Providers,
     /// The public URL of the generic webhook source.
     pub(super) webhook_url: String,
     shutdown: CancellationToken,
@@ -84,57 +80,44 @@ impl Stage {
     pub(super) async fn set_up(folder: Folder, time_factor: u32) -> anyhow::Result<Self> {
         let ids = Ids::from_os(SystemClock::shared());
         let shutdown = CancellationToken::new();
-        let (account_token, billy_token) = (hex::encode(ids.random::<16>()), hex::encode(ids.random::<16>()));
-        let mut options = twilio::Options::new(ACCOUNT_SID, account_token.as_str(), Arc::new(SimulatorClock));
-        options.time_factor = switchyard_simulators::clock::TimeFactor::new(time_factor);
-        let twilio = twilio::Twilio::start(listener().await?, options, shutdown.clone())?;
-        let billy_options = billy::Options::new(billy_token.as_str(), Arc::new(SimulatorClock));
-        let billy = billy::Billy::start(listener().await?, billy_options, shutdown.clone())?;
-        let subscriber_options = subscriber::Options { clock: Arc::new(SimulatorClock) };
-        let subscriber = subscriber::Subscriber::start(listener().await?, subscriber_options, shutdown.clone())?;
+        let providers = Providers::start(&ids, time_factor, &shutdown).await?;
+        providers.write_addresses(&folder.path)?;
         // The port is let go for the hub, which binds it again at every start.
         let address: SocketAddr = listener().await?.local_addr()?;
         let hub_url = format!("http://{address}");
         let admin_key = kept_key(&folder, &ids)?;
-        let mut hub = HubProcess::new(folder.path.clone(), address, admin_key.clone(), time_factor);
+        let mut hub =
+            HubProcess::new(folder.path.clone(), address, admin_key.clone(), time_factor, providers.origins());
         hub.start().await?;
         let client = HubClient::of_hub(&hub_url.parse()?, Some(&SecretString::from(admin_key.as_str())))?;
-        let mut stage = Self {
-            folder,
-            hub,
-            hub_url,
-            admin_key,
-            client,
-            twilio,
-            billy,
-            subscriber,
-            webhook_url: String::new(),
-            shutdown,
-        };
-        stage.make_tenant(&account_token, &billy_token).await.context("the tenant could not be made")?;
+        let mut stage =
+            Self { folder, hub, hub_url, admin_key, client, providers, webhook_url: String::new(), shutdown };
+        stage.make_tenant().await.context("the tenant could not be made")?;
+        stage.open_office().await.context("mail and calendar could not be switched on")?;
+        stage.make_bookkeeper().await.context("the second tenant could not be made")?;
         Ok(stage)
     }
 
-    async fn make_tenant(&mut self, account_token: &str, billy_token: &str) -> anyhow::Result<()> {
-        let tenant = json!({"id": TENANT, "name": "Acme VVS", "time_zone": "Europe/Copenhagen"});
-        if self.client.get(&["v1", "tenants", TENANT]).await.is_ok() {
-            // A playground that was used before: its simulators are new, so its tenant is made anew.
-            self.client.delete(&["v1", "tenants", TENANT]).await?;
-        }
-        self.post(&["v1", "tenants"], &tenant).await?;
-        let twilio = json!({"provider": "twilio", "name": "twilio", "kind": "basic", "base_url": self.twilio.base_url(),
-            "secret": {"username": ACCOUNT_SID, "password": account_token}});
+    async fn make_tenant(&mut self) -> anyhow::Result<()> {
+        self.fresh_tenant(TENANT, "Acme VVS").await?;
+        let twilio = json!({"provider": "twilio", "name": "twilio", "kind": "basic", "base_url": self.providers.twilio.base_url(),
+            "secret": {"username": ACCOUNT_SID, "password": self.providers.twilio_token}});
         let twilio = self.connection(&twilio).await?;
-        let billy = json!({"provider": "billy", "name": "billy", "kind": "header", "base_url": format!("{}/v2", self.billy.base_url()),
-            "secret": {"name": "X-Access-Token", "value": billy_token}});
+        let billy = json!({"provider": "billy", "name": "billy", "kind": "header", "base_url": format!("{}/v2", self.providers.billy.base_url()),
+            "secret": {"name": "X-Access-Token", "value": self.providers.billy_token}});
         let billy = self.connection(&billy).await?;
         let inbound =
             json!({"provider": "webhook", "name": "inbound", "kind": "hmac", "secret": {"secret": WEBHOOK_SECRET}});
         let inbound = self.connection(&inbound).await?;
-        let config = json!({"account_sid": ACCOUNT_SID, "from": NUMBER});
+        let voice = json!({"language": "da-DK", "greeting": "Velkommen til Acme VVS.", "goodbye": "Tak for opkaldet."});
+        let config = json!({"account_sid": ACCOUNT_SID, "from": NUMBER, "voice": voice});
         let installed = self.install("twilio", &json!({"config": config, "connections": {"twilio": twilio}})).await?;
-        self.twilio.set_sms_url(source_url(&installed)?, None);
-        let config = json!({"organization_id": self.billy.organization_id(), "product_id": self.billy.product_id()});
+        let source = source_url(&installed)?;
+        self.providers.twilio.set_sms_url(source.as_str(), None);
+        let all = [CallEvent::Initiated, CallEvent::Ringing, CallEvent::Answered, CallEvent::Completed];
+        self.providers.twilio.set_voice_url(format!("{source}/voice"), None);
+        self.providers.twilio.set_voice_status_url(format!("{source}/call-status"), &all);
+        let config = json!({"organization_id": self.providers.billy.organization_id(), "product_id": self.providers.billy.product_id()});
         self.install("billy", &json!({"config": config, "connections": {"billy": billy}})).await?;
         let config =
             json!({"scheme": {"kind": "standard-webhooks"}, "event": {"from": "fixed", "type": "order.placed"}});
@@ -143,14 +126,34 @@ impl Stage {
         Ok(())
     }
 
+    /// Makes a tenant that nobody has used before: a playground's simulators are new, so its tenants are made anew.
+    pub(super) async fn fresh_tenant(&self, id: &str, name: &str) -> anyhow::Result<()> {
+        if self.client.get(&["v1", "tenants", id]).await.is_ok() {
+            self.client.delete(&["v1", "tenants", id]).await?;
+        }
+        let tenant = json!({"id": id, "name": name, "time_zone": "Europe/Copenhagen"});
+        self.post(&["v1", "tenants"], &tenant).await?;
+        Ok(())
+    }
+
     /// Makes a connection; answers its id.
     pub(super) async fn connection(&self, connection: &Value) -> anyhow::Result<String> {
-        id_of(&self.post(&["v1", "tenants", TENANT, "connections"], connection).await?)
+        self.connection_of(TENANT, connection).await
+    }
+
+    /// Makes a connection of any tenant; answers its id.
+    pub(super) async fn connection_of(&self, tenant: &str, connection: &Value) -> anyhow::Result<String> {
+        id_of(&self.post(&["v1", "tenants", tenant, "connections"], connection).await?)
     }
 
     /// Switches a plugin on.
     pub(super) async fn install(&self, plugin: &str, wanted: &Value) -> anyhow::Result<Value> {
-        let done = self.client.put(&["v1", "tenants", TENANT, "plugins", plugin], wanted).await;
+        self.install_for(TENANT, plugin, wanted).await
+    }
+
+    /// Switches a plugin on for any tenant.
+    pub(super) async fn install_for(&self, tenant: &str, plugin: &str, wanted: &Value) -> anyhow::Result<Value> {
+        let done = self.client.put(&["v1", "tenants", tenant, "plugins", plugin], wanted).await;
         done.with_context(|| format!("the plugin {plugin} could not be switched on"))
     }
 
@@ -167,19 +170,35 @@ impl Stage {
 
     /// Makes an endpoint at a path of the subscriber, which verifies with its secret; answers its id.
     pub(super) async fn endpoint(&self, path: &str, types: &[&str], more: &Value) -> anyhow::Result<String> {
-        let mut wanted = json!({"url": self.subscriber.url(path), "event_types": types});
+        self.endpoint_of(TENANT, path, types, more).await
+    }
+
+    /// The same of any tenant.
+    pub(super) async fn endpoint_of(
+        &self,
+        tenant: &str,
+        path: &str,
+        types: &[&str],
+        more: &Value,
+    ) -> anyhow::Result<String> {
+        let mut wanted = json!({"url": self.providers.subscriber.url(path), "event_types": types});
         if let (Some(wanted), Some(more)) = (wanted.as_object_mut(), more.as_object()) {
             wanted.extend(more.clone());
         }
-        let made = self.post(&["v1", "tenants", TENANT, "endpoints"], &wanted).await?;
+        let made = self.post(&["v1", "tenants", tenant, "endpoints"], &wanted).await?;
         let secret = made["secret"].as_str().context("a new endpoint answers its secret")?;
-        self.subscriber.set_secrets(path, &[secret])?;
+        self.providers.subscriber.set_secrets(path, &[secret])?;
         id_of(&made)
     }
 
     /// Publishes an event; answers id and correlation id.
     pub(super) async fn publish(&self, event: &Value) -> anyhow::Result<(String, String)> {
-        let said = self.post(&["v1", "tenants", TENANT, "events"], event).await?;
+        self.publish_of(TENANT, event).await
+    }
+
+    /// The same of any tenant.
+    pub(super) async fn publish_of(&self, tenant: &str, event: &Value) -> anyhow::Result<(String, String)> {
+        let said = self.post(&["v1", "tenants", tenant, "events"], event).await?;
         let correlation = said["correlation_id"].as_str().context("an event has a correlation id")?.to_owned();
         Ok((id_of(&said)?, correlation))
     }
@@ -236,9 +255,12 @@ impl Stage {
     pub(super) fn introduce(&self) {
         eprintln!("Hub         {}   (docs at {}/docs)", self.hub_url, self.hub_url);
         eprintln!("Operator    export SWITCHYARD_URL={} SWITCHYARD_KEY={}", self.hub_url, self.admin_key);
-        eprintln!("Twilio      {}", self.twilio.base_url());
-        eprintln!("Billy       {}", self.billy.base_url());
-        eprintln!("Subscriber  {}", self.subscriber.base_url());
+        for simulator in self.providers.shown() {
+            let variable = format!("SWITCHYARD_SIM_{}", simulator.name.to_uppercase());
+            eprintln!("Simulator   export {variable}={}", simulator.url);
+            eprintln!("            switchyard simulate {}", simulator.example);
+        }
+        eprintln!("Subscriber  {}", self.providers.subscriber.base_url());
         eprintln!("Files       {}", self.folder.path.display());
     }
 
@@ -253,10 +275,6 @@ impl Stage {
     }
 }
 
-async fn listener() -> anyhow::Result<TcpListener> {
-    Ok(TcpListener::bind("127.0.0.1:0").await?)
-}
-
 /// The operator key of a folder: made once, so that a playground can be opened again.
 fn kept_key(folder: &Folder, ids: &Ids) -> anyhow::Result<String> {
     let path = folder.path.join("operator.key");
@@ -268,7 +286,7 @@ fn kept_key(folder: &Folder, ids: &Ids) -> anyhow::Result<String> {
     Ok(key)
 }
 
-fn id_of(made: &Value) -> anyhow::Result<String> {
+pub(super) fn id_of(made: &Value) -> anyhow::Result<String> {
     made["id"].as_str().map(str::to_owned).context("the answer has no id")
 }
 

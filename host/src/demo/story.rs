@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The customer's number.
-const CUSTOMER: &str = "+4520123456";
+pub(super) const CUSTOMER: &str = "+4520123456";
 
 /// How long anything ordinary may take.
 pub(super) const SOON: Duration = Duration::from_secs(10);
@@ -29,7 +29,8 @@ pub(super) const APPLICATION: &str = "/application";
 
 /// Plays steps 1 to 4.
 pub(super) async fn play(stage: &Stage, report: &mut Report) {
-    let endpoint = stage.endpoint(APPLICATION, &["sms.*", "invoice.*"], &json!({})).await;
+    let endpoint =
+        stage.endpoint(APPLICATION, &["sms.*", "invoice.*", "email.*", "appointment.*", "call.*"], &json!({})).await;
     report.step("0 endpoint", "a subscriber with a signing secret", async { Ok(format!("made {}", endpoint?)) }).await;
     report.step("1 text message", "sms.received reaches the subscriber, signature verified", text_message(stage)).await;
     let mut correlation = None;
@@ -68,10 +69,11 @@ pub(super) fn is_verified(received: &Received, event_type: &str) -> bool {
 
 async fn text_message(stage: &Stage) -> anyhow::Result<String> {
     let text = "Rørskade, vand overalt, ring nu!";
-    let outcome = stage.twilio.send_sms(NUMBER, CUSTOMER, text).await?;
+    let outcome = stage.providers.twilio.send_sms(NUMBER, CUSTOMER, text).await?;
     ensure!(outcome.status == Some(200), "the hub answered {:?}: {}", outcome.status, outcome.body);
     ensure!(outcome.twiml.is_some(), "the answer was no TwiML: {}", outcome.body);
-    let arrived = stage.subscriber.wait_for_where(1, SOON, |received| is_verified(received, "sms.received")).await?;
+    let arrived =
+        stage.providers.subscriber.wait_for_where(1, SOON, |received| is_verified(received, "sms.received")).await?;
     let body = arrived[0].json();
     ensure!(body["data"]["body"] == text, "the text changed on its way: {}", body["data"]["body"]);
     Ok(format!(
@@ -82,12 +84,12 @@ async fn text_message(stage: &Stage) -> anyhow::Result<String> {
 }
 
 async fn invoice(stage: &Stage, correlation: &mut Option<String>) -> anyhow::Result<String> {
-    let before = stage.billy.invoices().len();
+    let before = stage.providers.billy.invoices().len();
     let (_, id) = stage.publish(&invoice_command("Jensen ApS")).await?;
     *correlation = Some(id.clone());
     let approved = wait_for(stage, "invoice.approved", &id).await?;
     let created = wait_for(stage, "invoice.created", &id).await?;
-    let invoices = stage.billy.invoices();
+    let invoices = stage.providers.billy.invoices();
     ensure!(invoices.len() == before + 1, "{} invoices were made", invoices.len() - before);
     let invoice = invoices.last().context("Billy has the invoice")?;
     let total = &created.json()["data"]["total"];
@@ -106,6 +108,7 @@ pub(super) async fn wait_for(stage: &Stage, event_type: &str, correlation: &str)
         is_verified(received, event_type) && received.header("x-correlation-id") == Some(correlation)
     };
     let mut found = stage
+        .providers
         .subscriber
         .wait_for_where(1, SOON, wanted)
         .await
@@ -114,16 +117,16 @@ pub(super) async fn wait_for(stage: &Stage, event_type: &str, correlation: &str)
 }
 
 async fn payment(stage: &Stage) -> anyhow::Result<String> {
-    let invoices = stage.billy.invoices();
+    let invoices = stage.providers.billy.invoices();
     let invoice = invoices.last().context("there is an invoice to pay")?;
-    stage.billy.pay(&invoice.id, None)?;
+    stage.providers.billy.pay(&invoice.id, None)?;
     let paid = |received: &Received| is_verified(received, "invoice.paid");
-    stage.subscriber.wait_for_where(1, SOON, paid).await.context("invoice.paid did not arrive")?;
+    stage.providers.subscriber.wait_for_where(1, SOON, paid).await.context("invoice.paid did not arrive")?;
     // Two more polls must not say it again.
-    let polls = |stage: &Stage| stage.billy.counts().get("invoices.list").map_or(0, |count| count.received);
+    let polls = |stage: &Stage| stage.providers.billy.counts().get("invoices.list").map_or(0, |count| count.received);
     let seen = polls(stage);
     stage.until("two more polls", SOON, async || Ok((polls(stage) >= seen + 4).then_some(()))).await?;
-    let count = stage.subscriber.all_requests().iter().filter(|received| paid(received)).count();
+    let count = stage.providers.subscriber.all_requests().iter().filter(|received| paid(received)).count();
     ensure!(count == 1, "invoice.paid arrived {count} times");
     Ok(format!("invoice.paid once, {} polls later still once", polls(stage) - seen))
 }
@@ -139,10 +142,10 @@ async fn forgeries(stage: &Stage) -> anyhow::Result<String> {
         signing: Default::default(),
         forgery: Forgery::WrongKey,
     };
-    let forged = stage.twilio.send(&forged).await?.status;
+    let forged = stage.providers.twilio.send(&forged).await?.status;
     ensure!(forged == Some(401), "a forged request was answered {forged:?}");
-    let first = stage.twilio.webhooks().into_iter().next().context("a text message was sent before")?;
-    let replayed = stage.twilio.replay(Some(&first.message_sid), true).await?.status;
+    let first = stage.providers.twilio.webhooks().into_iter().next().context("a text message was sent before")?;
+    let replayed = stage.providers.twilio.replay(Some(&first.message_sid), true).await?.status;
     ensure!(replayed == Some(200), "a replayed request was answered {replayed:?}");
     let (stale, body) = (signed_request(600)?, "{\"order\":1}");
     let stale = send_raw(&stage.webhook_url, &stale, body.as_bytes().to_vec()).await?;

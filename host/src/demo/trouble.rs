@@ -56,7 +56,7 @@ pub(super) async fn play(stage: &mut Stage, report: &mut Report) {
 
 async fn down_for_a_while(stage: &Stage) -> anyhow::Result<String> {
     let endpoint = stage.endpoint("/flaky", &["shipment.sent"], &json!({})).await?;
-    stage.subscriber.set_script("/flaky", Script::statuses(&[500, 500, 200]));
+    stage.providers.subscriber.set_script("/flaky", Script::statuses(&[500, 500, 200]));
     stage.publish(&json!({"type": "shipment.sent", "data": {"parcel": 1}})).await?;
     let waiting = stage
         .until("the delivery to wait", SOON, async || {
@@ -71,14 +71,14 @@ async fn down_for_a_while(stage: &Stage) -> anyhow::Result<String> {
             Ok(stage.deliveries_to(&endpoint).await?.into_iter().find(|delivery| delivery["state"] == "delivered"))
         })
         .await?;
-    let tries = stage.subscriber.requests("/flaky").len();
+    let tries = stage.providers.subscriber.requests("/flaky").len();
     ensure!(tries == 3, "it was sent {tries} times");
     Ok(format!("waiting until {due} ({code}), delivered at the third attempt"))
 }
 
 async fn broken(stage: &Stage) -> anyhow::Result<String> {
     let endpoint = stage.endpoint("/broken", &["parcel.lost"], &json!({"retry_schedule": [0, 1]})).await?;
-    stage.subscriber.set_script("/broken", Script::statuses(&[500]));
+    stage.providers.subscriber.set_script("/broken", Script::statuses(&[500]));
     stage.publish(&json!({"type": "parcel.lost", "data": {"parcel": 2}})).await?;
     let group = stage
         .until("a dead letter", SOON, async || {
@@ -86,10 +86,10 @@ async fn broken(stage: &Stage) -> anyhow::Result<String> {
             Ok(groups.into_iter().find(|group| group["target"] == endpoint.as_str()))
         })
         .await?;
-    stage.subscriber.set_script("/broken", Script::default());
+    stage.providers.subscriber.set_script("/broken", Script::default());
     let replay = json!({"fingerprint": group["fingerprint"]});
     stage.post(&["v1", "tenants", TENANT, "dead-letters", "replay"], &replay).await?;
-    let all = stage.subscriber.wait_for("/broken", 3, SOON).await.context("the replay did not arrive")?;
+    let all = stage.providers.subscriber.wait_for("/broken", 3, SOON).await.context("the replay did not arrive")?;
     let ids: std::collections::BTreeSet<_> = all.iter().map(|received| received.webhook_id()).collect();
     ensure!(ids.len() == 1, "the webhook-id changed: {ids:?}");
     stage
@@ -105,17 +105,17 @@ async fn broken(stage: &Stage) -> anyhow::Result<String> {
 }
 
 async fn killed(stage: &mut Stage, correlation: &mut Option<String>) -> anyhow::Result<String> {
-    let before = stage.billy.invoices().len();
-    stage.billy.faults().arm("invoices.create", Fault::HangAfter, 1);
+    let before = stage.providers.billy.invoices().len();
+    stage.providers.billy.faults().arm("invoices.create", Fault::HangAfter, 1);
     let (_, id) = stage.publish(&invoice_command("Hansen & Søn")).await?;
     *correlation = Some(id.clone());
-    stage.billy.faults().wait_held(1, SOON).await.context("Billy did not get the invoice")?;
-    ensure!(stage.billy.invoices().len() == before + 1, "Billy did not make the invoice");
+    stage.providers.billy.faults().wait_held(1, SOON).await.context("Billy did not get the invoice")?;
+    ensure!(stage.providers.billy.invoices().len() == before + 1, "Billy did not make the invoice");
     stage.hub.kill().await?;
-    ensure!(stage.billy.faults().wait_none_held(SOON).await, "the connection outlived the hub");
+    ensure!(stage.providers.billy.faults().wait_none_held(SOON).await, "the connection outlived the hub");
     stage.hub.start().await?;
     wait_for(stage, "invoice.approved", &id).await?;
-    let made = stage.billy.invoices().len() - before;
+    let made = stage.providers.billy.invoices().len() - before;
     ensure!(made == 1, "{made} invoices exist");
     let run = stage
         .deliveries_to("plugin:billy")
@@ -149,7 +149,12 @@ async fn hostile(stage: &Stage) -> anyhow::Result<String> {
     for parcel in 0..20 {
         stage.publish(&json!({"type": "order.shipped", "data": {"parcel": parcel}})).await?;
     }
-    stage.subscriber.wait_for("/bystander", 20, SOON).await.context("the bystander's deliveries did not go on")?;
+    stage
+        .providers
+        .subscriber
+        .wait_for("/bystander", 20, SOON)
+        .await
+        .context("the bystander's deliveries did not go on")?;
     let mut said = Vec::new();
     for (name, expected) in [("infinite-loop", "cpu_limit"), ("memory-bomb", "memory_limit")] {
         let target = format!("plugin:{name}");
@@ -182,7 +187,8 @@ async fn parked(stage: &Stage) -> anyhow::Result<String> {
     let shown = parked.iter().find(|request| request["plugin"] == "fragile").context("the request is parked")?;
     let code = shown["code"].as_str().unwrap_or_default().to_owned();
     stage.push("fragile-fixed.wasm").await?;
-    let arrived = stage.subscriber.wait_for("/readings", 1, SOON).await.context("the fixed version made no event")?;
+    let arrived =
+        stage.providers.subscriber.wait_for("/readings", 1, SOON).await.context("the fixed version made no event")?;
     let body = arrived[0].json();
     ensure!(body["data"]["name"] == "temperature", "the event says {}", body["data"]);
     stage

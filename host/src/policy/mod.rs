@@ -52,7 +52,8 @@ pub fn gate_of(provider: &str, reads: bool, path: &str) -> Option<&'static str> 
         _ if reads => None,
         "twilio" if route.ends_with("/Messages.json") => Some("sms.send"),
         "twilio" if route.ends_with("/Calls.json") => Some("call.create"),
-        "gmail" if route.ends_with("/messages/send") || route.ends_with("/drafts/send") => Some("email.send"),
+        // A login at Google is one for mail and calendar alike, so it may go by either name.
+        "gmail" | "google" if route.ends_with("/messages/send") || route.ends_with("/drafts/send") => Some("email.send"),
         _ => None,
     }
 }
@@ -72,6 +73,7 @@ mod tests {
         assert_eq!(gate_of("twilio", false, "/2010-04-01/Accounts/AC1/Messages.json?x=1"), Some("sms.send"));
         assert_eq!(gate_of("twilio", false, "/2010-04-01/Accounts/AC1/Calls.json"), Some("call.create"));
         assert_eq!(gate_of("gmail", false, "/users/me/messages/send"), Some("email.send"));
+        assert_eq!(gate_of("google", false, "/gmail/v1/users/me/messages/send"), Some("email.send"));
         assert_eq!(gate_of("twilio", true, messages), None);
         assert_eq!(gate_of("billy", false, messages), None);
     }

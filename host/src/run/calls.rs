@@ -11,6 +11,7 @@ use super::{
     preview::Reached,
     prints,
     run::journal_place,
+    said::Said,
     secrets,
 };
 use crate::{
@@ -88,10 +89,13 @@ pub struct RunCalls {
     pub(super) kv: StagedKv,
     log: Vec<(LogLine, bool)>,
     pub(super) login: Option<Refused>,
+    pub(super) said: Said,
     /// When the run began, for its wall limit.
     pub(super) started: Duration,
     /// Whether this attempt has called a provider, answers from the journal apart.
     pub(super) sent: bool,
+    /// When the first call of this attempt was about to be sent.
+    pub(super) calling_since: Option<Duration>,
     /// A preview: nothing is committed or counted, and it ends before the first write.
     pub(super) dry: bool,
 }
@@ -111,6 +115,7 @@ impl RunCalls {
         Self {
             started: hub.clock.monotonic(),
             sent: false,
+            calling_since: None,
             hub,
             tenant,
             installation,
@@ -121,6 +126,7 @@ impl RunCalls {
             kv: StagedKv::new(),
             log: Vec::new(),
             login: None,
+            said: Said::new(),
             dry: false,
         }
     }
@@ -148,15 +154,15 @@ impl RunCalls {
         self.hub.vault.seal(key, journal_place(self.tenant.row.id.as_str(), &row), &plain)
     }
 
-    /// The calls for the attempt's page.
+    /// The calls for the attempt's page. Where the attempt failed, also with what the provider said to its last call.
     #[must_use]
-    pub fn summary(&self) -> Vec<Value> {
+    pub fn summary(&self, failed: bool) -> Vec<Value> {
         let entries = self.journal.record().entries.iter().enumerate();
         entries
             .map(|(index, entry)| {
                 json!({"index": index, "call": entry.call, "outcome": entry.outcome, "status": entry.status,
                     "key": entry.key, "at": crate::clock::Timestamp(i64::try_from(entry.at_ms).unwrap_or(0)),
-                    "from_journal": self.journal.is_frozen(index)})
+                    "from_journal": self.journal.is_frozen(index), "said": self.said.to(index, failed)})
             })
             .collect()
     }

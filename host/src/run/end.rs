@@ -101,6 +101,10 @@ impl Hub {
         let function = export_of(claimed.event.event_type.as_str());
         let broken = self.traps.note(&tenant.row.id, &version.row.name, &version.row.version, function, trapped);
         let live = shadow::live_end(installation, version, claimed, &result);
+        let details = match &result {
+            Err(CallEnd::Error(error)) => error.detail().details.clone(),
+            _ => None,
+        };
         let mut end = match result {
             Ok(left) => match emit::prepare(self, tenant, installation, version, claimed, left.events) {
                 Ok(emitted) => self.succeeded(version, claimed, left.poll, emitted, &mut calls),
@@ -124,7 +128,8 @@ impl Hub {
             let detail = json!({
                 "usage": { "cpu_ms": usage.cpu_ms, "wall_ms": usage.wall_ms, "peak_memory_bytes": usage.peak_memory_bytes,
                     "http_calls": usage.http_calls, "kv_operations": usage.kv_operations },
-                "calls": calls.summary(),
+                "calls": calls.summary(failure.is_some()),
+                "details": details,
                 "log": calls.log_lines(),
                 "stderr": stderr,
                 "emitted": end.emitted.iter().map(|event| json!({"id": event.event().id, "type": event.event().event_type})).collect::<Vec<_>>(),

@@ -15,6 +15,9 @@ mod print;
 /// Key-value data as a run sees it: what is stored, and what it staged.
 mod kv;
 
+/// What providers said, for the attempt's page.
+mod said;
+
 /// Calls to providers from a run.
 pub(crate) mod provider;
 

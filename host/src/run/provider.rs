@@ -203,6 +203,9 @@ impl RunCalls {
         }
         failpoint::pass(Point::ProviderAfterAnswer).await.ok();
         let now = self.hub.clock.now();
+        if let Ok(answer) = &result {
+            self.said.note(index, answer.status, &answer.body, &ready.used);
+        }
         let Judged { outcome, seen, signal } = call::judge(&sending, result, now);
         self.hub.paces.record(ready.connection, self.hub.clock.monotonic(), signal, self.hub.ids.fraction());
         let took = self.hub.clock.monotonic().saturating_sub(started);
@@ -276,11 +279,11 @@ impl RunCalls {
         key: Option<&str>,
     ) -> Result<Ready, Turned> {
         let mut ready = self.make_ready(request, spec, convention, key).map_err(Turned::Seen)?;
-        if self.ends_before(request) {
-            return Ok(ready);
+        if !self.ends_before(request) {
+            self.authorize(&mut ready).await.map_err(Turned::Seen)?;
+            self.turn(ready.connection, spec, ready.outgoing.timeout).await?;
+            ready.outgoing.timeout = self.time_for_a_call(ready.outgoing.timeout).map_err(Turned::Seen)?;
         }
-        self.authorize(&mut ready).await.map_err(Turned::Seen)?;
-        self.turn(ready.connection, spec, ready.outgoing.timeout).await?;
         Ok(ready)
     }
 

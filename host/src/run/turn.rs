@@ -24,6 +24,9 @@ const PREVIEW: Duration = Duration::from_secs(2);
 /// What is kept of a run's wall time for the call itself and for what follows it.
 const RESERVE: Duration = Duration::from_secs(5);
 
+/// What is kept of a run's wall time for the plugin's own end after a call.
+const FOR_THE_END: Duration = Duration::from_secs(2);
+
 /// Why a call is not made now.
 pub(super) enum Turned {
     /// The plugin sees it.
@@ -64,6 +67,20 @@ impl RunCalls {
             Err(NoTurn::Later(wait)) => Err(Turned::Seen(HttpError::RateLimited(whole_ms(wait)))),
             Err(NoTurn::Down(wait)) => Err(Turned::Seen(HttpError::Unreachable(Some(whole_ms(wait))))),
         }
+    }
+
+    /// The time that a call may take: what the plugin gives it, or less where the run would pass its wall limit over it. A
+    /// provider that answers slowly is no bug of the plugin's, so it sees the time-out and ends by itself.
+    pub(super) fn time_for_a_call(&mut self, wanted: Duration) -> Result<Duration, HttpError> {
+        let now = self.hub.clock.monotonic();
+        let spent = now.saturating_sub(*self.calling_since.get_or_insert(now));
+        let wall = wall_limit(&self.version);
+        let left = wall.saturating_sub(spent).saturating_sub(FOR_THE_END.min(wall / 10));
+        if left < FOR_THE_END.min(wall / 10) {
+            // Nothing is sent that could not be answered.
+            return Err(HttpError::Unreachable(None));
+        }
+        Ok(wanted.min(left))
     }
 
     fn wall_left(&self) -> Duration {

@@ -27,6 +27,9 @@ async fn a_bad_control_request_says_what_is_wrong() {
     let url = |command: &str| format!("{}/_sim/{command}", twilio.base_url());
     let error = post_json(&url("faults"), &json!({"operation": "*", "kind": "earthquake"})).await.expect(400);
     assert!(error["error"].as_str().unwrap().contains("earthquake"));
+    let error =
+        post_json(&url("faults"), &json!({"operation": "*", "kind": "drop_after", "times": 0})).await.expect(400);
+    assert!(error["error"].as_str().unwrap().contains("times"));
     post_json(&url("nothing"), &json!({})).await.expect(404);
     post_json(&url("sms"), &json!({"to": NUMBER})).await.expect(400);
     let error = post_json(&url("sms"), &json!({"to": NUMBER, "from": PERSON})).await.expect(409);

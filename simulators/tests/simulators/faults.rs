@@ -118,3 +118,35 @@ async fn a_wrong_clock_shows_in_the_providers_stamps() {
     let sent = send(&twilio, &FORM).await.expect(201);
     assert_eq!(sent["date_created"], "Thu, 19 Nov 2026 13:31:25 +0000");
 }
+
+#[tokio::test]
+async fn an_answer_may_be_spoilt_although_all_went_well() {
+    let twilio = twilio().await;
+    for body in [FaultBody::Truncated, FaultBody::WrongTypes, FaultBody::EmptyObject, FaultBody::Huge] {
+        let before = twilio.messages().len();
+        twilio.faults().arm("messages.create", Fault::Spoil { body }, 1);
+        let answer = send(&twilio, &FORM).await;
+        assert_eq!((answer.status, twilio.messages().len()), (201, before + 1), "{body:?}");
+        let read: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        assert!(read["sid"].as_str().is_none(), "{body:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_may_be_dropped_unheard_and_an_answer_reset() {
+    let twilio = twilio().await;
+    twilio.faults().arm("messages.create", Fault::DropBefore, 1);
+    assert!(twilio_call(&twilio, Method::POST, "Messages.json", &FORM).await.is_err());
+    assert!(twilio.messages().is_empty());
+    twilio.faults().arm("messages.create", Fault::ResetAfter, 1);
+    assert!(twilio_call(&twilio, Method::POST, "Messages.json", &FORM).await.is_err());
+    assert_eq!(twilio.messages().len(), 1);
+}
+
+#[tokio::test]
+async fn a_credential_without_an_end_is_refused_once() {
+    let billy = billy().await;
+    billy.faults().arm("*", Fault::ExpireToken, 1);
+    assert_eq!(billy_get(&billy, "/organization").await.status, 401);
+    billy_get(&billy, "/organization").await.expect(200);
+}

@@ -4,8 +4,17 @@
 
 mod billy_books;
 mod billy_protocol;
+mod calendar_events;
+mod calendar_push;
 mod control;
 mod faults;
+mod gmail;
+mod gmail_push;
+mod gmail_support;
+mod quickbooks;
+mod quickbooks_books;
+mod quickbooks_login;
+mod quickbooks_webhooks;
 mod oauth;
 mod stripe;
 mod subscriber;

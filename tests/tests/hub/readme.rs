@@ -5,7 +5,7 @@ use std::{
 
 use switchyard_tests::{
     hub::{ADMIN_KEY, Hub},
-    world::build_folder,
+    world::{billy, build_folder, subscriber, twilio},
 };
 use tokio::process::Command;
 
@@ -43,6 +43,9 @@ async fn every_command_of_the_readme_does_what_it_says() {
         assert!(commands.iter().any(|command| command == expected), "the README no longer says `{expected}`");
     }
     let hub = Hub::start().await;
+    // `switchyard dev` would have started them and written down where they listen.
+    let (twilio, billy, sink) = (twilio("a-token-for-the-readme").await, billy().await, subscriber().await);
+    twilio.set_sms_url(sink.url("/in"), None);
     let address = hub.url().trim_start_matches("http://").to_owned();
     let folder = build_folder().display().to_string();
     let mut ran = 0;
@@ -60,6 +63,8 @@ async fn every_command_of_the_readme_does_what_it_says() {
             .current_dir(root())
             .env("SWITCHYARD_URL", hub.url())
             .env("SWITCHYARD_KEY", ADMIN_KEY)
+            .env("SWITCHYARD_SIM_TWILIO", twilio.base_url())
+            .env("SWITCHYARD_SIM_BILLY", billy.base_url())
             .stdin(Stdio::null())
             .output()
             .await
@@ -68,7 +73,9 @@ async fn every_command_of_the_readme_does_what_it_says() {
         assert!(done.status.success(), "`{command}` failed: {said}");
         ran += 1;
     }
-    assert!(ran >= 6, "only {ran} commands were run");
+    assert!(ran >= 12, "only {ran} commands were run");
+    assert_eq!(twilio.messages()[0].body, "Water everywhere");
+    assert!(billy.faults().armed().is_empty(), "what was armed was cleared again");
     let events = hub.get("/v1/tenants/acme/events").await.expect(200);
     assert_eq!(events["data"][0]["type"], "invoice.paid", "{events}");
 }

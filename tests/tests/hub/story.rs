@@ -19,7 +19,7 @@ async fn the_demo_comes_out_right() {
     let told = String::from_utf8_lossy(&output.stderr);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
     let steps = report["steps"].as_array().expect("steps");
-    assert!(steps.len() >= 9, "only {} steps: {report:#}", steps.len());
+    assert!(steps.len() >= 14, "only {} steps: {report:#}", steps.len());
     for step in steps {
         assert_eq!(step["good"], true, "{step:#}");
     }

@@ -23,3 +23,9 @@ mod stripe;
 
 /// Telephone and text messages.
 mod twilio;
+
+/// Every fault at every provider, and every writing command through a hub that dies.
+mod matrix;
+
+/// What the bundled plugins say about themselves.
+mod catalogue;

@@ -1,0 +1,41 @@
+//! What the plugin says of itself.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, also in its set-up")]
+
+use quickbooks::QuickBooks;
+use serde_json::json;
+use switchyard_sdk::dispatch::describe;
+
+#[test]
+fn every_example_conforms_to_its_schema_and_every_schema_requires_something() {
+    let manifest = describe::<QuickBooks>();
+    for event_type in manifest.emits.iter().chain(&manifest.handles) {
+        let (schema, example) = (event_type.schema.as_ref().unwrap(), event_type.example.as_ref().unwrap());
+        let validator = jsonschema::draft202012::new(schema).unwrap();
+        assert!(validator.is_valid(example), "{}: {:?}", event_type.name, validator.iter_errors(example).next());
+        assert!(!validator.is_valid(&json!({})), "{} requires nothing", event_type.name);
+    }
+}
+
+#[test]
+fn an_invoice_without_lines_or_with_a_float_as_price_breaks_the_schema() {
+    let manifest = describe::<QuickBooks>();
+    let create = manifest.handles.iter().find(|handled| handled.name == "invoice.create").unwrap();
+    let validator = jsonschema::draft202012::new(create.schema.as_ref().unwrap()).unwrap();
+    let with = |line| json!({ "customer": { "name": "Kunde" }, "lines": [line] });
+    assert!(validator.is_valid(&with(json!({ "description": "x", "quantity": 1.5, "unit_price": "400" }))));
+    assert!(!validator.is_valid(&with(json!({ "description": "x", "quantity": 1, "unit_price": 400.0 }))));
+    assert!(!validator.is_valid(&json!({ "customer": { "name": "Kunde" }, "lines": [] })));
+}
+
+#[test]
+fn the_config_schema_wants_a_company_and_refuses_what_it_does_not_know() {
+    let schema = describe::<QuickBooks>().config_schema.unwrap();
+    let validator = jsonschema::draft202012::new(&schema).unwrap();
+    assert!(validator.is_valid(&json!({ "realm_id": "1185883450" })));
+    assert!(validator.is_valid(&json!({ "realm_id": "1185883450", "tax_mode": "incl", "tax_code": "5" })));
+    assert!(!validator.is_valid(&json!({})));
+    assert!(!validator.is_valid(&json!({ "realm_id": "11858/83450" })));
+    assert!(!validator.is_valid(&json!({ "realm_id": "1185883450", "tax_mode": "maybe" })));
+    assert!(!validator.is_valid(&json!({ "realm_id": "1185883450", "realm": "1" })));
+}
