@@ -53,7 +53,9 @@ pub fn gate_of(provider: &str, reads: bool, path: &str) -> Option<&'static str> 
         "twilio" if route.ends_with("/Messages.json") => Some("sms.send"),
         "twilio" if route.ends_with("/Calls.json") => Some("call.create"),
         // A login at Google is one for mail and calendar alike, so it may go by either name.
-        "gmail" | "google" if route.ends_with("/messages/send") || route.ends_with("/drafts/send") => Some("email.send"),
+        "gmail" | "google" if route.ends_with("/messages/send") || route.ends_with("/drafts/send") => {
+            Some("email.send")
+        }
         _ => None,
     }
 }

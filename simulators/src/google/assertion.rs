@@ -36,7 +36,9 @@ impl Google {
         let claims = self.verified(assertion)?;
         self.check_times(&claims)?;
         if claims.aud != TOKEN_URI && claims.aud != format!("http://{}/token", self.address) {
-            return Err(invalid_grant("Invalid JWT: Failed audience check. The right audience is https://oauth2.googleapis.com/token"));
+            return Err(invalid_grant(
+                "Invalid JWT: Failed audience check. The right audience is https://oauth2.googleapis.com/token",
+            ));
         }
         let scopes: BTreeSet<String> =
             claims.scope.as_deref().unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect();
@@ -77,9 +79,8 @@ impl Google {
         let unverified = jsonwebtoken::dangerous::insecure_decode::<Claims>(assertion)
             .map_err(|_| invalid_grant("Invalid JWT: a required claim is missing or of the wrong type"))?;
         let accounts = self.service_accounts();
-        let account = accounts
-            .get(&unverified.claims.iss)
-            .ok_or_else(|| invalid_grant("Invalid grant: account not found"))?;
+        let account =
+            accounts.get(&unverified.claims.iss).ok_or_else(|| invalid_grant("Invalid grant: account not found"))?;
         // Google knows the key by its id, and without one tries all of the account's.
         let candidates = account.keys.iter().filter(|(id, _)| header.kid.as_ref().is_none_or(|kid| kid == *id));
         let mut validation = Validation::new(Algorithm::RS256);

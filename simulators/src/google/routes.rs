@@ -113,12 +113,12 @@ impl Provider for Api {
             return reply;
         }
         match (&call.method, command) {
-            (&Method::POST, "rotate-keys") => with_body(call, |rotate: RotateKeys| {
-                match self.0.keys.rotate(rotate.forget) {
+            (&Method::POST, "rotate-keys") => {
+                with_body(call, |rotate: RotateKeys| match self.0.keys.rotate(rotate.forget) {
                     Ok(()) => Reply::json(200, &json!({"kid": self.0.keys.current_id()})),
                     Err(error) => control_problem(500, &error.to_string()),
-                }
-            }),
+                })
+            }
             (&Method::POST, "service-accounts") => with_body(call, |new: NewServiceAccount| {
                 let delegated: Vec<&str> = new.delegated.iter().map(String::as_str).collect();
                 match self.0.add_service_account(&new.email, &delegated) {

@@ -88,7 +88,11 @@ fn send_back(redirect: &str, state: Option<&str>, pairs: &[(&str, &str)]) -> Rep
 
 /// An error that must not be sent to an address that nobody registered.
 fn refused(error: &str, words: &str) -> Reply {
-    Reply::new(400, "text/html; charset=utf-8", format!("<html><body><h1>Error 400: {error}</h1><p>{words}</p></body></html>"))
+    Reply::new(
+        400,
+        "text/html; charset=utf-8",
+        format!("<html><body><h1>Error 400: {error}</h1><p>{words}</p></body></html>"),
+    )
 }
 
 /// Two links that repeat the request, since the answer must know all of it.

@@ -150,12 +150,8 @@ impl Grants {
         }
         let token = format!("{prefix}{}{}", self.ids.base62(), self.ids.base62());
         state.made += 1;
-        let refresh = Refresh {
-            grant: grant.to_owned(),
-            made_at_ms: self.clock.now_ms(),
-            number: state.made,
-            replaced: false,
-        };
+        let refresh =
+            Refresh { grant: grant.to_owned(), made_at_ms: self.clock.now_ms(), number: state.made, replaced: false };
         state.refresh.insert(token.clone(), refresh);
         token
     }

@@ -44,7 +44,8 @@ impl Form {
             return Err(TokenError::new(400, "invalid_request", "The body must be a form."));
         }
         let pairs = call.form_pairs();
-        let repeated = pairs.iter().enumerate().find(|(at, (name, _))| pairs[..*at].iter().any(|(other, _)| other == name));
+        let repeated =
+            pairs.iter().enumerate().find(|(at, (name, _))| pairs[..*at].iter().any(|(other, _)| other == name));
         match repeated {
             Some((_, (name, _))) => {
                 Err(TokenError::new(400, "invalid_request", format!("Parameter specified more than once: {name}")))
@@ -72,9 +73,7 @@ impl Grants {
             match form.require("grant_type")? {
                 "authorization_code" => self.exchange(&client, &form),
                 "refresh_token" => self.refresh(&client, &form),
-                other => {
-                    Err(TokenError::new(400, "unsupported_grant_type", format!("Invalid grant_type: {other}")))
-                }
+                other => Err(TokenError::new(400, "unsupported_grant_type", format!("Invalid grant_type: {other}"))),
             }
         });
         self.answer(answer)
@@ -107,9 +106,7 @@ impl Grants {
         });
         let (id, secret) = match by_header {
             Some(pair) => pair.ok_or_else(refused)?,
-            None => {
-                (form.require("client_id")?.to_owned(), form.get("client_secret").ok_or_else(refused)?.to_owned())
-            }
+            None => (form.require("client_id")?.to_owned(), form.get("client_secret").ok_or_else(refused)?.to_owned()),
         };
         self.lock().clients.get(&id).filter(|client| client.secret == secret).cloned().ok_or_else(refused)
     }
