@@ -13,8 +13,8 @@ use switchyard::{
     },
 };
 use switchyard_tests::conformance::{
-    Backend, Fixture, accept, claim, intake, isolation, kv, lanes, order, polls, records, registry, reopen, settle,
-    shadow, upkeep,
+    Backend, Fixture, accept, claim, intake, isolation, kv, lanes, logins, order, polls, records, registry, reopen,
+    settle, shadow, upkeep,
 };
 use tempfile::TempDir;
 use tokio::sync::Mutex;

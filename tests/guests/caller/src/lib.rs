@@ -1,13 +1,17 @@
 //! A guest that makes the call it is told to and tells what it was answered. Its connection logs in by OAuth.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use switchyard_sdk::prelude::*;
+
+/// The installation has no settings.
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct Config {}
 
 /// The plugin.
 struct Caller;
 
 impl Plugin for Caller {
-    type Config = Value;
+    type Config = Config;
 
     fn manifest() -> Manifest {
         let kind = ConnectionKind::Oauth2 {
@@ -25,7 +29,7 @@ impl Plugin for Caller {
 }
 
 impl Handler for Caller {
-    fn handle(ctx: &Ctx<Value>, event: Event) -> Result<Output, PluginError> {
+    fn handle(ctx: &Ctx<Config>, event: Event) -> Result<Output, PluginError> {
         let (method, path): (String, String) = (event.field("method")?, event.field("path")?);
         let provider = ctx.http("provider");
         let answer = match method.as_str() {

@@ -123,7 +123,7 @@ impl World {
     /// Waits until so many calls were answered 200.
     async fn answered(&self, count: usize) -> Vec<Value> {
         until("the calls to be answered", async || {
-            let answers = self.tenant.all("/events?type=api.answered").await;
+            let answers = self.told("api.answered").await;
             let well = answers.iter().filter(|event| event["data"]["status"] == 200).count();
             if well >= count { Ok(answers) } else { Err(format!("{well} of {count}")) }
         })
@@ -149,6 +149,8 @@ impl World {
     }
 
     async fn told(&self, event_type: &str) -> Vec<Value> {
-        self.tenant.all(&format!("/events?type={event_type}")).await
+        let mut events = self.tenant.all("/events").await;
+        events.retain(|event| event["type"] == event_type);
+        events
     }
 }

@@ -1,11 +1,12 @@
-use serde_json::{Value, json};
+use serde_json::json;
 use switchyard_simulators::{
     faults::{Fault, FaultBody},
+    oauth::{Consent, Decision},
     subscriber::{Script, Step},
 };
 use switchyard_tests::{api::text, hub::Hub, world::subscriber};
 
-use super::{CLIENT_SECRET, World, google, hub_beside};
+use super::{CLIENT_ID, CLIENT_SECRET, SCOPE, World, google, hub_beside};
 
 #[tokio::test]
 async fn a_grant_that_ended_holds_its_calls_tells_once_and_goes_on_after_the_login() {
@@ -87,12 +88,29 @@ async fn a_token_endpoint_that_answers_nonsense_is_tried_again() {
     let world = World::start(google, builder).await;
     let connection = world.connection(json!({"refresh_token": world.consented()})).await;
     world.install(&connection).await;
-    nonsense.set_script("/token", Script::always(Step::status(200)));
+    let said = |body: &str| Step::Status { status: 200, retry_after: None, body: body.to_owned() };
+    let steps = [
+        Step::Huge { bytes: 10 << 20 },
+        Step::Drip { bytes: 5, every_ms: 10 },
+        Step::Redirect { to: "https://evil.example/".to_owned() },
+        Step::Reset,
+        Step::Close,
+        said("<html>"),
+        said("{}"),
+        said("{\"access_token\":\"a\\r\\nb: c\",\"token_type\":\"Bearer\"}"),
+        Step::Status { status: 400, retry_after: None, body: "[".repeat(100_000) },
+    ];
+    let consent = Consent { account: "owner@customer.example".to_owned(), realm: None, decision: Decision::Allow };
+    let good = world.grants().issue(CLIENT_ID, &consent, &[SCOPE]).access_token;
+    let good = said(&json!({"access_token": good, "expires_in": 3599, "token_type": "Bearer"}).to_string());
+    let so_many = steps.len();
+    nonsense.set_script("/token", Script { steps: steps.into(), then: good });
     world.call("c-1").await;
-    let _ = nonsense.wait_for("/token", 2, switchyard_tests::api::SOON).await.expect("it is asked again");
+    let _ = world.answered(1).await;
+    assert_eq!(nonsense.requests("/token").len(), so_many + 1);
     assert_eq!(world.shown(&connection).await["state"], "ok");
-    let waiting: Vec<Value> = world.tenant.all("/deliveries?target=plugin:caller").await;
-    assert!(waiting.iter().all(|delivery| delivery["state"] != "dead"), "{waiting:?}");
+    let delivered = world.delivery("c-1", "delivered").await;
+    assert_eq!(delivered["tries"], so_many + 1, "{delivered}");
 }
 
 #[tokio::test]
