@@ -56,7 +56,7 @@ impl World {
         page["data"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Whether the signature is a refused or parked row of a code.
+    /// The codes of what was refused or parked, newest first.
     async fn codes(&self, list: &str) -> Vec<String> {
         self.rows(list).await.iter().map(|row| text(row, "code")).collect()
     }
