@@ -31,6 +31,14 @@ pub fn post<'a>(ctx: &Ctx<'a, Config>, path: &str) -> RequestBuilder<'a> {
     ctx.http(CONNECTION).post(format!("/gmail/v1/users/me{path}"))
 }
 
+/// The answer to a request that only asks. One that is larger than any that was asked for is nonsense that passes.
+pub fn ask(request: &RequestBuilder<'_>) -> Result<Response, PluginError> {
+    request.send().map_err(|error| match error {
+        HttpError::ResponseTooLarge { .. } => malformed("is larger than any that was asked for"),
+        other => other.into(),
+    })
+}
+
 /// The JSON object of a successful answer, or the disposition of a refusal.
 pub fn read(ctx: &Ctx<Config>, response: &Response) -> Result<Value, PluginError> {
     if !response.is_success() {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::Value;
 use switchyard_sdk::prelude::*;
 
-use crate::client::{get, malformed, read, segment, text};
+use crate::client::{ask, get, malformed, read, segment, text};
 use crate::compose::REFERENCE_HEADER;
 use crate::config::Config;
 use crate::mime::Fields;
@@ -85,7 +85,7 @@ fn by_message_id(ctx: &Ctx<Config>, id: &str) -> Result<Option<String>, PluginEr
 /// The ids of messages that a search finds, spam and trash included.
 fn list(ctx: &Ctx<Config>, query: &str, most: usize) -> Result<Vec<String>, PluginError> {
     let request = get(ctx, "/messages").query("q", query).query("includeSpamTrash", "true");
-    let answer = read(ctx, &request.query("maxResults", &most.to_string()).send()?)?;
+    let answer = read(ctx, &ask(&request.query("maxResults", &most.to_string()))?)?;
     let found = match answer.get("messages") {
         None | Some(Value::Null) => return Ok(Vec::new()),
         Some(Value::Array(found)) => found,
@@ -96,7 +96,7 @@ fn list(ctx: &Ctx<Config>, query: &str, most: usize) -> Result<Vec<String>, Plug
 
 /// A message's header; none if it is gone.
 fn message(ctx: &Ctx<Config>, id: &str) -> Result<Option<(Value, Fields)>, PluginError> {
-    let response = with_headers(get(ctx, &format!("/messages/{}", segment(id)))).send()?;
+    let response = ask(&with_headers(get(ctx, &format!("/messages/{}", segment(id)))))?;
     if response.status == 404 {
         return Ok(None);
     }
@@ -107,7 +107,7 @@ fn message(ctx: &Ctx<Config>, id: &str) -> Result<Option<(Value, Fields)>, Plugi
 
 /// The last message of a thread; none if there is no such thread.
 fn last_of(ctx: &Ctx<Config>, thread: &str) -> Result<Option<(Value, Fields)>, PluginError> {
-    let response = with_headers(get(ctx, &format!("/threads/{}", segment(thread)))).send()?;
+    let response = ask(&with_headers(get(ctx, &format!("/threads/{}", segment(thread)))))?;
     if response.status == 404 {
         return Ok(None);
     }

@@ -81,7 +81,11 @@ pub fn send(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
         body["threadId"] = json!(thread);
     }
     let sending = || -> Result<Answer, HttpError> {
-        let response = post(ctx, "/messages/send").json(&body).send()?;
+        let response = match post(ctx, "/messages/send").json(&body).send() {
+            Ok(response) => response,
+            Err(HttpError::ResponseTooLarge { status: 200..=299, .. }) => return Ok(Answer::Unreadable),
+            Err(error) => return Err(error),
+        };
         if !response.is_success() {
             return Ok(Answer::Refused(response));
         }

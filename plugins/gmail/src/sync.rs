@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde_json::Value;
 use switchyard_sdk::prelude::*;
 
-use crate::client::{get, malformed, number, read, refusal, segment, text};
+use crate::client::{ask, get, malformed, number, read, refusal, segment, text};
 use crate::config::Config;
 use crate::cursor::{Cursor, Relist};
 use crate::event;
@@ -55,7 +55,7 @@ fn first(ctx: &Ctx<Config>) -> Result<u64, PluginError> {
 
 /// Where the mailbox stands now.
 pub fn stand(ctx: &Ctx<Config>) -> Result<u64, PluginError> {
-    let profile = read(ctx, &get(ctx, "/profile").send()?)?;
+    let profile = read(ctx, &ask(&get(ctx, "/profile"))?)?;
     number(profile.get("historyId")).ok_or_else(|| malformed("has no history id"))
 }
 
@@ -117,7 +117,7 @@ impl Run<'_> {
         if let Some(page) = &cursor.page {
             request = request.query("pageToken", page);
         }
-        let response = request.send()?;
+        let response = ask(&request)?;
         if response.status == 404 {
             return Ok(None);
         }
@@ -211,7 +211,7 @@ impl Run<'_> {
         if let Some(page) = &relist.page {
             request = request.query("pageToken", page);
         }
-        let answer = read(self.ctx, &request.send()?)?;
+        let answer = read(self.ctx, &ask(&request)?)?;
         let listed = match answer.get("messages") {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(listed)) => listed.clone(),
@@ -242,7 +242,7 @@ fn fetch(ctx: &Ctx<Config>, id: &str) -> Result<Option<(Mail, usize)>, PluginErr
     let path = format!("/messages/{}", segment(id));
     let (response, whole) = match get(ctx, &path).query("format", "full").send() {
         Ok(response) => (response, true),
-        Err(HttpError::ResponseTooLarge { .. }) => (get(ctx, &path).query("format", "metadata").send()?, false),
+        Err(HttpError::ResponseTooLarge { .. }) => (ask(&get(ctx, &path).query("format", "metadata"))?, false),
         Err(error) => return Err(error.into()),
     };
     if response.status == 404 {

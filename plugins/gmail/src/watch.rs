@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchyard_sdk::prelude::*;
 
-use crate::client::{get, malformed, number, post, read, refusal, text};
+use crate::client::{ask, get, malformed, number, post, read, refusal, text};
 use crate::config::{Config, Push};
 
 /// Where the mailbox stood when the plugin was installed.
@@ -33,7 +33,7 @@ struct Watched {
 
 /// Proves the login and the mailbox, remembers where it stands, and asks for announcements.
 pub fn install(ctx: &Ctx<Config>) -> Result<Output, PluginError> {
-    let profile = read(ctx, &get(ctx, "/profile").send()?)?;
+    let profile = read(ctx, &ask(&get(ctx, "/profile"))?)?;
     let Some(address) = text(&profile, "emailAddress") else { return Err(malformed("is no profile")) };
     if !ctx.config.is_mailbox(address) {
         let message = "the login belongs to another mailbox; log in as this one, or correct the address.";

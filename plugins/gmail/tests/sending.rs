@@ -11,7 +11,7 @@ use gmail::compose::{Outgoing, Recipient};
 use serde_json::{Value, json};
 use switchyard_sdk::host::HttpRequest;
 use switchyard_sdk::testing::{Answer, MockHost, REFERENCE};
-use switchyard_sdk::{Event, Output, PluginError, Reason};
+use switchyard_sdk::{Event, HttpError, Output, PluginError, Reason};
 
 mod support;
 use support::{ME, config, fields, refused};
@@ -290,6 +290,12 @@ fn a_message_never_found_is_sent_at_most_three_times() {
 
 #[test]
 fn a_message_that_gmail_took_with_an_unreadable_answer_is_looked_up_and_never_sent_again() {
+    let huge = || Answer::error(HttpError::ResponseTooLarge { status: 200, limit: 1 });
+    let host = MockHost::new()
+        .answer("gmail", "POST", SEND, huge())
+        .answer("gmail", "GET", LIST, listed(&["m1"]))
+        .answer("gmail", "GET", &format!("{LIST}/m1"), metadata("m1", &[]));
+    assert_eq!((send(&host, command()).unwrap().events.len(), posts(&host)), (1, 1));
     for body in ["", "<html>", "[]", "{\"id\":7}", "{\"id\":\"\"}", "{\"threadId\":\"t\"", "null"] {
         let host = MockHost::new()
             .answer("gmail", "POST", SEND, Answer::body(200, body))
