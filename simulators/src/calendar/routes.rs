@@ -237,10 +237,6 @@ impl Provider for Api {
         self.0.options.grants.expire_bearer(call.header("authorization"));
     }
 
-    fn expire_token(&self, _call: &Call) {
-        self.0.options.grants.expire_tokens();
-    }
-
     fn operations(&self) -> Vec<String> {
         OPERATIONS.map(str::to_owned).to_vec()
     }
