@@ -155,7 +155,9 @@ async fn h81_a_destination_that_was_changed_behind_the_hubs_back_is_vetted_at_th
     let dead = tenant.delivery_in(&endpoint, "dead").await;
     assert_eq!((&dead["reason"], &dead["code"]), (&json!("config"), &json!("blocked_address")), "{dead}");
     let _ = tenant.publish(&json!({"type": "sms.send", "data": {"to": "+4521111111", "body": "Hej"}})).await;
-    let tried = |row: &serde_json::Value| row["state"] != "running" && row["attempt_count"] == 1;
+    let tried = |row: &serde_json::Value| {
+        row["event_type"] == "sms.send" && row["state"] != "running" && row["attempt_count"] == 1
+    };
     let row = tenant.delivery("plugin:twilio", "tried", tried).await;
     assert_ne!(row["state"], "delivered", "{row}");
     assert!(!text(&row, "message").contains("127.0.0"), "the message tells the address: {row}");
