@@ -168,7 +168,7 @@ impl Hub {
                 (None, end) => Found::Fails(Failure::new(ReasonClass::PluginBug, end.code().to_owned(), sentence)),
             },
         };
-        (found, calls.summary())
+        (found, calls.summary(false))
     }
 }
 
