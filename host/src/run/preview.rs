@@ -179,6 +179,8 @@ fn stopped(stop: &Stop) -> Found {
         Some(full @ RunStop::JournalFull) => {
             Found::Fails(Failure::new(ReasonClass::PluginBug, "journal_limit", full.to_string()))
         }
-        Some(RunStop::LostSwap | RunStop::LostLease | RunStop::Store(_)) | None => Found::Unproven(stop.to_string()),
+        Some(RunStop::LostSwap | RunStop::LostLease | RunStop::NoTurn(_) | RunStop::Store(_)) | None => {
+            Found::Unproven(stop.to_string())
+        }
     }
 }
