@@ -30,7 +30,7 @@ pub const BILLY_TOKEN: &str = "billy-token-1";
 pub struct Running<H> {
     pub handle: H,
     pub clock: Arc<ManualClock>,
-    _stop: DropGuard,
+    pub _stop: DropGuard,
 }
 
 impl<H> Running<H> {
