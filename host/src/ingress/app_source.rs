@@ -39,6 +39,8 @@ const NAMED: usize = 3;
 struct Mapped {
     prepared: Vec<Prepared>,
     receivers: Vec<(Arc<TenantView>, Arc<InstallationView>)>,
+    /// Events that a tenant's installation may not emit, with code and text. They are that tenant's loss alone.
+    refused: Vec<(&'static str, String)>,
     /// Accounts that no installation uses, and how many events were for them.
     unknown: BTreeSet<String>,
     lost: u64,
@@ -126,7 +128,10 @@ impl Hub {
             Ok(mapped) => mapped,
             Err(failure) => return Ok(Verdict::Neither(failure)),
         };
-        let Mapped { prepared, receivers, unknown, lost } = mapped;
+        let Mapped { prepared, receivers, refused, unknown, lost } = mapped;
+        for (code, reason) in refused {
+            self.note_rejection(&raw.tenant, &raw.source_id, StatusCode::OK, code, reason, 0, None).await;
+        }
         if lost > 0 {
             metrics::unknown_accounts(lost);
             let reason = in_words(app, &unknown);
@@ -171,8 +176,9 @@ impl Hub {
         Ok(Verdict::Answered(reply))
     }
 
-    /// Finds who each event is for. An event without an account, or one that its installation may not emit, spoils the
-    /// request: it is parked until the plugin or the grant is mended.
+    /// Finds who each event is for. An event without an account, or one that breaks its schema, spoils the request: it is
+    /// parked until the plugin is mended. One for which a tenant's admin has not granted what it takes is left out, since
+    /// the others must not wait for that admin.
     fn map_accounts(
         self: &Arc<Self>,
         app: &AppView,
@@ -203,7 +209,13 @@ impl Hub {
                 }
                 continue;
             };
-            mapped.prepared.push(emit::prepare_one(self, &tenant, &installation, &origin, event)?);
+            match emit::prepare_one(self, &tenant, &installation, &origin, event) {
+                Ok(prepared) => mapped.prepared.push(prepared),
+                Err(failure) => match grant_of_one_tenant(&failure) {
+                    Some(code) => mapped.refused.push((code, format!("{}: {}", tenant.row.id, failure.message))),
+                    None => return Err(failure),
+                },
+            }
             if mapped.receivers.iter().all(|(known, _)| known.row.id != tenant.row.id) {
                 mapped.receivers.push((tenant, installation));
             }
@@ -238,6 +250,11 @@ fn receiver(
     let installation = tenant.installations.get(plugin)?;
     let uses = installation.row.connections.values().any(|bound| *bound == connection);
     uses.then(|| (tenant.clone(), installation.clone()))
+}
+
+/// The code of a failure that another tenant's grants would not have brought.
+fn grant_of_one_tenant(failure: &Failure) -> Option<&'static str> {
+    ["emit_not_granted", "emit_emergency"].into_iter().find(|code| *code == failure.code)
 }
 
 /// What the operator reads of accounts that nobody uses. An address is not shown whole: it names a person.

@@ -64,6 +64,7 @@ fn for_app(ctx: &Ctx<Config>, request: &InboundRequest) -> Result<Received, Plug
         let id = change["id"].as_str().unwrap_or_default();
         let event = Emit::new("entry.changed", json!({ "entry": id, "version": change["version"] })).subject(id);
         let event = event.dedupe(format!("{id}:{}", change["version"]));
+        let event = if id == "fire" { event.emergency() } else { event };
         match change["account"].as_str() {
             Some(account) => event.account(account),
             None => event,

@@ -151,6 +151,19 @@ async fn an_account_that_nobody_uses_is_counted_and_answered_well() {
 }
 
 #[tokio::test]
+async fn what_one_tenant_has_not_granted_holds_no_other_tenant_up() {
+    let world = World::new().await;
+    let (acme, _) = world.tenant_with("acme", "account-1").await;
+    let (bolt, _) = world.tenant_with("bolt", "account-2").await;
+    let reply = world.send(&changes(&[("account-1", "fire"), ("account-1", "a"), ("account-2", "b")])).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!((told(&acme).await, told(&bolt).await), (vec!["a".to_owned()], vec!["b".to_owned()]));
+    let rows = world.rows("rejections").await;
+    assert_eq!((rows.len(), text(&rows[0], "code").as_str()), (1, "emit_emergency"), "{rows:?}");
+    assert!(text(&rows[0], "reason").starts_with("acme: "), "{rows:?}");
+}
+
+#[tokio::test]
 async fn an_account_that_moves_to_another_tenant_takes_its_events_along() {
     let world = World::new().await;
     let (acme, connection) = world.tenant_with("acme", "account-1").await;
