@@ -4,7 +4,7 @@
 
 use calendar::time::{BadTime, DAY, Moment, read, read_exact, rfc3339};
 use calendar::zone::{Local, Zone};
-use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 
 fn zone(name: &str) -> Zone {
     Zone::named(name).unwrap()
@@ -16,21 +16,21 @@ const YEARS: std::ops::Range<i64> = 1_830_297_600..1_988_150_400;
 #[test]
 fn every_zone_of_the_table_keeps_the_offsets_of_the_database() {
     let (mut known, mut unknown) = (0, Vec::new());
-    for name in jiff::tz::db().available() {
+    // The database that the table was made from; the machine's may be of another year.
+    let database = TimeZoneDatabase::bundled();
+    for name in database.available() {
         let Some(ours) = Zone::named(name.as_str()) else {
             unknown.push(name.to_string());
             continue;
         };
         known += 1;
-        let theirs = TimeZone::get(name.as_str()).unwrap();
+        let theirs = database.get(name.as_str()).unwrap();
         for at in YEARS.step_by(6 * 3600 + 17) {
             let offset = theirs.to_offset(jiff::Timestamp::from_second(at).unwrap()).seconds();
             assert_eq!(ours.offset_at(at), offset, "{name} at {at}");
         }
     }
     assert!(known > 400, "only {known} zones are known; not {unknown:?}");
-    // Their clocks follow the moon, or no rule at all.
-    assert!(unknown.iter().any(|name| name == "Africa/Casablanca"), "{unknown:?}");
 }
 
 #[test]
