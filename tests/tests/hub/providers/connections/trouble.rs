@@ -116,7 +116,7 @@ async fn a_token_endpoint_that_answers_nonsense_is_tried_again() {
 #[tokio::test]
 async fn no_token_and_no_secret_is_shown_or_logged() {
     let google = google(|_| {}).await;
-    let builder = hub_beside(&google).set("SWITCHYARD_LOG", "trace,human");
+    let builder = hub_beside(&google).set("SWITCHYARD_LOG", "trace,json");
     let world = World::start(google, builder).await;
     let refresh_token = world.consented();
     let connection = world.connection(json!({"refresh_token": refresh_token})).await;
