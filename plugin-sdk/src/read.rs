@@ -103,21 +103,14 @@ impl de::Error for Misfit {
         Self::new(message.to_string())
     }
 
-    /// `null` is what it is called in JSON.
     #[cold]
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        match unexpected {
-            Unexpected::Unit => Self::new(format!("invalid type: null, expected {expected}")),
-            other => Self::new(format!("invalid type: {other}, expected {expected}")),
-        }
+        Self::new(format!("invalid type: {}, expected {expected}", found(unexpected)))
     }
 
     #[cold]
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        match unexpected {
-            Unexpected::Unit => Self::new(format!("invalid value: null, expected {expected}")),
-            other => Self::new(format!("invalid value: {other}, expected {expected}")),
-        }
+        Self::new(format!("invalid value: {}, expected {expected}", found(unexpected)))
     }
 
     #[cold]
@@ -129,6 +122,31 @@ impl de::Error for Misfit {
     fn duplicate_field(field: &'static str) -> Self {
         Self::new(format!("duplicate field `{field}`"))
     }
+}
+
+/// What was found, as `serde_json` says it. Serde's own words are not taken, since they bring the formatting of floats.
+fn found(unexpected: Unexpected<'_>) -> String {
+    let kind = match unexpected {
+        Unexpected::Bool(truth) => return format!("boolean `{truth}`"),
+        Unexpected::Unsigned(number) => return format!("integer `{number}`"),
+        Unexpected::Signed(number) => return format!("integer `{number}`"),
+        Unexpected::Float(number) => return format!("floating point `{}`", Value::from(number)),
+        Unexpected::Char(letter) => return format!("character `{letter}`"),
+        Unexpected::Str(text) => return format!("string {text:?}"),
+        Unexpected::Other(other) => other,
+        Unexpected::Bytes(_) => "byte array",
+        Unexpected::Unit => "null",
+        Unexpected::Option => "Option value",
+        Unexpected::NewtypeStruct => "newtype struct",
+        Unexpected::Seq => "sequence",
+        Unexpected::Map => "map",
+        Unexpected::Enum => "enum",
+        Unexpected::UnitVariant => "unit variant",
+        Unexpected::NewtypeVariant => "newtype variant",
+        Unexpected::TupleVariant => "tuple variant",
+        Unexpected::StructVariant => "struct variant",
+    };
+    kind.to_owned()
 }
 
 /// One value on its way into a type.

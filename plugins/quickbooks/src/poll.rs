@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchyard_event_types::sync;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::read::from_slice;
 use switchyard_sdk::time::rfc3339;
 
 use crate::client::{self, get, malformed, read};
@@ -52,7 +53,7 @@ struct Walk {
 
 /// One poll: everything that changed since the last one.
 pub fn poll(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, PluginError> {
-    let mut cursor: Cursor = cursor.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let mut cursor: Cursor = cursor.and_then(|text| from_slice(text.as_bytes()).ok()).unwrap_or_default();
     if cursor.since == 0 {
         cursor.since = snapshot::begin(ctx)?;
     }
