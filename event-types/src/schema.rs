@@ -1,10 +1,14 @@
 use serde_json::Value;
-use switchyard_sdk::manifest::literal;
+pub use switchyard_sdk::manifest::{joined, object};
+use switchyard_sdk::manifest::{literal, spelled};
 use switchyard_sdk::prelude::*;
 
 /// What stands for its JSON in every schema and example. All of them are text that is read when a manifest is asked for:
 /// code that builds as much is larger than what the types are for.
 fn named(name: &str) -> Option<Value> {
+    if let Some((currency, amount)) = name.split_once(' ') {
+        return Some(Money { amount: amount.to_owned(), currency: currency.to_owned() }.to_json());
+    }
     Some(literal(match name {
         // Text that is not empty.
         "text" => r#"{"type": "string", "minLength": 1}"#,
@@ -39,48 +43,7 @@ fn named(name: &str) -> Option<Value> {
 
 /// JSON from text, in which `"$name"` stands for what [`named`] has, and `"$DKK 1.00"` for an amount.
 pub fn json(text: &str) -> Value {
-    let mut value = literal(text);
-    replace(&mut value);
-    value
-}
-
-fn replace(value: &mut Value) {
-    match value {
-        Value::Object(members) => members.values_mut().for_each(replace),
-        Value::Array(items) => items.iter_mut().for_each(replace),
-        Value::String(text) => {
-            let Some(name) = text.strip_prefix('$') else { return };
-            let replacement = match name.split_once(' ') {
-                Some((currency, amount)) => {
-                    Some(Money { amount: amount.to_owned(), currency: currency.to_owned() }.to_json())
-                }
-                None => named(name),
-            };
-            if let Some(replacement) = replacement {
-                *value = replacement;
-            }
-        }
-        _ => {}
-    }
-}
-
-/// An object with these required and known members; further ones are taken.
-pub fn object(required: &[&str], properties: Value) -> Value {
-    let mut object = literal(r#"{"type": "object", "required": [], "properties": {}, "additionalProperties": true}"#);
-    object["required"] = required.iter().copied().collect();
-    object["properties"] = properties;
-    object
-}
-
-/// The members of both objects, those of `second` last.
-pub fn joined(first: Value, second: Value) -> Value {
-    match (first, second) {
-        (Value::Object(mut first), Value::Object(second)) => {
-            first.extend(second);
-            Value::Object(first)
-        }
-        (first, _) => first,
-    }
+    spelled(text, &named)
 }
 
 /// A command about one invoice; those about the same one are handled one after the other.
