@@ -79,6 +79,9 @@ pub mod error;
 /// JSON to types and back, with the path of what does not fit, by as little code as possible.
 pub mod read;
 
+/// Sorted collections with little code.
+pub mod gather;
+
 /// Amounts of money as decimal strings.
 pub mod money;
 

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use switchyard_sdk::gather::gathered;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::read::from_slice;
 use switchyard_sdk::time::rfc3339;
@@ -243,7 +244,7 @@ impl Run<'_> {
                 break;
             }
         }
-        let fresh: BTreeSet<&String> = newest.iter().collect();
+        let fresh: BTreeSet<&String> = gathered(&newest);
         let older: Vec<String> = known.iter().filter(|id| !fresh.contains(id)).cloned().collect();
         let mut now = newest.clone();
         now.extend(older);
