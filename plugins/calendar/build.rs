@@ -1,6 +1,6 @@
 //! Writes the table of time zones: the rule by which each zone keeps its clocks from now on, out of the footers of the time
-//! zone database. Zones whose clocks follow no such rule (Morocco's do not during Ramadan) are left out, so that nobody
-//! is given wrong times.
+//! zone database. Zones whose clocks follow no such rule, but the moon or announcements, are left out, so that nobody is
+//! given wrong times.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a build script may panic")]
 

@@ -271,7 +271,10 @@ impl Tenant {
 }
 
 /// Looks again and again until `find` finds something; what it saw instead is told when time runs out.
-pub async fn until<T>(what: &str, mut find: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub async fn until<T, F>(what: &str, mut find: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
     let mut seen = String::new();
     let looking = async {
         loop {

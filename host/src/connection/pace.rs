@@ -75,9 +75,13 @@ impl Paces {
         }
     }
 
-    /// Reports a call that had a turn; `fraction` in `[0, 1)` is chance for the breaker's time.
+    /// Reports a call; `fraction` in `[0, 1)` is chance for the breaker's time. A connection that had no turn yet is
+    /// passed over, since only its first turn tells its full pace.
     pub fn record(&self, connection: Key, now: Duration, signal: Signal, fraction: f64) {
-        self.with(connection, None, now, |gate| gate.record(now, signal, fraction));
+        let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(gate) = gates.get_mut(&connection) {
+            gate.record(now, signal, fraction);
+        }
     }
 
     /// What is left of a connection's pace; none if it was not used since the start.

@@ -108,10 +108,21 @@ impl Hub {
                 Some(endpoint) => self.deliver(&tenant, &endpoint, claimed).await,
                 None => gone("endpoint_deleted", "the endpoint was deleted"),
             },
-            Target::Plugin(name) => match tenant.installations.get(&**name).cloned() {
-                Some(installation) => self.run(&tenant, &installation, claimed).await,
-                None => gone("plugin_removed", "the plugin was removed from the tenant"),
-            },
+            Target::Plugin(name) => {
+                let mut tenant = tenant;
+                if !tenant.installations.contains_key(&**name) {
+                    // The first poll of an installation may start before this process has seen the installation.
+                    if let Err(error) = self.directory.refresh_tenant(&claimed.lane.tenant).await {
+                        tracing::warn!(%error, delivery.id = %claimed.delivery, "a tenant could not be loaded");
+                        return AttemptEnd::plain(Outcome::Released { failure: None }, None);
+                    }
+                    tenant = self.directory.tenant(&claimed.lane.tenant).unwrap_or(tenant);
+                }
+                match tenant.installations.get(&**name).cloned() {
+                    Some(installation) => self.run(&tenant, &installation, claimed).await,
+                    None => gone("plugin_removed", "the plugin was removed from the tenant"),
+                }
+            }
             Target::Unrouted => gone("no_handler", "no installed plugin handles the command"),
         }
     }

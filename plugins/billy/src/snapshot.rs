@@ -121,7 +121,7 @@ fn letter(state: State) -> char {
 /// Remembers an invoice as a command left it, so that the first poll reports what happens to it later, although it
 /// reports nothing else that was there before.
 pub fn own(ctx: &Ctx<Config>, invoice: &Invoice) -> Result<(), PluginError> {
-    let entry = Entry { at: Some(ctx.time()), ..Entry::of(invoice, None) };
+    let entry = Entry { at: Some(ctx.now()), ..Entry::of(invoice, None) };
     ctx.kv().set_json(&own_key(&invoice.id), &entry, &KvOptions::ttl(OWN_KEPT))
 }
 
@@ -138,9 +138,13 @@ pub fn last_seen(ctx: &Ctx<Config>, id: &str) -> Result<Option<(Entry, u64)>, Pl
     let polled = ctx.kv().get_json::<BTreeMap<String, Entry>>(&part_key(id))?;
     let polled = polled.and_then(|mut entries| entries.remove(id));
     let seen_at: Option<u64> = ctx.kv().get_json(SEEN_AT)?;
-    // A poll sees what a command left only when it has taken it over.
-    let at = |entry: &Entry, polled: bool| seen_at.filter(|_| polled).max(entry.at);
-    let known = polled.map(|entry| (at(&entry, true), entry)).or(own.map(|entry| (at(&entry, false), entry)));
+    let own = own.map(|entry| (entry.at, entry));
+    let polled = polled.map(|entry| (seen_at.max(entry.at), entry));
+    // A poll may have seen a draft that a command has approved since.
+    let known = match (own, polled) {
+        (Some(own), Some(polled)) => Some(if own.0 > polled.0 { own } else { polled }),
+        (own, polled) => own.or(polled),
+    };
     Ok(known.and_then(|(at, entry)| Some((entry, at?))).filter(|(entry, _)| entry.total.is_some()))
 }
 

@@ -102,8 +102,7 @@ fn answers_come_in_the_zone_that_was_asked_for_and_the_day_the_clocks_change() {
     let mut config = config();
     config["horizon_days"] = json!(366);
     config["business_hours"] = json!({ "sun": [{ "from": "00:00", "to": "06:00" }] });
-    let mut query =
-        json!({ "from": "2027-03-28", "to": "2027-03-29", "duration_minutes": 60, "slot_step_minutes": 60 });
+    let query = json!({ "from": "2027-03-28", "to": "2027-03-29", "duration_minutes": 60, "slot_step_minutes": 60 });
     let host = host(&google);
     assert_eq!(
         starts(&ask(&host, config.clone(), query)),

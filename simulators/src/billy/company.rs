@@ -150,7 +150,7 @@ impl Company {
             "fallbackTaxRateId": free_tax_rate,
         })));
         books.products.push(record(json!({
-            "id": free_product, "organizationId": organization, "name": "Momsfri ydelse", "accountId": sales_account,
+            "id": free_product, "organizationId": organization, "name": "Fritaget ydelse", "accountId": sales_account,
             "salesTaxRulesetId": free_ruleset, "isArchived": false,
             "prices": [{"unitPrice": 100, "currencyId": "DKK"}],
         })));

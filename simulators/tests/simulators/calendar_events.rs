@@ -203,7 +203,7 @@ async fn a_sync_token_brings_what_changed_since_over_pages() {
 #[tokio::test]
 async fn a_series_has_instances_at_the_same_wall_clock_and_exceptions() {
     let account = account().await;
-    let series = json!({ "id": "weekly", "summary": "Møde", "recurrence": ["RRULE:FREQ=WEEKLY;COUNT=4"],
+    let series = json!({ "id": "series", "summary": "Møde", "recurrence": ["RRULE:FREQ=WEEKLY;COUNT=4"],
         "start": { "dateTime": "2026-10-12T09:00:00", "timeZone": "Europe/Copenhagen" },
         "end": { "dateTime": "2026-10-12T10:00:00", "timeZone": "Europe/Copenhagen" } });
     account.insert(&series).await.expect(200);
@@ -219,21 +219,21 @@ async fn a_series_has_instances_at_the_same_wall_clock_and_exceptions() {
             "2026-11-02T09:00:00+01:00"
         ]
     );
-    assert_eq!(list["items"][0]["id"], "weekly_20261012T070000Z");
-    let path = "/calendars/primary/events/weekly_20261019T070000Z";
+    assert_eq!(list["items"][0]["id"], "series_20261012T070000Z");
+    let path = "/calendars/primary/events/series_20261019T070000Z";
     account.call(Method::DELETE, path, &Value::Null).await.expect(204);
     let moved =
         json!({ "start": { "dateTime": "2026-10-26T12:00:00Z" }, "end": { "dateTime": "2026-10-26T13:00:00Z" } });
-    account.change("primary", "weekly_20261026T080000Z", &moved).unwrap();
+    account.change("primary", "series_20261026T080000Z", &moved).unwrap();
     let list = account.list("singleEvents=true&orderBy=startTime").await.expect(200);
-    assert_eq!(ids(&list), ["weekly_20261012T070000Z", "weekly_20261026T080000Z", "weekly_20261102T080000Z"]);
-    assert_eq!(list["items"][1]["recurringEventId"], "weekly");
+    assert_eq!(ids(&list), ["series_20261012T070000Z", "series_20261026T080000Z", "series_20261102T080000Z"]);
+    assert_eq!(list["items"][1]["recurringEventId"], "series");
     let token = account.list("singleEvents=true").await.expect(200)["nextSyncToken"].as_str().unwrap().to_owned();
-    account.change("primary", "weekly", &json!({ "recurrence": ["RRULE:FREQ=WEEKLY;COUNT=1"] })).unwrap();
+    account.change("primary", "series", &json!({ "recurrence": ["RRULE:FREQ=WEEKLY;COUNT=1"] })).unwrap();
     let news = account.list(&format!("singleEvents=true&syncToken={token}")).await.expect(200);
-    let gone = news["items"].as_array().unwrap().iter().find(|item| item["id"] == "weekly_20261102T080000Z").unwrap();
+    let gone = news["items"].as_array().unwrap().iter().find(|item| item["id"] == "series_20261102T080000Z").unwrap();
     assert_eq!(gone["status"], "cancelled");
-    assert_eq!(ids(&account.list("singleEvents=false").await.expect(200)), ["weekly", "weekly_20261026T080000Z"]);
+    assert_eq!(ids(&account.list("singleEvents=false").await.expect(200)), ["series", "series_20261026T080000Z"]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 use switchyard_simulators::{
     faults::{Fault, FaultBody},
-    gmail::{self, Behaviour},
+    gmail::Behaviour,
 };
 
 use crate::{
@@ -277,5 +277,4 @@ async fn a_mailbox_is_steered_over_http() {
     assert_eq!(get(&url("watch")).await.expect(200)["watched"], false);
     post_json(&url("push"), &json!({})).await.expect(409);
     post_json(&url("nothing"), &Value::Null).await.expect(404);
-    let _ = gmail::TOPIC;
 }

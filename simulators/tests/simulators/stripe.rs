@@ -4,25 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use switchyard_simulators::{
-    clock::{ManualClock, TimeFactor},
     faults::Fault,
-    stripe::{self, Forgery, Sending, Stripe, sign},
+    stripe::{Forgery, Sending, sign},
     subscriber::Script,
 };
-use tokio_util::sync::CancellationToken;
 
-use crate::support::{LIMIT, NOW_MS, Running, call, get, listener, post_json, subscriber};
-
-const SECRET: &str = "whsec_1";
-
-async fn stripe() -> Running<stripe::Handle> {
-    let clock = ManualClock::starting_at(NOW_MS);
-    let mut options = stripe::Options::new("sk_1", SECRET, clock.clone());
-    options.time_factor = TimeFactor::new(10_000);
-    let stop = CancellationToken::new();
-    let handle = Stripe::start(listener().await, options, stop.clone()).unwrap();
-    Running { handle, clock, _stop: stop.drop_guard() }
-}
+use crate::support::{LIMIT, NOW_MS, call, get, post_json, stripe, subscriber};
 
 #[test]
 fn the_signature_is_that_of_the_recorded_cases() {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use switchyard_simulators::{
     billy::{self, Billy},
     clock::{ManualClock, TimeFactor},
+    stripe::{self, Stripe},
     subscriber::{self, Subscriber},
     twilio::{self, Twilio},
 };
@@ -29,7 +30,7 @@ pub const BILLY_TOKEN: &str = "billy-token-1";
 pub struct Running<H> {
     pub handle: H,
     pub clock: Arc<ManualClock>,
-    _stop: DropGuard,
+    pub _stop: DropGuard,
 }
 
 impl<H> Running<H> {
@@ -77,6 +78,16 @@ pub async fn billy() -> Running<billy::Handle> {
     let stop = CancellationToken::new();
     let options = billy::Options::new(BILLY_TOKEN, clock.clone());
     let handle = Billy::start(listener().await, options, stop.clone()).unwrap();
+    Running { handle, clock, _stop: stop.drop_guard() }
+}
+
+/// A Stripe whose endpoint's secret is `whsec_1` and whose key is `sk_1`; its ladder of tries runs in seconds.
+pub async fn stripe() -> Running<stripe::Handle> {
+    let clock = ManualClock::starting_at(NOW_MS);
+    let mut options = stripe::Options::new("sk_1", "whsec_1", clock.clone());
+    options.time_factor = TimeFactor::new(10_000);
+    let stop = CancellationToken::new();
+    let handle = Stripe::start(listener().await, options, stop.clone()).unwrap();
     Running { handle, clock, _stop: stop.drop_guard() }
 }
 

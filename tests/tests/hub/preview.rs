@@ -60,6 +60,12 @@ async fn a_preview_says_where_a_replay_would_lead_and_billy_is_only_read() {
     let id = text(&dead, "id");
     let named = json!({"deliveries": [id]});
     let discarding = json!({"deliveries": [id], "journal": "discard"});
+    // The first polls are no part of it.
+    switchyard_tests::api::until("the polls to end", async || {
+        let open = tenant.list("/deliveries?state=queued,running,waiting").await;
+        if open.is_empty() { Ok(()) } else { Err(json!(open).to_string()) }
+    })
+    .await;
     let (before, writes) = (state(&tenant, &id).await, asked(&billy, None));
 
     let reaches = preview(&tenant, named.clone()).await;

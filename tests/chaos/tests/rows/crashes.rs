@@ -64,18 +64,18 @@ fn event(id: &str) -> Value {
 /// Publishes as long as it takes, as a client does; answers what the hub says at last, and how often it did not answer.
 async fn surely(tenant: &Tenant, event: &Value) -> (Value, u32) {
     let headers = [("content-type", "application/json")];
-    let mut unanswered = 0;
+    let unanswered = std::cell::Cell::new(0);
     let told = until("an answer", async || {
         let body = event.to_string().into();
         match tenant.api.try_raw("POST", &tenant.path("/events"), &headers, body).await {
             Ok(reply) if reply.status == 202 => Ok(reply.json()),
             other => {
-                unanswered += 1;
+                unanswered.set(unanswered.get() + 1);
                 Err(format!("{other:?}"))
             }
         }
     });
-    (told.await, unanswered)
+    (told.await, unanswered.get())
 }
 
 async fn publish_into_death(point: Point) -> (Value, Vec<Received>, Vec<Value>) {

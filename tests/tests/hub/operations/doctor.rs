@@ -109,7 +109,7 @@ async fn a_database_that_is_damaged_behind_newer_or_ahead_in_time_is_found() {
         &hub.run(&ASK, &[]).await,
         "schema",
         "warn",
-        "steps 0003, 0004, 0005 are missing",
+        "steps 0003, 0004, 0005, 0006 are missing",
         "switchyard migrate",
     );
     let _ = query(

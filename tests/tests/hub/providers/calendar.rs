@@ -239,6 +239,7 @@ async fn a_booking_from_outside_that_was_first_wins_the_race() {
     let outside = async {
         calendar.faults().wait_held(1, SOON).await.expect("the insert is held");
         // Ours is the older one here, so it stays although a person books over it.
+        calendar.set_clock_offset_ms(2_000);
         calendar.make("primary", &timed("abcde", "09:30", "10:30")).expect("an event");
         calendar.faults().release();
         let _ = told(&tenant, "appointment.created", 2).await;

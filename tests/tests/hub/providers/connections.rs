@@ -100,7 +100,7 @@ impl World {
 
     async fn install(&self, connection: &str) {
         let wanted = json!({"connections": {"provider": connection}, "grants": ["emits:*"],
-            "retry_schedule": std::iter::once(0).chain([30; 100]).collect::<Vec<_>>()});
+            "retry_schedule": std::iter::once(0).chain([30; 49]).collect::<Vec<_>>()});
         let _ = self.tenant.install("caller", &wanted).await;
     }
 

@@ -78,11 +78,11 @@ async fn a_token_is_renewed_before_its_end_and_a_rotated_one_is_kept_over_a_rest
         rules.access_lifetime = Duration::from_secs(2);
     };
     let (mut world, connection) = World::logged_in(google(short).await).await;
-    let mut calls = 0;
+    let calls = std::cell::Cell::new(0);
     until("three refreshes", async || {
-        calls += 1;
-        world.call(&format!("c-{calls}")).await;
-        let _ = world.answered(calls).await;
+        calls.set(calls.get() + 1);
+        world.call(&format!("c-{}", calls.get())).await;
+        let _ = world.answered(calls.get()).await;
         if world.refreshes() >= 3 { Ok(()) } else { Err(world.refreshes().to_string()) }
     })
     .await;
@@ -90,7 +90,7 @@ async fn a_token_is_renewed_before_its_end_and_a_rotated_one_is_kept_over_a_rest
     world.hub.restart().await;
     world.grants().expire_tokens();
     world.call("after").await;
-    let _ = world.answered(calls + 1).await;
+    let _ = world.answered(calls.get() + 1).await;
     assert_eq!(world.grants().counts().reuses, 0);
     assert_eq!(world.shown(&connection).await["state"], "ok");
 }

@@ -105,7 +105,7 @@ impl Side for Books {
             }
         };
         // Where the hub may give an invoice up, it is not waited for beyond the ladder.
-        let _ = tokio::time::timeout(Duration::from_secs(40), paying).await;
+        let _ = tokio::time::timeout(Duration::from_secs(20), paying).await;
         paid
     }
 

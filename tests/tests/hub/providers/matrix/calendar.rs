@@ -9,7 +9,7 @@ use switchyard_simulators::{
     google,
 };
 use switchyard_tests::{
-    api::{Tenant, text, until},
+    api::{Tenant, text},
     hub::Builder,
 };
 use tokio::net::TcpListener;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Side,
     google::{connect, share},
-    patient,
+    looked, patient,
     rows::{Row, Where},
 };
 
@@ -52,13 +52,7 @@ pub async fn install(google: &google::Handle, handle: &calendar::Handle, tenant:
     let connections = json!({"calendar": connection, "channel": channel});
     let wanted = json!({"config": config, "connections": connections, "retry_schedule": patient()});
     let _ = tenant.install("calendar", &wanted).await;
-    until("the calendar to be watched", async || {
-        let polls = tenant.list("/deliveries?target=plugin:calendar").await;
-        let ended = polls.iter().filter(|poll| poll["event_type"] == "_poll.due" && poll["state"] == "delivered");
-        let watched = !handle.live_channels().is_empty();
-        if watched && ended.count() >= 2 { Ok(()) } else { Err(json!(polls).to_string()) }
-    })
-    .await;
+    looked(tenant, "calendar", || !handle.live_channels().is_empty()).await;
 }
 
 /// A day from now on, at an hour in UTC.

@@ -6,7 +6,7 @@ use switchyard_simulators::{
     google,
 };
 use switchyard_tests::{
-    api::{Tenant, text, until},
+    api::{Tenant, text},
     gmail::{MAILBOX, Mailbox, PUSHER, mail},
     hub::Builder,
 };
@@ -14,7 +14,7 @@ use switchyard_tests::{
 use super::{
     Side,
     google::{connect, share},
-    patient,
+    looked, patient,
     rows::{Row, Where},
 };
 
@@ -40,13 +40,7 @@ pub async fn install(mailbox: &Mailbox, tenant: &Tenant, push: bool) {
     if push {
         mailbox.gmail.subscribe(Subscription::new(text(&installed["sources"][0], "url"), PUSHER));
     }
-    until("the mailbox to be looked at", async || {
-        let polls = tenant.list("/deliveries?target=plugin:gmail").await;
-        let ended = polls.iter().filter(|poll| poll["event_type"] == "_poll.due" && poll["state"] == "delivered");
-        let watched = mailbox.gmail.is_watched() || !push;
-        if watched && ended.count() >= 2 { Ok(()) } else { Err(json!(polls).to_string()) }
-    })
-    .await;
+    looked(tenant, "gmail", || mailbox.gmail.is_watched() || !push).await;
 }
 
 #[async_trait]

@@ -161,7 +161,7 @@ impl Side for Company {
             }
         };
         // Where the hub may give an invoice up, it is not waited for beyond the ladder.
-        let _ = tokio::time::timeout(Duration::from_secs(40), paying).await;
+        let _ = tokio::time::timeout(Duration::from_secs(20), paying).await;
         paid
     }
 
