@@ -4,7 +4,7 @@ use switchyard_sdk::PluginError;
 
 use crate::voice::config::Voice;
 
-/// The installation's settings.
+/// The settings of an installation.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
