@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use switchyard_sdk::prelude::*;
 
-use crate::schema::{email, object, text};
+use crate::schema::{json, object};
 
 /// Finds a customer and updates it, or creates it.
 pub const UPSERT_CUSTOMER: &str = "customer.upsert";
@@ -102,37 +102,43 @@ pub fn contact_updated() -> EventType {
 pub(crate) fn schema() -> Value {
     object(
         &["name"],
-        json!({
-            "name": text(),
-            "type": { "enum": ["company", "person"] },
-            "email": email(),
-            "phone": { "type": "string", "minLength": 1, "x-person": "phone" },
-            "registration_no": text(),
-            "country": { "type": "string", "pattern": "^[A-Z]{2}$" },
-            "street": { "type": "string" },
-            "zip": { "type": "string" },
-            "city": { "type": "string" }
-        }),
+        json(
+            r#"{
+        "name": "$text",
+        "type": {"enum": ["company", "person"]},
+        "email": "$email",
+        "phone": {"type": "string", "minLength": 1, "x-person": "phone"},
+        "registration_no": "$text",
+        "country": {"type": "string", "pattern": "^[A-Z]{2}$"},
+        "street": "$any_text",
+        "zip": "$any_text",
+        "city": "$any_text"
+    }"#,
+        ),
     )
 }
 
 pub(crate) fn example() -> Value {
-    json!({ "name": "Kunde ApS", "email": "bogholderi@kunde.test", "registration_no": "12345678", "country": "DK" })
+    json(r#"{"name": "Kunde ApS", "email": "bogholderi@kunde.test", "registration_no": "12345678", "country": "DK"}"#)
 }
 
 fn contact(name: &str, description: &str) -> EventType {
     let schema = object(
         &["contact_id", "name"],
-        json!({
-            "contact_id": text(),
-            "name": text(),
-            "email": { "type": "string", "x-person": "email" },
-            "phone": { "type": "string", "x-person": "phone" },
-            "org_no": { "type": "string" }
-        }),
+        json(
+            r#"{
+        "contact_id": "$text",
+        "name": "$text",
+        "email": {"type": "string", "x-person": "email"},
+        "phone": {"type": "string", "x-person": "phone"},
+        "org_no": "$any_text"
+    }"#,
+        ),
     );
-    let example = json!({
-        "contact_id": "con1", "name": "Kunde ApS", "email": "bogholderi@kunde.test", "org_no": "12345678"
-    });
+    let example = json(
+        r#"{
+    "contact_id": "con1", "name": "Kunde ApS", "email": "bogholderi@kunde.test", "org_no": "12345678"
+}"#,
+    );
     EventType::event(name, description).data(schema, example)
 }

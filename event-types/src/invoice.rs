@@ -1,8 +1,7 @@
 use serde::Serialize;
-use serde_json::{Value, json};
 use switchyard_sdk::prelude::*;
 
-use crate::schema::{date, dkk, ids, joined, object, text};
+use crate::schema::{joined, json, object};
 
 /// An invoice was created.
 pub const CREATED: &str = "invoice.created";
@@ -194,8 +193,8 @@ pub fn created() -> EventType {
         CREATED,
         "An invoice was created.",
         &["contact_id", "total", "tax", "state"],
-        json!({ "total": Money::schema(), "tax": Money::schema(), "due_date": date(), "state": state() }),
-        json!({ "total": dkk("1000.00"), "tax": dkk("200.00"), "due_date": "2026-11-28", "state": "draft" }),
+        r#"{"total": "$money", "tax": "$money", "due_date": "$date", "state": "$state"}"#,
+        r#"{"total": "$DKK 1000.00", "tax": "$DKK 200.00", "due_date": "2026-11-28", "state": "draft"}"#,
     )
 }
 
@@ -205,8 +204,8 @@ pub fn approved() -> EventType {
         APPROVED,
         "An invoice was approved: it is booked and has a number.",
         &["approved_at", "total"],
-        json!({ "approved_at": text(), "total": Money::schema() }),
-        json!({ "approved_at": "2026-11-20T13:31:25Z", "total": dkk("1000.00") }),
+        r#"{"approved_at": "$text", "total": "$money"}"#,
+        r#"{"approved_at": "2026-11-20T13:31:25Z", "total": "$DKK 1000.00"}"#,
     )
 }
 
@@ -216,10 +215,10 @@ pub fn sent() -> EventType {
         SENT,
         "An invoice was sent to its customer.",
         &["sent_state"],
-        json!({
-            "sent_state": text(), "to": { "type": "string", "x-person": "email" }, "sent_at": text()
-        }),
-        json!({ "sent_state": "sent" }),
+        r#"{
+        "sent_state": "$text", "to": {"type": "string", "x-person": "email"}, "sent_at": "$text"
+    }"#,
+        r#"{"sent_state": "sent"}"#,
     )
 }
 
@@ -229,10 +228,10 @@ pub fn updated() -> EventType {
         UPDATED,
         "An invoice changed in another way: its amount, balance, due date or contact.",
         &["changed", "total", "balance"],
-        json!({
-            "changed": { "type": "array", "items": text() }, "total": Money::schema(), "balance": Money::schema()
-        }),
-        json!({ "changed": ["balance"], "total": dkk("1000.00"), "balance": dkk("400.00") }),
+        r#"{
+        "changed": {"type": "array", "items": "$text"}, "total": "$money", "balance": "$money"
+    }"#,
+        r#"{"changed": ["balance"], "total": "$DKK 1000.00", "balance": "$DKK 400.00"}"#,
     )
 }
 
@@ -242,8 +241,8 @@ pub fn paid() -> EventType {
         PAID,
         "An invoice was paid in full.",
         &["paid_at", "total", "payment_ids"],
-        json!({ "paid_at": text(), "total": Money::schema(), "payment_ids": ids() }),
-        json!({ "paid_at": "2026-11-25T08:00:00Z", "total": dkk("1000.00"), "payment_ids": ["pay1"] }),
+        r#"{"paid_at": "$text", "total": "$money", "payment_ids": "$ids"}"#,
+        r#"{"paid_at": "2026-11-25T08:00:00Z", "total": "$DKK 1000.00", "payment_ids": ["pay1"]}"#,
     )
 }
 
@@ -253,8 +252,8 @@ pub fn voided() -> EventType {
         VOIDED,
         "An invoice was voided.",
         &["voided_at"],
-        json!({ "voided_at": text() }),
-        json!({ "voided_at": "2026-11-25T08:00:00Z" }),
+        r#"{"voided_at": "$text"}"#,
+        r#"{"voided_at": "2026-11-25T08:00:00Z"}"#,
     )
 }
 
@@ -264,14 +263,14 @@ pub fn refunded() -> EventType {
         REFUNDED,
         "An invoice was credited, in part or as a whole.",
         &["credit_note_id", "total", "tax", "state", "refunded_at"],
-        json!({
-            "credit_note_id": text(), "credit_note_number": text(), "total": Money::schema(), "tax": Money::schema(),
-            "state": state(), "refunded_at": text()
-        }),
-        json!({
-            "credit_note_id": "inv2", "credit_note_number": "1002", "total": dkk("1000.00"), "tax": dkk("200.00"),
-            "state": "approved", "refunded_at": "2026-11-26T08:00:00Z"
-        }),
+        r#"{
+        "credit_note_id": "$text", "credit_note_number": "$text", "total": "$money", "tax": "$money",
+        "state": "$state", "refunded_at": "$text"
+    }"#,
+        r#"{
+        "credit_note_id": "inv2", "credit_note_number": "1002", "total": "$DKK 1000.00", "tax": "$DKK 200.00",
+        "state": "approved", "refunded_at": "2026-11-26T08:00:00Z"
+    }"#,
     )
 }
 
@@ -281,30 +280,29 @@ pub fn found() -> EventType {
         FOUND,
         "How an invoice stands, in answer to `invoice.query`; its subject is the command's id.",
         &["found", "stale", "as_of"],
-        json!({
-            "found": { "type": "boolean" }, "stale": { "type": "boolean" }, "as_of": text(), "state": state(),
-            "is_paid": { "type": "boolean" }, "sent_state": text(), "total": Money::schema(), "tax": Money::schema(),
-            "balance": Money::schema(), "due_date": date()
-        }),
-        json!({
-            "found": true, "stale": true, "as_of": "2026-11-25T08:00:00Z", "state": "approved", "is_paid": false,
-            "sent_state": "sent", "total": dkk("1000.00"), "tax": dkk("200.00"), "balance": dkk("400.00"),
-            "due_date": "2026-11-28"
-        }),
+        r#"{
+        "found": "$boolean", "stale": "$boolean", "as_of": "$text", "state": "$state",
+        "is_paid": "$boolean", "sent_state": "$text", "total": "$money", "tax": "$money",
+        "balance": "$money", "due_date": "$date"
+    }"#,
+        r#"{
+        "found": true, "stale": true, "as_of": "2026-11-25T08:00:00Z", "state": "approved", "is_paid": false,
+        "sent_state": "sent", "total": "$DKK 1000.00", "tax": "$DKK 200.00", "balance": "$DKK 400.00",
+        "due_date": "2026-11-28"
+    }"#,
     )
 }
 
-fn state() -> Value {
-    json!({ "enum": ["draft", "approved", "voided"] })
-}
-
 /// A type about an invoice: all of them name it, its contact and its number where it has one.
-pub(crate) fn event(name: &str, description: &str, required: &[&str], properties: Value, example: Value) -> EventType {
-    let all = json!({
-        "invoice_id": text(), "number": { "type": "string" }, "contact_id": { "type": "string" },
-        "hub_ref": { "type": "string" }, "reference": { "type": "string" }
-    });
-    let shown = json!({ "invoice_id": "inv1", "number": "1001", "contact_id": "con1" });
+pub(crate) fn event(name: &str, description: &str, required: &[&str], properties: &str, example: &str) -> EventType {
+    let all = json(
+        r#"{
+    "invoice_id": "$text", "number": "$any_text", "contact_id": "$any_text",
+    "hub_ref": "$any_text", "reference": "$any_text"
+}"#,
+    );
+    let shown = json(r#"{"invoice_id": "inv1", "number": "1001", "contact_id": "con1"}"#);
     let required: Vec<&str> = ["invoice_id"].iter().chain(required).copied().collect();
-    EventType::event(name, description).data(object(&required, joined(all, properties)), joined(shown, example))
+    EventType::event(name, description)
+        .data(object(&required, joined(all, json(properties))), joined(shown, json(example)))
 }

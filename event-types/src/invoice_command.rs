@@ -1,9 +1,9 @@
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use switchyard_sdk::prelude::*;
 
-use crate::customer::{self, Customer};
-use crate::schema::{about_invoice, currency, date, decimal, email, object, text};
+use crate::customer::Customer;
+use crate::schema::{about_invoice, json, object};
 
 /// Creates an invoice, and approves it unless told otherwise.
 pub const CREATE_INVOICE: &str = "invoice.create";
@@ -128,28 +128,32 @@ pub struct QueryInvoice {
 pub fn create_invoice() -> EventType {
     let schema = object(
         &["customer", "lines"],
-        json!({
-            "customer": customer::schema(),
-            "currency": currency(),
-            "lines": lines(),
-            "entry_date": date(),
-            "due_days": { "type": "integer", "minimum": 0, "maximum": 365 },
-            "reference": { "type": "string", "maxLength": 200 },
-            "approve": { "type": "boolean" }
-        }),
+        json(
+            r#"{
+        "customer": "$customer",
+        "currency": "$currency",
+        "lines": "$lines",
+        "entry_date": "$date",
+        "due_days": {"type": "integer", "minimum": 0, "maximum": 365},
+        "reference": {"type": "string", "maxLength": 200},
+        "approve": "$boolean"
+    }"#,
+        ),
     );
-    let example = json!({
-        "customer": customer::example(),
-        "lines": [example_line()],
-        "reference": "Job 4711"
-    });
+    let example = json(
+        r#"{
+    "customer": "$example_customer",
+    "lines": ["$example_line"],
+    "reference": "Job 4711"
+}"#,
+    );
     EventType::command(CREATE_INVOICE, "Creates an invoice for a customer, and approves it unless told otherwise.")
         .data(schema, example)
 }
 
 /// `invoice.approve`.
 pub fn approve_invoice() -> EventType {
-    about_invoice(APPROVE_INVOICE, "Approves a draft, which books it and gives it a number.", json!({}), json!({}))
+    about_invoice(APPROVE_INVOICE, "Approves a draft, which books it and gives it a number.", r#"{}"#, r#"{}"#)
 }
 
 /// `invoice.send`.
@@ -157,13 +161,13 @@ pub fn send_invoice() -> EventType {
     about_invoice(
         SEND_INVOICE,
         "Sends a booked invoice to its customer by e-mail; one that was sent is not sent again unless told so.",
-        json!({
-            "to": email(),
-            "subject": { "type": "string", "minLength": 1, "maxLength": 250 },
-            "message": { "type": "string", "minLength": 1, "maxLength": 10_000 },
-            "again": { "type": "boolean" }
-        }),
-        json!({ "to": "bogholderi@kunde.test", "message": "Thank you for your order." }),
+        r#"{
+        "to": "$email",
+        "subject": {"type": "string", "minLength": 1, "maxLength": 250},
+        "message": {"type": "string", "minLength": 1, "maxLength": 10000},
+        "again": "$boolean"
+    }"#,
+        r#"{"to": "bogholderi@kunde.test", "message": "Thank you for your order."}"#,
     )
 }
 
@@ -172,13 +176,13 @@ pub fn refund_invoice() -> EventType {
     about_invoice(
         REFUND_INVOICE,
         "Credits a booked invoice by a credit note over the given lines, or over all of it.",
-        json!({
-            "lines": lines(),
-            "entry_date": date(),
-            "reason": { "type": "string", "maxLength": 200 },
-            "approve": { "type": "boolean" }
-        }),
-        json!({ "reason": "The job was cancelled" }),
+        r#"{
+        "lines": "$lines",
+        "entry_date": "$date",
+        "reason": {"type": "string", "maxLength": 200},
+        "approve": "$boolean"
+    }"#,
+        r#"{"reason": "The job was cancelled"}"#,
     )
 }
 
@@ -187,27 +191,32 @@ pub fn query_invoice() -> EventType {
     about_invoice(
         QUERY_INVOICE,
         "Asks how an invoice stands. Answered by `invoice.found`, from what was last seen while the provider is down.",
-        json!({}),
-        json!({}),
+        r#"{}"#,
+        r#"{}"#,
     )
 }
 
 pub(crate) fn lines() -> Value {
-    let line = object(
+    json(r#"{"type": "array", "minItems": 1, "maxItems": 500, "items": "$line"}"#)
+}
+
+pub(crate) fn line() -> Value {
+    object(
         &["description", "quantity", "unit_price"],
-        json!({
-            "description": text(),
-            "quantity": { "anyOf": [decimal(), { "type": "number" }] },
-            "unit_price": decimal(),
-            "product_id": text(),
-            "tax_code": text()
-        }),
-    );
-    json!({ "type": "array", "minItems": 1, "maxItems": 500, "items": line })
+        json(
+            r#"{
+        "description": "$text",
+        "quantity": {"anyOf": ["$decimal", {"type": "number"}]},
+        "unit_price": "$decimal",
+        "product_id": "$text",
+        "tax_code": "$text"
+    }"#,
+        ),
+    )
 }
 
 pub(crate) fn example_line() -> Value {
-    json!({ "description": "Emergency call, burst pipe", "quantity": 2, "unit_price": "400.00" })
+    json(r#"{"description": "Emergency call, burst pipe", "quantity": 2, "unit_price": "400.00"}"#)
 }
 
 fn yes() -> bool {

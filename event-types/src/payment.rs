@@ -1,8 +1,7 @@
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use switchyard_sdk::prelude::*;
 
-use crate::schema::{about_invoice, amount, date, dkk, ids, object, text};
+use crate::schema::{about_invoice, json, object};
 
 /// Records a payment of an invoice.
 pub const RECORD_PAYMENT: &str = "payment.record";
@@ -77,15 +76,15 @@ pub fn record_payment() -> EventType {
     about_invoice(
         RECORD_PAYMENT,
         "Records a payment of an invoice; without an amount, of all that is open.",
-        json!({ "amount": amount(), "account_id": text(), "entry_date": date(), "method": text() }),
-        json!({ "amount": "1000.00" }),
+        r#"{"amount": "$amount", "account_id": "$text", "entry_date": "$date", "method": "$text"}"#,
+        r#"{"amount": "1000.00"}"#,
     )
 }
 
 /// `payment.void`.
 pub fn void_payment() -> EventType {
     EventType::command(VOID_PAYMENT, "Takes a recorded payment back, so that its invoices are open again.")
-        .data(object(&["payment_id"], json!({ "payment_id": text() })), json!({ "payment_id": "pay1" }))
+        .data(object(&["payment_id"], json(r#"{"payment_id": "$text"}"#)), json(r#"{"payment_id": "pay1"}"#))
         .ordered_by("data.payment_id")
 }
 
@@ -95,13 +94,13 @@ pub fn recorded() -> EventType {
         RECORDED,
         "A payment was recorded.",
         &["amount", "invoice_ids"],
-        json!({
-            "payment_id": text(), "amount": Money::schema(), "invoice_ids": ids(), "entry_date": date(),
-            "method": { "type": "string" }
-        }),
-        json!({
-            "payment_id": "pay1", "amount": dkk("1000.00"), "invoice_ids": ["inv1"], "entry_date": "2026-11-25"
-        }),
+        r#"{
+        "payment_id": "$text", "amount": "$money", "invoice_ids": "$ids", "entry_date": "$date",
+        "method": "$any_text"
+    }"#,
+        r#"{
+        "payment_id": "pay1", "amount": "$DKK 1000.00", "invoice_ids": ["inv1"], "entry_date": "2026-11-25"
+    }"#,
     )
 }
 
@@ -111,14 +110,14 @@ pub fn voided() -> EventType {
         VOIDED,
         "A payment was taken back.",
         &["payment_id", "amount", "invoice_ids", "voided_at"],
-        json!({ "payment_id": text(), "amount": Money::schema(), "invoice_ids": ids(), "voided_at": text() }),
-        json!({
-            "payment_id": "pay1", "amount": dkk("1000.00"), "invoice_ids": ["inv1"],
-            "voided_at": "2026-11-26T08:00:00Z"
-        }),
+        r#"{"payment_id": "$text", "amount": "$money", "invoice_ids": "$ids", "voided_at": "$text"}"#,
+        r#"{
+        "payment_id": "pay1", "amount": "$DKK 1000.00", "invoice_ids": ["inv1"],
+        "voided_at": "2026-11-26T08:00:00Z"
+    }"#,
     )
 }
 
-fn event(name: &str, description: &str, required: &[&str], properties: Value, example: Value) -> EventType {
-    EventType::event(name, description).data(object(required, properties), example)
+fn event(name: &str, description: &str, required: &[&str], properties: &str, example: &str) -> EventType {
+    EventType::event(name, description).data(object(required, json(properties)), json(example))
 }

@@ -1,9 +1,9 @@
 use serde::Serialize;
-use serde_json::json;
+use serde_json::Value;
 use switchyard_sdk::prelude::*;
 
 use crate::invoice::{self, About};
-use crate::schema::{dkk, object, text};
+use crate::schema::{json, object};
 
 /// The provider's figures of an invoice are not what they should be.
 pub const MISMATCHED: &str = "invoice.mismatched";
@@ -49,33 +49,38 @@ pub struct Reconciled {
 
 /// `invoice.mismatched`.
 pub fn mismatched() -> EventType {
-    let mismatch = object(
-        &["field", "expected", "actual"],
-        json!({
-            "field": { "enum": ["net", "tax", "total", "balance"] }, "expected": Money::schema(),
-            "actual": Money::schema()
-        }),
-    );
     invoice::event(
         MISMATCHED,
         "The provider's figures of an invoice differ from our own calculation.",
         &["mismatches", "checked_at"],
-        json!({ "mismatches": { "type": "array", "minItems": 1, "items": mismatch }, "checked_at": text() }),
-        json!({
-            "mismatches": [{ "field": "tax", "expected": dkk("200.00"), "actual": dkk("0.00") }],
-            "checked_at": "2026-11-26T03:00:00Z"
-        }),
+        r#"{"mismatches": {"type": "array", "minItems": 1, "items": "$mismatch"}, "checked_at": "$text"}"#,
+        r#"{
+        "mismatches": [{"field": "tax", "expected": "$DKK 200.00", "actual": "$DKK 0.00"}],
+        "checked_at": "2026-11-26T03:00:00Z"
+    }"#,
     )
 }
 
 /// `books.reconciled`.
 pub fn reconciled() -> EventType {
-    let count = || json!({ "type": "integer", "minimum": 0 });
     let schema = object(
         &["checked_at", "checked", "mismatched", "skipped"],
-        json!({ "checked_at": text(), "checked": count(), "mismatched": count(), "skipped": count() }),
+        json(r#"{"checked_at": "$text", "checked": "$count", "mismatched": "$count", "skipped": "$count"}"#),
     );
-    let example = json!({ "checked_at": "2026-11-26T03:00:00Z", "checked": 128, "mismatched": 1, "skipped": 0 });
+    let example = json(r#"{"checked_at": "2026-11-26T03:00:00Z", "checked": 128, "mismatched": 1, "skipped": 0}"#);
     EventType::event(RECONCILED, "The provider's invoices were compared with our own calculation.")
         .data(schema, example)
+}
+
+/// One figure that differs.
+pub(crate) fn mismatch() -> Value {
+    object(
+        &["field", "expected", "actual"],
+        json(
+            r#"{
+        "field": {"enum": ["net", "tax", "total", "balance"]}, "expected": "$money",
+        "actual": "$money"
+    }"#,
+        ),
+    )
 }

@@ -1,10 +1,9 @@
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use switchyard_sdk::prelude::*;
 
-use crate::customer::{self, Customer};
-use crate::invoice_command::{Line, example_line, lines};
-use crate::schema::{currency, date, dkk, object, text};
+use crate::customer::Customer;
+use crate::invoice_command::Line;
+use crate::schema::{json, object};
 
 /// Books a sale that was paid on the spot.
 pub const CREATE_SALES_RECEIPT: &str = "salesreceipt.create";
@@ -67,17 +66,19 @@ pub struct Created {
 pub fn create_sales_receipt() -> EventType {
     let schema = object(
         &["customer", "lines"],
-        json!({
-            "customer": customer::schema(),
-            "currency": currency(),
-            "lines": lines(),
-            "entry_date": date(),
-            "reference": { "type": "string", "maxLength": 200 },
-            "method": text(),
-            "account_id": text()
-        }),
+        json(
+            r#"{
+        "customer": "$customer",
+        "currency": "$currency",
+        "lines": "$lines",
+        "entry_date": "$date",
+        "reference": {"type": "string", "maxLength": 200},
+        "method": "$text",
+        "account_id": "$text"
+    }"#,
+        ),
     );
-    let example = json!({ "customer": customer::example(), "lines": [example_line()], "reference": "Job 4712" });
+    let example = json(r#"{"customer": "$example_customer", "lines": ["$example_line"], "reference": "Job 4712"}"#);
     EventType::command(CREATE_SALES_RECEIPT, "Books a sale that was paid on the spot.").data(schema, example)
 }
 
@@ -85,15 +86,19 @@ pub fn create_sales_receipt() -> EventType {
 pub fn created() -> EventType {
     let schema = object(
         &["salesreceipt_id", "total"],
-        json!({
-            "salesreceipt_id": text(), "number": { "type": "string" }, "contact_id": { "type": "string" },
-            "total": Money::schema(), "tax": Money::schema(), "entry_date": date(),
-            "hub_ref": { "type": "string" }, "reference": { "type": "string" }
-        }),
+        json(
+            r#"{
+        "salesreceipt_id": "$text", "number": "$any_text", "contact_id": "$any_text",
+        "total": "$money", "tax": "$money", "entry_date": "$date",
+        "hub_ref": "$any_text", "reference": "$any_text"
+    }"#,
+        ),
     );
-    let example = json!({
-        "salesreceipt_id": "sal1", "number": "2001", "contact_id": "con1", "total": dkk("1000.00"),
-        "tax": dkk("200.00"), "entry_date": "2026-11-25", "reference": "Job 4712"
-    });
+    let example = json(
+        r#"{
+    "salesreceipt_id": "sal1", "number": "2001", "contact_id": "con1", "total": "$DKK 1000.00",
+    "tax": "$DKK 200.00", "entry_date": "2026-11-25", "reference": "Job 4712"
+}"#,
+    );
     EventType::event(CREATED, "A sale that was paid on the spot was booked.").data(schema, example)
 }

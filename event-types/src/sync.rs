@@ -1,8 +1,7 @@
 use serde::Serialize;
-use serde_json::json;
 use switchyard_sdk::prelude::*;
 
-use crate::schema::{object, text};
+use crate::schema::{json, object};
 
 /// The place up to which changes were read is no longer valid.
 pub const RESET: &str = "sync.reset";
@@ -25,14 +24,14 @@ pub struct Reset {
 
 /// `sync.reset`.
 pub fn reset() -> EventType {
-    let schema = object(
-        &["reason"],
-        json!({ "reason": text(), "scope": text(), "from": { "type": "string" }, "to": { "type": "string" } }),
+    let schema =
+        object(&["reason"], json(r#"{"reason": "$text", "scope": "$text", "from": "$any_text", "to": "$any_text"}"#));
+    let example = json(
+        r#"{
+    "reason": "The last look was more than 30 days ago", "scope": "9130350", "from": "2026-10-01T00:00:00Z",
+    "to": "2026-11-01T00:00:00Z"
+}"#,
     );
-    let example = json!({
-        "reason": "The last look was more than 30 days ago", "scope": "9130350", "from": "2026-10-01T00:00:00Z",
-        "to": "2026-11-01T00:00:00Z"
-    });
     EventType::event(
         RESET,
         "The provider no longer knows the place up to which changes were read; what happened since may be missing.",

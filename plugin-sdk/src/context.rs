@@ -53,6 +53,10 @@ impl<'a, C> Ctx<'a, C> {
         Self { config, call, host }
     }
 
+    pub(crate) fn host(&self) -> &'a dyn Host {
+        self.host
+    }
+
     /// The tenant for whom the call runs.
     pub fn tenant(&self) -> &str {
         &self.call.tenant_id

@@ -7,15 +7,23 @@ use crate::host::Host;
 use crate::manifest::Manifest;
 use crate::output::{Output, PollOutput, Received};
 use crate::plugin::{Handler, Ingest, Lifecycle, Plugin, Poller};
+use crate::read;
 
 /// The manifest with the schema of the config in it.
 pub fn describe<P: Plugin>() -> Manifest {
     let mut manifest = P::manifest();
     if manifest.config_schema.is_none() {
-        let schema = schemars::SchemaGenerator::default().into_root_schema_for::<P::Config>();
-        manifest.config_schema = Some(Value::from(schema));
+        manifest.config_schema = Some(match P::CONFIG_SCHEMA {
+            Some(text) => crate::manifest::literal(text),
+            None => derived_config_schema::<P>(),
+        });
     }
     manifest
+}
+
+/// The schema of the config as its types have it.
+pub(crate) fn derived_config_schema<P: Plugin>() -> Value {
+    Value::from(schemars::SchemaGenerator::default().into_root_schema_for::<P::Config>())
 }
 
 /// Runs [`Ingest::receive`].
@@ -55,12 +63,15 @@ pub fn uninstall<P: Lifecycle>(host: &dyn Host, call: &Call) -> Result<Output, P
 
 /// Parses the config. One that does not fit needs a person, and the message says which field.
 pub(crate) fn context<'a, P: Plugin>(host: &'a dyn Host, call: &'a Call) -> Result<Ctx<'a, P::Config>, PluginError> {
-    let config: P::Config = serde_path_to_error::deserialize(&call.config).map_err(|error| {
-        let field = error.path().to_string();
-        let message = format!("The config does not fit at `{field}`: {}.", error.inner());
-        let mut detail = ErrorDetail::new(Reason::Config, "bad_config", message);
-        detail.details = Some(json!({ "field": field }));
-        PluginError::NeedsAttention(detail)
-    })?;
+    let config = read::read(&call.config).map_err(bad_config)?;
     Ok(Ctx::new(config, call, host))
+}
+
+#[cold]
+fn bad_config(misfit: read::Misfit) -> PluginError {
+    let field = misfit.path();
+    let message = format!("The config does not fit at `{field}`: {}.", misfit.message());
+    let mut detail = ErrorDetail::new(Reason::Config, "bad_config", message);
+    detail.details = Some(json!({ "field": field }));
+    PluginError::NeedsAttention(detail)
 }

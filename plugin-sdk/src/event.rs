@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use crate::error::{PluginError, Reason};
 use crate::host::Header;
+use crate::read::read;
 
 /// A stored event or command, immutable.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,13 +43,13 @@ impl Event {
 
     /// The payload as a type of the plugin. What does not fit is rejected as `bad_data`, naming the field.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, PluginError> {
-        serde_path_to_error::deserialize(&self.data).map_err(|error| self.misfit(&error.path().to_string()))
+        read(&self.data).map_err(|misfit| self.misfit(&misfit.path()))
     }
 
     /// One field of the payload, by name; absent and null are the same.
     pub fn field<T: DeserializeOwned>(&self, name: &str) -> Result<T, PluginError> {
         let value = self.data.get(name).unwrap_or(&Value::Null);
-        T::deserialize(value).map_err(|_| self.misfit(name))
+        read(value).map_err(|_| self.misfit(name))
     }
 
     /// The text of the parser is left out: it may quote the payload.

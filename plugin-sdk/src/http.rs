@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::error::{HttpError, PluginError, Reason};
 use crate::host::{Header, Host, HttpRequest, Idempotency, Method};
+use crate::read::from_slice;
 
 /// The provider behind one connection.
 #[derive(Clone, Copy)]
@@ -157,7 +158,7 @@ impl Response {
 
     /// The body as JSON. What does not parse is tried again later: providers answer pages of HTML while they are down.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, PluginError> {
-        serde_json::from_slice(&self.body).map_err(|_| {
+        from_slice(&self.body).map_err(|_| {
             let message = format!("The answer of `{}` is not the JSON that was expected.", self.connection);
             PluginError::retry(Reason::ProviderDown, "malformed_answer", message)
         })

@@ -3,6 +3,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{KvError, PluginError, Reason};
 use crate::host::{Entry, Host, KeyPage, KvOptions, Swap};
+use crate::read::from_slice;
 
 /// How often [`Kv::update`] tries before it gives the run back to the queue.
 const TRIES: usize = 4;
@@ -88,7 +89,7 @@ impl<'a> Kv<'a> {
 }
 
 fn parse<T: DeserializeOwned>(key: &str, entry: &Entry) -> Result<T, PluginError> {
-    serde_json::from_slice(&entry.value).map_err(|_| unreadable(key))
+    from_slice(&entry.value).map_err(|_| unreadable(key))
 }
 
 fn bytes(key: &str, value: &impl Serialize) -> Result<Vec<u8>, PluginError> {

@@ -76,6 +76,12 @@ pub mod once;
 /// Failures as dispositions, and what turns into them.
 pub mod error;
 
+/// JSON to types and back, with the path of what does not fit, by as little code as possible.
+pub mod read;
+
+/// Sorted collections with little code.
+pub mod gather;
+
 /// Amounts of money as decimal strings.
 pub mod money;
 

@@ -397,3 +397,48 @@ impl Manifest {
         self
     }
 }
+
+/// JSON that is written down in the plugin; null if the text is no JSON, which the plugin's tests tell.
+pub fn literal(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// JSON that is written down in the plugin, in which `"$name"` stands for what `named` has under `name`; other texts with
+/// a dollar sign stay. Text costs a component its length; code that builds the same JSON is many times larger.
+pub fn spelled(text: &str, named: &dyn Fn(&str) -> Option<Value>) -> Value {
+    let mut value = literal(text);
+    replace(&mut value, named);
+    value
+}
+
+fn replace(value: &mut Value, named: &dyn Fn(&str) -> Option<Value>) {
+    match value {
+        Value::Object(members) => members.values_mut().for_each(|member| replace(member, named)),
+        Value::Array(items) => items.iter_mut().for_each(|item| replace(item, named)),
+        Value::String(text) => {
+            if let Some(found) = text.strip_prefix('$').and_then(named) {
+                *value = found;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The schema of an object with these required and known members, which takes further ones.
+pub fn object(required: &[&str], properties: Value) -> Value {
+    let mut object = literal(r#"{"type": "object", "required": [], "properties": {}, "additionalProperties": true}"#);
+    object["required"] = required.iter().copied().collect();
+    object["properties"] = properties;
+    object
+}
+
+/// The members of both objects, those of `second` last.
+pub fn joined(first: Value, second: Value) -> Value {
+    match (first, second) {
+        (Value::Object(mut first), Value::Object(second)) => {
+            first.extend(second);
+            Value::Object(first)
+        }
+        (first, _) => first,
+    }
+}

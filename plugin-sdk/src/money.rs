@@ -24,14 +24,16 @@ impl Money {
 
     /// The JSON Schema of an amount, for event types.
     pub fn schema() -> Value {
-        json!({
-            "type": "object",
-            "required": ["amount", "currency"],
-            "properties": {
-                "amount": { "type": "string", "pattern": "^-?[0-9]+\\.[0-9]{2}$" },
-                "currency": { "type": "string", "pattern": "^[A-Z]{3}$" }
-            }
-        })
+        crate::manifest::literal(
+            r#"{
+                "type": "object",
+                "required": ["amount", "currency"],
+                "properties": {
+                    "amount": {"type": "string", "pattern": "^-?[0-9]+\\.[0-9]{2}$"},
+                    "currency": {"type": "string", "pattern": "^[A-Z]{3}$"}
+                }
+            }"#,
+        )
     }
 
     /// As JSON.
@@ -79,9 +81,15 @@ pub fn minor_of(value: &Value) -> Option<i64> {
     }
 }
 
-/// Exponents appear only in numbers too small or too large to be anybody's invoice; those that fit are rounded.
+/// Exponents appear only in numbers too small or too large to be anybody's invoice: what is small is nothing, and what
+/// is large is whole. The formatting of floats would be a large part of a component.
+#[expect(clippy::cast_possible_truncation, reason = "a float below 2^62 is a whole number here and fits")]
 fn from_float(value: f64) -> Option<i64> {
-    parse_minor(&format!("{value:.3}"))
+    if value.abs() < 0.001 {
+        return Some(0);
+    }
+    let fits = (1e15..4e18).contains(&value.abs());
+    fits.then_some(value as i64).and_then(|whole| whole.checked_mul(100))
 }
 
 #[cfg(test)]
@@ -102,6 +110,8 @@ mod tests {
             assert_eq!(minor_of(&value), Some(minor), "{value}");
         }
         assert_eq!(minor_of(&json!(1e-9)), Some(0));
+        assert_eq!(minor_of(&json!(-1e16)), Some(-1_000_000_000_000_000_000));
+        assert_eq!(minor_of(&json!(1e17)), None);
         assert_eq!(minor_of(&json!("1.25")), Some(125));
         assert_eq!(minor_of(&json!(null)), None);
     }

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use crate::context::Ctx;
 use crate::error::{HttpError, PluginError, Reason, UnknownOutcome};
+use crate::host::{Host, Level};
 
 /// How often a write is sent at most.
 const TRIES: usize = 3;
@@ -56,24 +57,44 @@ impl SendOnce {
         mut send: impl FnMut() -> Result<T, HttpError>,
         mut find: impl FnMut(&UnknownOutcome) -> Result<Option<T>, PluginError>,
     ) -> Result<Once<T>, PluginError> {
+        let (mut sent, mut found) = (None, None);
+        self.steps(ctx.host(), &mut || send().map(|value| sent = Some(value)), &mut |unknown| {
+            find(unknown).map(|value| found = value).map(|()| found.is_some())
+        })?;
+        let adopted = found.map(Once::Adopted);
+        sent.map(Once::Sent).or(adopted).ok_or_else(never_found)
+    }
+
+    /// The steps without the type of the record, so that a component holds them once. Ends well when `send` or `find` has
+    /// the record.
+    fn steps(
+        self,
+        host: &dyn Host,
+        send: &mut dyn FnMut() -> Result<(), HttpError>,
+        find: &mut dyn FnMut(&UnknownOutcome) -> Result<bool, PluginError>,
+    ) -> Result<(), PluginError> {
         for _ in 0..TRIES {
             let unknown = match send() {
-                Ok(value) => return Ok(Once::Sent(value)),
+                Ok(()) => return Ok(()),
                 Err(HttpError::Unknown(unknown)) => unknown,
                 Err(error) => return Err(error.into()),
             };
-            if let Some(value) = find(&unknown)? {
-                ctx.info("adopted a write whose answer was lost", &[]);
-                return Ok(Once::Adopted(value));
+            if find(&unknown)? {
+                host.log(Level::Info, "adopted a write whose answer was lost", &[]);
+                return Ok(());
             }
-            let age = Duration::from_millis(ctx.now().saturating_sub(unknown.sent_at));
+            let age = Duration::from_millis(host.now().saturating_sub(unknown.sent_at));
             if age < self.grace {
                 let message = "A write got no answer and is not to be seen yet.";
                 return Err(PluginError::retry(Reason::UnknownOutcome, "not_seen_yet", message).after(self.grace - age));
             }
-            ctx.warn("a write got no answer and was not found; sending it again", &[]);
+            host.log(Level::Warn, "a write got no answer and was not found; sending it again", &[]);
         }
-        let message = "A write got no answer three times and was never found.";
-        Err(PluginError::retry(Reason::UnknownOutcome, "unknown_outcome", message))
+        Err(never_found())
     }
+}
+
+fn never_found() -> PluginError {
+    let message = "A write got no answer three times and was never found.";
+    PluginError::retry(Reason::UnknownOutcome, "unknown_outcome", message)
 }

@@ -13,6 +13,11 @@ pub trait Plugin: Sized + 'static {
     /// A plugin without settings takes [`NoConfig`].
     type Config: DeserializeOwned + JsonSchema;
 
+    /// The text of that schema, usually `Some(include_str!("config.schema.json"))`. Without it the schema is derived when
+    /// it is asked for, and the code that derives it is a large part of a small component. A test with
+    /// `testing::config_schema_is_derived` writes the file and holds it equal to the types.
+    const CONFIG_SCHEMA: Option<&'static str> = None;
+
     /// The manifest: a constant, which reads no clock and calls nothing. The config's schema is added to it.
     fn manifest() -> Manifest;
 }

@@ -13,8 +13,10 @@ use crate::plugin::{Handler, Ingest, Lifecycle, Plugin, Poller};
 
 mod answer;
 mod host;
+mod schema;
 
 pub use answer::Answer;
+pub use schema::config_schema_is_derived;
 
 /// The time at which a [`MockHost`] stands: 2026-11-20T12:00:00Z.
 pub const NOON: u64 = 1_795_176_000_000;

@@ -79,6 +79,7 @@ pub struct Billy;
 
 impl Plugin for Billy {
     type Config = Config;
+    const CONFIG_SCHEMA: Option<&str> = Some(include_str!("config.schema.json"));
 
     fn manifest() -> Manifest {
         let connection = Connection::new(

@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use switchyard_sdk::gather::gathered;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::read::from_slice;
 use switchyard_sdk::time::rfc3339;
 
 use crate::change::changes;
@@ -59,7 +61,7 @@ struct Cursor {
 /// One poll. The first ones walk through everything and only remember it; then each looks at what is new, newly
 /// approved, newly paid or still open; once a day everything is compared again.
 pub fn poll(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, PluginError> {
-    let mut cursor: Cursor = cursor.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let mut cursor: Cursor = cursor.and_then(|text| from_slice(text.as_bytes()).ok()).unwrap_or_default();
     if !cursor.ready && cursor.walk.is_none() {
         cursor.walk = Some(1);
         cursor.full_at = ctx.time();
@@ -242,7 +244,7 @@ impl Run<'_> {
                 break;
             }
         }
-        let fresh: BTreeSet<&String> = newest.iter().collect();
+        let fresh: BTreeSet<&String> = gathered(&newest);
         let older: Vec<String> = known.iter().filter(|id| !fresh.contains(id)).cloned().collect();
         let mut now = newest.clone();
         now.extend(older);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchyard_event_types::reconcile::{Mismatch, RECONCILED, Reconciled};
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::read::from_slice;
 use switchyard_sdk::time::rfc3339;
 
 use crate::client::{self, has_next, list, read};
@@ -55,7 +56,7 @@ struct Cursor {
 
 /// One part of a round. What differs is told as `invoice.mismatched`; a round ends with `books.reconciled`.
 pub fn reconcile(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, PluginError> {
-    let mut cursor: Cursor = cursor.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let mut cursor: Cursor = cursor.and_then(|text| from_slice(text.as_bytes()).ok()).unwrap_or_default();
     let began = *cursor.began.get_or_insert(ctx.time());
     let since = cursor.last.map_or(began.saturating_sub(FIRST_LOOK), |last| last.saturating_sub(OVERLAP));
     let page = cursor.page.max(1);

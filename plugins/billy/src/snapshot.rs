@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use switchyard_sdk::gather::gathered;
 use switchyard_sdk::prelude::*;
 
 use crate::config::Config;
@@ -183,12 +184,12 @@ impl<'a> Snapshot<'a> {
         let stored = ctx.kv().get_many_json::<BTreeSet<String>>(&keys)?;
         let open = keys.into_iter().zip(stored);
         let open = open.map(|(key, ids)| (key, OpenPart { ids: ids.unwrap_or_default(), changed: false }));
-        Ok(Self { ctx, parts: BTreeMap::new(), open: open.collect() })
+        Ok(Self { ctx, parts: BTreeMap::new(), open: gathered(open) })
     }
 
     /// Loads what was seen of these invoices, those that commands left included.
     pub fn prepare(&mut self, invoices: &[Invoice]) -> Result<(), PluginError> {
-        let keys: BTreeSet<String> = invoices.iter().map(|invoice| part_key(&invoice.id)).collect();
+        let keys: BTreeSet<String> = gathered(invoices.iter().map(|invoice| part_key(&invoice.id)));
         let missing: Vec<String> = keys.into_iter().filter(|key| !self.parts.contains_key(key)).collect();
         let stored = self.ctx.kv().get_many_json::<BTreeMap<String, Entry>>(&missing)?;
         for (key, entries) in missing.into_iter().zip(stored) {

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use switchyard_sdk::gather::gathered;
 use switchyard_sdk::prelude::*;
 
 use crate::client::{get, list, read, segment};
@@ -25,10 +26,9 @@ impl<'a> Rates<'a> {
     pub fn load(ctx: &'a Ctx<'a, Config>) -> Result<Self, PluginError> {
         let all = |path: &str| read(list(ctx, path).query("pageSize", "1000").send()?);
         let answer = all("/taxRates")?;
-        let rates: BTreeMap<String, i64> = records(&answer, "taxRate", "taxRates")
-            .into_iter()
-            .filter_map(|rate| Some((text(rate, "id")?, basis_points(rate.get("rate")?)?)))
-            .collect();
+        let rates = records(&answer, "taxRate", "taxRates").into_iter();
+        let rates: BTreeMap<String, i64> =
+            gathered(rates.filter_map(|rate| Some((text(rate, "id")?, basis_points(rate.get("rate")?)?))));
         let answer = all("/salesTaxRulesets")?;
         let of_ruleset = |ruleset: &Value| {
             // Rules look at the customer's country and kind; only a ruleset without any is the same for everybody.
@@ -36,11 +36,9 @@ impl<'a> Rates<'a> {
             let rate = text(ruleset, "fallbackTaxRateId").and_then(|id| rates.get(&id).copied());
             if has_rules { None } else { rate }
         };
-        let rulesets = records(&answer, "salesTaxRuleset", "salesTaxRulesets")
-            .into_iter()
-            .filter_map(|ruleset| Some((text(ruleset, "id")?, of_ruleset(ruleset))))
-            .collect();
-        Ok(Self { ctx, rulesets, products: BTreeMap::new() })
+        let rulesets = records(&answer, "salesTaxRuleset", "salesTaxRulesets").into_iter();
+        let rulesets = rulesets.filter_map(|ruleset| Some((text(ruleset, "id")?, of_ruleset(ruleset))));
+        Ok(Self { ctx, rulesets: gathered(rulesets), products: BTreeMap::new() })
     }
 
     /// The rate of a line in basis points: that of its product's ruleset, else the one that Billy used. None where

@@ -5,6 +5,7 @@
 use billy::Billy;
 use serde_json::json;
 use switchyard_sdk::dispatch::describe;
+use switchyard_sdk::testing::config_schema_is_derived;
 
 #[test]
 fn every_example_conforms_to_its_schema_and_every_schema_requires_something() {
@@ -36,4 +37,9 @@ fn the_config_schema_refuses_what_it_does_not_know() {
     assert!(validator.is_valid(&json!({ "organization_id": "ORG", "tax_mode": "incl", "product_id": "P" })));
     assert!(!validator.is_valid(&json!({ "organization_id": "ORG", "tax_mode": "maybe" })));
     assert!(!validator.is_valid(&json!({ "organisation_id": "ORG" })));
+}
+
+#[test]
+fn the_schema_of_the_config_is_the_one_that_its_types_have() {
+    config_schema_is_derived::<Billy>(concat!(env!("CARGO_MANIFEST_DIR"), "/src/config.schema.json"));
 }

@@ -96,8 +96,10 @@ impl Claim<'_> {
         for calendar in calendars {
             let key = format!("slot/{}", hex::encode(&Sha256::digest(&calendar)[..12]));
             let entry = ctx.kv().get(&key)?;
-            let mut all: Vec<Reserved> =
-                entry.as_ref().and_then(|entry| serde_json::from_slice(&entry.value).ok()).unwrap_or_default();
+            let mut all: Vec<Reserved> = entry
+                .as_ref()
+                .and_then(|entry| switchyard_sdk::read::from_slice(&entry.value).ok())
+                .unwrap_or_default();
             all.retain(|one| one.until > now && one.id != self.id);
             let wanted = self.span.padded(self.buffer);
             if all.iter().any(|one| Span::new(one.start, one.end).overlaps(wanted)) {

@@ -92,6 +92,7 @@ pub struct Calendar;
 
 impl Plugin for Calendar {
     type Config = Config;
+    const CONFIG_SCHEMA: Option<&str> = Some(include_str!("config.schema.json"));
 
     fn manifest() -> Manifest {
         let owner = ConnectionKind::Oauth2 {

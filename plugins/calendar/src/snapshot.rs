@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use switchyard_sdk::gather::gathered;
 use switchyard_sdk::prelude::*;
 
 use crate::config::Config;
@@ -109,7 +110,7 @@ impl<'a> Snapshot<'a> {
 
     /// Loads what was seen of these.
     pub fn prepare<'i>(&mut self, ids: impl Iterator<Item = &'i str>) -> Result<(), PluginError> {
-        let parts: BTreeSet<u8> = ids.map(part_of).collect();
+        let parts: BTreeSet<u8> = gathered(ids.map(part_of));
         self.load(parts.into_iter())
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use switchyard_sdk::http::Response;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::read::from_slice;
 use switchyard_sdk::time::rfc3339;
 
 use crate::client::{self, malformed};
@@ -86,7 +87,7 @@ impl Default for Place {
 /// once there is nothing else to report.
 pub fn poll(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, PluginError> {
     let rules = ctx.config.rules()?;
-    let mut before: Cursor = cursor.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let mut before: Cursor = cursor.and_then(|text| from_slice(text.as_bytes()).ok()).unwrap_or_default();
     let mut after = Cursor::default();
     let mut run = Run { ctx, rules: &rules, found: Vec::new(), bytes: 0, pages: 0 };
     let (mut trouble, mut moved, mut has_more) = (None, false, false);

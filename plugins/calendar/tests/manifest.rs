@@ -7,6 +7,7 @@ mod support;
 use calendar::Calendar;
 use serde_json::json;
 use switchyard_sdk::dispatch::describe;
+use switchyard_sdk::testing::config_schema_is_derived;
 
 #[test]
 fn every_example_conforms_to_its_schema_and_every_schema_requires_something() {
@@ -31,4 +32,9 @@ fn the_config_schema_asks_for_calendars_and_a_zone_and_refuses_what_it_does_not_
         assert!(!validator.is_valid(&config), "{config}");
     }
     assert!(!validator.is_valid(&json!({ "calendars": [{ "id": "primary" }] })));
+}
+
+#[test]
+fn the_schema_of_the_config_is_the_one_that_its_types_have() {
+    config_schema_is_derived::<Calendar>(concat!(env!("CARGO_MANIFEST_DIR"), "/src/config.schema.json"));
 }

@@ -37,7 +37,7 @@ impl Cursor {
 
     /// From the text that the last poll left.
     pub fn read(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        switchyard_sdk::read::from_slice(text.as_bytes()).ok()
     }
 
     /// For the next poll.

@@ -78,6 +78,7 @@ pub struct Gmail;
 
 impl Plugin for Gmail {
     type Config = Config;
+    const CONFIG_SCHEMA: Option<&str> = Some(include_str!("config.schema.json"));
 
     fn manifest() -> Manifest {
         let oauth2 = ConnectionKind::Oauth2 {

@@ -5,6 +5,7 @@
 use gmail::Gmail;
 use serde_json::{Value, json};
 use switchyard_sdk::dispatch::describe;
+use switchyard_sdk::testing::config_schema_is_derived;
 
 #[test]
 fn every_example_conforms_to_its_schema_and_every_schema_has_one() {
@@ -52,4 +53,9 @@ fn a_command_is_judged_by_its_schema_before_it_reaches_the_plugin() {
 #[test]
 fn two_descriptions_are_equal() {
     assert_eq!(describe::<Gmail>(), describe::<Gmail>());
+}
+
+#[test]
+fn the_schema_of_the_config_is_the_one_that_its_types_have() {
+    config_schema_is_derived::<Gmail>(concat!(env!("CARGO_MANIFEST_DIR"), "/src/config.schema.json"));
 }

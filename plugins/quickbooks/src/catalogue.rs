@@ -1,5 +1,5 @@
-use serde_json::json;
 use switchyard_event_types::{customer, invoice, invoice_command, payment, reconcile, sales_receipt, sync};
+use switchyard_sdk::manifest::literal;
 use switchyard_sdk::prelude::*;
 
 /// What a webhook says of one entity, on its way to the handler, which may ask QuickBooks.
@@ -39,20 +39,23 @@ pub fn declare(manifest: Manifest) -> Manifest {
 }
 
 fn changed() -> EventType {
-    let text = || json!({ "type": "string", "minLength": 1 });
-    let schema = json!({
-        "type": "object",
-        "required": ["key", "entity", "id", "operation"],
-        "properties": {
-            "key": text(), "entity": text(), "id": text(),
-            "operation": { "enum": ["created", "updated", "deleted", "merged", "voided", "emailed"] },
-            "time": { "type": "string" }
-        },
-        "additionalProperties": true
-    });
-    let example = json!({
-        "key": "invoice:239", "entity": "invoice", "id": "239", "operation": "updated", "time": "2026-11-20T13:31:25Z"
-    });
+    let schema = literal(
+        r#"{
+    "type": "object",
+    "required": ["key", "entity", "id", "operation"],
+    "properties": {
+        "key": {"type": "string", "minLength": 1}, "entity": {"type": "string", "minLength": 1}, "id": {"type": "string", "minLength": 1},
+        "operation": {"enum": ["created", "updated", "deleted", "merged", "voided", "emailed"]},
+        "time": {"type": "string"}
+    },
+    "additionalProperties": true
+}"#,
+    );
+    let example = literal(
+        r#"{
+    "key": "invoice:239", "entity": "invoice", "id": "239", "operation": "updated", "time": "2026-11-20T13:31:25Z"
+}"#,
+    );
     EventType::event(CHANGED, "Something changed at QuickBooks; what it is now has to be fetched.")
         .data(schema, example)
 }

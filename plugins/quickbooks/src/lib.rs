@@ -91,6 +91,7 @@ pub struct QuickBooks;
 
 impl Plugin for QuickBooks {
     type Config = Config;
+    const CONFIG_SCHEMA: Option<&str> = Some(include_str!("config.schema.json"));
 
     fn manifest() -> Manifest {
         let login = ConnectionKind::Oauth2 {

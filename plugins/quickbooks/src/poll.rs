@@ -3,7 +3,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchyard_event_types::sync;
+use switchyard_sdk::gather::gathered;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::read::from_slice;
 use switchyard_sdk::time::rfc3339;
 
 use crate::client::{self, get, malformed, read};
@@ -52,7 +54,7 @@ struct Walk {
 
 /// One poll: everything that changed since the last one.
 pub fn poll(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, PluginError> {
-    let mut cursor: Cursor = cursor.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let mut cursor: Cursor = cursor.and_then(|text| from_slice(text.as_bytes()).ok()).unwrap_or_default();
     if cursor.since == 0 {
         cursor.since = snapshot::begin(ctx)?;
     }
@@ -114,7 +116,7 @@ impl Capture {
     fn deleted(&self) -> Records {
         let is_deleted = |record: &&Value| Meta::read(record).is_some_and(|meta| meta.is_deleted);
         let of = |records: &[Value]| records.iter().filter(is_deleted).take(MOST).cloned().collect();
-        self.records.iter().map(|(entity, records)| (*entity, of(records.as_slice()))).collect()
+        gathered(self.records.iter().map(|(entity, records)| (*entity, of(records.as_slice()))))
     }
 }
 
@@ -156,7 +158,7 @@ fn report(ctx: &Ctx<Config>, records: &Records) -> Result<Vec<Emit>, PluginError
         found.extend(observe::receipt(ctx, record)?);
     }
     let invoices: BTreeMap<String, Value> =
-        of("Invoice").iter().filter_map(|record| Some((Meta::read(record)?.id, record.clone()))).collect();
+        gathered(of("Invoice").iter().filter_map(|record| Some((Meta::read(record)?.id, record.clone()))));
     let mut touched: Vec<String> = Vec::new();
     for record in of("Payment") {
         let (told, invoices) = observe::payment(ctx, record)?;

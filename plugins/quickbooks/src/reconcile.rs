@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use switchyard_event_types::reconcile::{self, Mismatch};
 use switchyard_sdk::money::minor_of;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::read::from_slice;
 use switchyard_sdk::time::{date, rfc3339};
 
 use crate::client;
@@ -34,7 +35,7 @@ struct Cursor {
 /// One run: a page of all invoices is compared with what was last seen, so that whatever webhooks and polls have missed
 /// is reported now, and with our own calculation.
 pub fn poll(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, PluginError> {
-    let mut cursor: Cursor = cursor.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let mut cursor: Cursor = cursor.and_then(|text| from_slice(text.as_bytes()).ok()).unwrap_or_default();
     let position = cursor.position.max(1);
     let listed = client::query(ctx, "Invoice", &format!("orderby Id startposition {position} maxresults {PAGE}"))?;
     let mut found = Vec::new();

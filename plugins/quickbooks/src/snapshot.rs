@@ -163,7 +163,8 @@ impl<T: DeserializeOwned + Serialize + PartialEq> Sight<T> {
         let version = entry.as_ref().map(|entry| entry.version);
         let parse = |value: &[u8]| {
             let message = format!("A value under `{kind}` is not what was expected.");
-            serde_json::from_slice(value).map_err(|_| PluginError::reject(Reason::PluginBug, "kv_not_json", message))
+            switchyard_sdk::read::from_slice(value)
+                .map_err(|_| PluginError::reject(Reason::PluginBug, "kv_not_json", message))
         };
         let before = entry.map(|entry| parse(&entry.value)).transpose()?;
         Ok(Self { key, version, before })

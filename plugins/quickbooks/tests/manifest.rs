@@ -5,6 +5,7 @@
 use quickbooks::QuickBooks;
 use serde_json::json;
 use switchyard_sdk::dispatch::describe;
+use switchyard_sdk::testing::config_schema_is_derived;
 
 #[test]
 fn every_example_conforms_to_its_schema_and_every_schema_requires_something() {
@@ -38,4 +39,9 @@ fn the_config_schema_wants_a_company_and_refuses_what_it_does_not_know() {
     assert!(!validator.is_valid(&json!({ "realm_id": "11858/83450" })));
     assert!(!validator.is_valid(&json!({ "realm_id": "1185883450", "tax_mode": "maybe" })));
     assert!(!validator.is_valid(&json!({ "realm_id": "1185883450", "realm": "1" })));
+}
+
+#[test]
+fn the_schema_of_the_config_is_the_one_that_its_types_have() {
+    config_schema_is_derived::<QuickBooks>(concat!(env!("CARGO_MANIFEST_DIR"), "/src/config.schema.json"));
 }

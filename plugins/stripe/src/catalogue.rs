@@ -1,4 +1,5 @@
-use serde_json::{Value, json};
+use serde_json::Value;
+use switchyard_sdk::manifest::{joined, literal, object, spelled};
 use switchyard_sdk::prelude::*;
 
 /// What an event says of a subscription, on its way to the handler, which may write what `receive` may only read.
@@ -42,29 +43,31 @@ pub fn declare(manifest: Manifest) -> Manifest {
         .handles(seen().ordered_by("data.customer_id"))
 }
 
-fn text() -> Value {
-    json!({ "type": "string", "minLength": 1 })
+/// What stands for its JSON in the texts here.
+fn named(name: &str) -> Option<Value> {
+    if let Some(amount) = name.strip_prefix("EUR ") {
+        return Some(Money { amount: amount.to_owned(), currency: "EUR".to_owned() }.to_json());
+    }
+    Some(literal(match name {
+        "text" => r#"{"type": "string", "minLength": 1}"#,
+        "email" => r#"{"type": "string", "x-person": "email"}"#,
+        "boolean" => r#"{"type": "boolean"}"#,
+        "state" => r#"{"enum": ["active", "trialing", "past_due", "canceled"]}"#,
+        "money" => return Some(Money::schema()),
+        _ => return None,
+    }))
 }
 
-fn email() -> Value {
-    json!({ "type": "string", "x-person": "email" })
-}
-
-fn euro(amount: &str) -> Value {
-    json!({ "amount": amount, "currency": "EUR" })
+fn json(text: &str) -> Value {
+    spelled(text, &named)
 }
 
 /// A type about something at Stripe: all say whether it is about real money, and whose it is where that is known.
-fn event(name: &str, description: &str, required: &[&str], properties: Value, example: Value) -> EventType {
-    let mut all = json!({ "livemode": { "type": "boolean" }, "account": text(), "customer_id": text() });
-    let mut shown = json!({ "livemode": true, "customer_id": "cus_1" });
-    for (into, from) in [(&mut all, properties), (&mut shown, example)] {
-        if let (Some(into), Value::Object(from)) = (into.as_object_mut(), from) {
-            into.extend(from);
-        }
-    }
-    let schema = json!({ "type": "object", "required": required, "properties": all, "additionalProperties": true });
-    EventType::event(name, description).data(schema, shown)
+fn event(name: &str, description: &str, required: &[&str], properties: &str, example: &str) -> EventType {
+    let all = json(r#"{"livemode": "$boolean", "account": "$text", "customer_id": "$text"}"#);
+    let shown = json(r#"{"livemode": true, "customer_id": "cus_1"}"#);
+    EventType::event(name, description)
+        .data(object(required, joined(all, json(properties))), joined(shown, json(example)))
 }
 
 fn subscription(name: &str, description: &str) -> EventType {
@@ -72,34 +75,37 @@ fn subscription(name: &str, description: &str) -> EventType {
         name,
         description,
         &["livemode", "customer_id", "subscription_id", "status"],
-        json!({
-            "subscription_id": text(), "status": text(), "previous_status": text(), "plan": text(),
-            "product_id": text(), "trial_end": text(), "period_end": text(), "ends_at": text()
-        }),
-        json!({
-            "subscription_id": "sub_1", "status": "active", "previous_status": "trialing", "plan": "pro_monthly",
-            "product_id": "prod_1", "period_end": "2026-12-20T00:00:00Z"
-        }),
+        r#"{
+        "subscription_id": "$text", "status": "$text", "previous_status": "$text", "plan": "$text",
+        "product_id": "$text", "trial_end": "$text", "period_end": "$text", "ends_at": "$text"
+    }"#,
+        r#"{
+        "subscription_id": "sub_1", "status": "active", "previous_status": "trialing", "plan": "pro_monthly",
+        "product_id": "prod_1", "period_end": "2026-12-20T00:00:00Z"
+    }"#,
     )
 }
 
 fn plan_changed() -> EventType {
-    let state = json!({ "enum": ["active", "trialing", "past_due", "canceled"] });
-    let schema = json!({
-        "type": "object",
-        "required": ["customer_id", "state", "status", "since", "subscription_id"],
-        "properties": {
-            "customer_id": text(), "account": text(), "state": state, "status": text(), "previous_state": state,
-            "since": text(), "until": text(), "ends_at": text(), "plan": text(), "product_id": text(),
-            "subscription_id": text()
-        },
-        "additionalProperties": true
-    });
-    let example = json!({
-        "customer_id": "cus_1", "state": "active", "status": "active", "previous_state": "trialing",
-        "since": "2026-11-20T00:00:00Z", "until": "2026-12-20T00:00:00Z", "plan": "pro_monthly",
-        "product_id": "prod_1", "subscription_id": "sub_1"
-    });
+    let schema = json(
+        r#"{
+    "type": "object",
+    "required": ["customer_id", "state", "status", "since", "subscription_id"],
+    "properties": {
+        "customer_id": "$text", "account": "$text", "state": "$state", "status": "$text", "previous_state": "$state",
+        "since": "$text", "until": "$text", "ends_at": "$text", "plan": "$text", "product_id": "$text",
+        "subscription_id": "$text"
+    },
+    "additionalProperties": true
+}"#,
+    );
+    let example = json(
+        r#"{
+    "customer_id": "cus_1", "state": "active", "status": "active", "previous_state": "trialing",
+    "since": "2026-11-20T00:00:00Z", "until": "2026-12-20T00:00:00Z", "plan": "pro_monthly",
+    "product_id": "prod_1", "subscription_id": "sub_1"
+}"#,
+    );
     EventType::event(PLAN_CHANGED, "What a customer may use changed, or how long it is known to last.")
         .data(schema, example)
 }
@@ -109,13 +115,13 @@ fn payment_succeeded() -> EventType {
         PAYMENT_SUCCEEDED,
         "A subscription's invoice was paid at Stripe.",
         &["livemode", "billing_invoice_id", "amount"],
-        json!({
-            "billing_invoice_id": text(), "subscription_id": text(), "number": text(), "email": email(),
-            "amount": Money::schema(), "period_end": text()
-        }),
-        json!({
-            "billing_invoice_id": "in_1", "subscription_id": "sub_1", "number": "A-0001", "amount": euro("99.00")
-        }),
+        r#"{
+        "billing_invoice_id": "$text", "subscription_id": "$text", "number": "$text", "email": "$email",
+        "amount": "$money", "period_end": "$text"
+    }"#,
+        r#"{
+        "billing_invoice_id": "in_1", "subscription_id": "sub_1", "number": "A-0001", "amount": "$EUR 99.00"
+    }"#,
     )
 }
 
@@ -124,15 +130,15 @@ fn payment_failed() -> EventType {
         PAYMENT_FAILED,
         "A subscription's invoice could not be paid at Stripe, or waits for its payer to confirm.",
         &["livemode", "billing_invoice_id", "amount", "action_required"],
-        json!({
-            "billing_invoice_id": text(), "subscription_id": text(), "number": text(), "email": email(),
-            "amount": Money::schema(), "action_required": { "type": "boolean" },
-            "attempt_count": { "type": "integer", "minimum": 0 }, "next_attempt_at": text()
-        }),
-        json!({
-            "billing_invoice_id": "in_1", "subscription_id": "sub_1", "amount": euro("99.00"),
-            "action_required": false, "attempt_count": 1, "next_attempt_at": "2026-11-23T00:00:00Z"
-        }),
+        r#"{
+        "billing_invoice_id": "$text", "subscription_id": "$text", "number": "$text", "email": "$email",
+        "amount": "$money", "action_required": "$boolean",
+        "attempt_count": {"type": "integer", "minimum": 0}, "next_attempt_at": "$text"
+    }"#,
+        r#"{
+        "billing_invoice_id": "in_1", "subscription_id": "sub_1", "amount": "$EUR 99.00",
+        "action_required": false, "attempt_count": 1, "next_attempt_at": "2026-11-23T00:00:00Z"
+    }"#,
     )
 }
 
@@ -141,14 +147,14 @@ fn checkout_completed() -> EventType {
         CHECKOUT_COMPLETED,
         "A person went through a checkout; a payment that takes time may still be on its way.",
         &["livemode", "checkout_id", "mode", "payment_status"],
-        json!({
-            "checkout_id": text(), "mode": text(), "payment_status": text(), "subscription_id": text(),
-            "reference": text(), "email": email(), "amount": Money::schema()
-        }),
-        json!({
-            "checkout_id": "cs_1", "mode": "subscription", "payment_status": "paid", "subscription_id": "sub_1",
-            "reference": "acme", "email": "owner@acme.test", "amount": euro("99.00")
-        }),
+        r#"{
+        "checkout_id": "$text", "mode": "$text", "payment_status": "$text", "subscription_id": "$text",
+        "reference": "$text", "email": "$email", "amount": "$money"
+    }"#,
+        r#"{
+        "checkout_id": "cs_1", "mode": "subscription", "payment_status": "paid", "subscription_id": "sub_1",
+        "reference": "acme", "email": "owner@acme.test", "amount": "$EUR 99.00"
+    }"#,
     )
 }
 
@@ -157,37 +163,45 @@ fn charge_refunded() -> EventType {
         CHARGE_REFUNDED,
         "A charge was given back, in part or as a whole.",
         &["livemode", "charge_id", "refunded", "amount", "is_full"],
-        json!({
-            "charge_id": text(), "refunded": Money::schema(), "amount": Money::schema(),
-            "is_full": { "type": "boolean" }, "payment_intent_id": text()
-        }),
-        json!({ "charge_id": "ch_1", "refunded": euro("20.00"), "amount": euro("99.00"), "is_full": false }),
+        r#"{
+        "charge_id": "$text", "refunded": "$money", "amount": "$money",
+        "is_full": "$boolean", "payment_intent_id": "$text"
+    }"#,
+        r#"{"charge_id": "ch_1", "refunded": "$EUR 20.00", "amount": "$EUR 99.00", "is_full": false}"#,
     )
 }
 
 fn dispute(name: &str, description: &str, status: &str) -> EventType {
-    event(
+    let mut dispute = event(
         name,
         description,
         &["livemode", "dispute_id", "amount", "status"],
-        json!({
-            "dispute_id": text(), "charge_id": text(), "amount": Money::schema(), "status": text(),
-            "reason": text(), "evidence_due_at": text()
-        }),
-        json!({
-            "dispute_id": "dp_1", "charge_id": "ch_1", "amount": euro("99.00"), "status": status,
-            "reason": "fraudulent", "evidence_due_at": "2026-12-01T00:00:00Z"
-        }),
-    )
+        r#"{
+        "dispute_id": "$text", "charge_id": "$text", "amount": "$money", "status": "$text",
+        "reason": "$text", "evidence_due_at": "$text"
+    }"#,
+        r#"{
+        "dispute_id": "dp_1", "charge_id": "ch_1", "amount": "$EUR 99.00", "status": "",
+        "reason": "fraudulent", "evidence_due_at": "2026-12-01T00:00:00Z"
+    }"#,
+    );
+    if let Some(example) = &mut dispute.example {
+        example["status"] = status.into();
+    }
+    dispute
 }
 
 fn seen() -> EventType {
-    let schema = json!({
-        "type": "object", "required": ["event_id", "at", "step", "customer_id", "subscription_id", "status"]
-    });
-    let example = json!({
-        "event_id": "evt_1", "at": 1_795_132_800, "step": "changed", "customer_id": "cus_1",
-        "subscription_id": "sub_1", "status": "active", "previous_status": "trialing"
-    });
+    let schema = json(
+        r#"{
+    "type": "object", "required": ["event_id", "at", "step", "customer_id", "subscription_id", "status"]
+}"#,
+    );
+    let example = json(
+        r#"{
+    "event_id": "evt_1", "at": 1795132800, "step": "changed", "customer_id": "cus_1",
+    "subscription_id": "sub_1", "status": "active", "previous_status": "trialing"
+}"#,
+    );
     EventType::event(SEEN, "What an event of Stripe says of a subscription.").data(schema, example)
 }

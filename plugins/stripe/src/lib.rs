@@ -41,6 +41,7 @@ pub struct Stripe;
 
 impl Plugin for Stripe {
     type Config = Config;
+    const CONFIG_SCHEMA: Option<&str> = Some(include_str!("config.schema.json"));
 
     fn manifest() -> Manifest {
         let key = SecretKind::MacKey(KeyEncoding::Text);

@@ -1,42 +1,13 @@
-use std::borrow::Cow;
-use std::ops::Deref;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use switchyard_sdk::PluginError;
 
 use crate::voice::config::Voice;
 
-/// The installation's settings. Their schema stands in a file: it is a constant, and the code that derives it is as large as
-/// all that takes requests in. A test derives it and compares.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(transparent)]
-pub struct Config(Fields);
-
-impl Deref for Config {
-    type Target = Fields;
-
-    fn deref(&self) -> &Fields {
-        &self.0
-    }
-}
-
-impl JsonSchema for Config {
-    fn schema_name() -> Cow<'static, str> {
-        Cow::Borrowed("Config")
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let schema = serde_json::from_str::<serde_json::Value>(include_str!("config.schema.json"));
-        schema.ok().and_then(|schema| Schema::try_from(schema).ok()).unwrap_or_default()
-    }
-}
-
 /// The settings of an installation.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[schemars(rename = "Config")]
 #[serde(deny_unknown_fields)]
-pub struct Fields {
+pub struct Config {
     /// The account whose numbers are used, `AC` and 32 hex digits.
     #[schemars(regex(pattern = r"^AC[0-9A-Za-z]{1,62}$"))]
     pub account_sid: String,
@@ -58,7 +29,7 @@ pub struct Fields {
     voice: Option<serde_json::Value>,
 }
 
-impl Fields {
+impl Config {
     /// What callers hear. It is read only where a call needs it, since most requests are about messages.
     ///
     /// # Errors

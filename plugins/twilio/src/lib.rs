@@ -54,6 +54,7 @@ pub struct Twilio;
 
 impl Plugin for Twilio {
     type Config = Config;
+    const CONFIG_SCHEMA: Option<&str> = Some(include_str!("config.schema.json"));
 
     fn manifest() -> Manifest {
         let manifest = Manifest::new("twilio", env!("CARGO_PKG_VERSION"), "Twilio: text messages and calls.")

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic, also in its set-up")]
 
 use switchyard_sdk::dispatch::describe;
+use switchyard_sdk::testing::config_schema_is_derived;
 use twilio::Twilio;
 
 #[test]
@@ -32,15 +33,7 @@ fn two_descriptions_are_equal() {
     assert_eq!(describe::<Twilio>(), describe::<Twilio>());
 }
 
-/// `SWITCHYARD_WRITE_SCHEMA=1` writes it anew; the next run reads it.
 #[test]
 fn the_schema_of_the_config_is_the_one_that_its_types_have() {
-    let derived = schemars::SchemaGenerator::default().into_root_schema_for::<twilio::config::Fields>();
-    let derived = serde_json::Value::from(derived);
-    if std::env::var_os("SWITCHYARD_WRITE_SCHEMA").is_some() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/config.schema.json");
-        std::fs::write(path, format!("{derived:#}\n")).unwrap();
-    }
-    let described = describe::<Twilio>().config_schema.unwrap();
-    assert_eq!(described, derived, "run the test with SWITCHYARD_WRITE_SCHEMA=1, then again");
+    config_schema_is_derived::<Twilio>(concat!(env!("CARGO_MANIFEST_DIR"), "/src/config.schema.json"));
 }

@@ -38,6 +38,7 @@ pub struct Webhook;
 
 impl Plugin for Webhook {
     type Config = Config;
+    const CONFIG_SCHEMA: Option<&str> = Some(include_str!("config.schema.json"));
 
     fn manifest() -> Manifest {
         let secret = |name: &str, encoding: KeyEncoding, description: &str| {
