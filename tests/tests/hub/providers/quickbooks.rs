@@ -139,7 +139,9 @@ impl World {
     /// Types and subjects of all public events, sorted.
     async fn story(&self) -> Vec<String> {
         let all = self.tenant.all("/events").await;
-        let public = all.iter().filter(|event| !text(event, "type").starts_with('_'));
+        // When the books are done again depends on time alone.
+        let told = |kind: &str| !kind.starts_with('_') && kind != "books.reconciled";
+        let public = all.iter().filter(|event| told(&text(event, "type")));
         let mut story: Vec<String> =
             public.map(|event| format!("{} {}", text(event, "type"), event["subject"])).collect();
         story.sort();
@@ -150,6 +152,6 @@ impl World {
 /// The command for an invoice of 1,000.00.
 fn order(customer: &str) -> Value {
     json!({"type": "invoice.create", "data": {
-        "customer": {"name": customer, "email": format!("{}@kunde.test", customer.to_lowercase())},
+        "customer": {"name": customer, "email": format!("{}@kunde.test", customer.to_lowercase().replace(' ', "."))},
         "lines": [{"description": "Emergency call", "quantity": 2, "unit_price": "400.00"}], "reference": customer}})
 }
