@@ -51,7 +51,7 @@ pub(super) async fn run(args: SimulateArgs, global: &GlobalArgs) -> Result<(), C
         Control::Delete(action) => simulator.delete(&["_sim", action]).await,
     };
     let answer = answered.map_err(|error| at_simulator(error, name, &url))?;
-    Output::new(global.json).result(&answer, |answer| told(answer))
+    Output::new(global.json).result(&answer, told)
 }
 
 /// The answer for people: armed faults as lines, anything else as it is.

@@ -37,13 +37,18 @@ impl Hub {
         let verdict = match Door::of(&view, &parked.request.source_id) {
             Some(Door::Tenant(source)) => {
                 let source = SourceView { plugin: parked.plugin.clone(), ..source };
-                self.judge_request(&source, &parked.request, Some(key)).await?
+                self.judge_request(&source, &parked.request, Some(key)).await
             }
-            Some(Door::App(source)) => self.judge_app_request(&source, &parked.request, Some(key)).await?,
+            Some(Door::App(source)) => self.judge_app_request(&source, &parked.request, Some(key)).await,
             None => {
                 self.store.unpark(&tenant, key).await?;
                 return Ok(true);
             }
+        };
+        let verdict = match verdict {
+            // Somebody else judged it meanwhile, or its owner is gone.
+            Err(StoreError::NotFound) => return Ok(true),
+            verdict => verdict?,
         };
         match verdict {
             Verdict::Answered(_) | Verdict::Refused(..) => {

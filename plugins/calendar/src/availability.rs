@@ -9,6 +9,9 @@ use crate::config::{Config, Rules};
 use crate::slots;
 use crate::time::{Span, rfc3339};
 
+/// A calendar that did not say when it is busy, and why.
+type Silent = (String, String);
+
 /// The longest window that is looked at, which is also what free-busy answers for.
 const LONGEST_DAYS: i64 = 62;
 
@@ -110,7 +113,7 @@ impl Query {
         window: Span,
         length: i64,
         earliest: i64,
-    ) -> Result<(Vec<Offer>, Vec<(String, String)>), PluginError> {
+    ) -> Result<(Vec<Offer>, Vec<Silent>), PluginError> {
         let buffer = i64::from(self.travel_buffer_minutes.unwrap_or(ctx.config.travel_buffer_minutes)) * 60;
         let step = i64::from(self.slot_step_minutes.unwrap_or(ctx.config.slot_step_minutes)) * 60;
         let most = usize::from(self.max_slots.unwrap_or(SLOTS));

@@ -82,7 +82,8 @@ fn every_status_has_its_disposition_and_shows_no_address() {
     let retry = |error: &PluginError| matches!(error, PluginError::Retry { .. });
     let person = |error: &PluginError| matches!(error, PluginError::NeedsAttention(_));
     let dead = |error: &PluginError| matches!(error, PluginError::Reject(_));
-    let cases: [(u16, &str, &dyn Fn(&PluginError) -> bool); 11] = [
+    type Judge<'j> = &'j dyn Fn(&PluginError) -> bool;
+    let cases: [(u16, &str, Judge<'_>); 11] = [
         (400, "invalid", &dead),
         (401, "authError", &person),
         (403, "rateLimitExceeded", &retry),

@@ -40,7 +40,7 @@ fn challenge() -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER))
 }
 
-fn consent_query<'a>(challenge: &'a str) -> Vec<(&'a str, &'a str)> {
+fn consent_query(challenge: &str) -> Vec<(&str, &str)> {
     vec![
         ("client_id", "c1"),
         ("redirect_uri", BACK),

@@ -109,8 +109,13 @@ pub async fn an_accept_takes_its_parked_request_along(hub: &Fixture) {
     let (key, _) = park(hub, "src_1", 10).await;
     let event = hub.queued(hub.event(&hub.acme), &hub.endpoint());
     let accept = Accept { events: vec![event], parked: Some((hub.acme.clone(), key)), ..Accept::default() };
-    hub.store.accept(accept).await.expect("committed");
+    hub.store.accept(accept.clone()).await.expect("committed");
     assert!(parked(hub).await.is_empty());
+    // Another who judged it too is late.
+    let late = Accept { events: vec![hub.queued(hub.event(&hub.acme), &hub.endpoint())], ..accept };
+    let id = late.events[0].event.id.to_string();
+    assert!(matches!(hub.store.accept(late).await, Err(StoreError::NotFound)));
+    assert!(matches!(hub.store.event(&hub.acme, &id).await, Err(StoreError::NotFound)));
     assert!(hub.store.parked_installations().await.expect("a list").is_empty());
 }
 

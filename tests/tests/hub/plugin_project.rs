@@ -8,7 +8,7 @@ use switchyard_tests::world::{build_folder, built};
 use tokio::process::Command;
 
 fn sdk() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin-sdk").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugin-sdk").canonicalize().expect("the SDK")
 }
 
 /// Runs the binary with `--json`; cargo, which it calls, takes what was fetched and built for this workspace.

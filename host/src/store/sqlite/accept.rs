@@ -164,6 +164,13 @@ pub(super) async fn run(
             answers.push(Err(StoreError::NotFound));
             continue;
         }
+        // Two may judge a parked request at once, a person and the hub: what it becomes is stored once.
+        if let Some((tenant, key)) = &accept.parked
+            && !intake::forget(conn, tenant, *key).await?
+        {
+            answers.push(Err(StoreError::NotFound));
+            continue;
+        }
         let live_polls = polls.live(conn, &accept.polls_started).await?;
         let stored_before = inserts.events.len();
         let mut outcomes = Vec::with_capacity(accept.events.len());
@@ -188,9 +195,6 @@ pub(super) async fn run(
         }
         for poll in &accept.polls_now {
             schedule::make_due(conn, poll, now).await?;
-        }
-        if let Some((tenant, key)) = &accept.parked {
-            intake::forget(conn, tenant, *key).await?;
         }
         answers.push(Ok(Accepted { events: outcomes }));
     }

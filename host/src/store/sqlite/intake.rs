@@ -81,14 +81,15 @@ async fn require_owner(conn: &mut SqliteConnection, owner: &TenantId) -> StoreRe
 pub(super) async fn park(conn: &mut SqliteConnection, parked: ParkedRequest) -> StoreResult<u64> {
     const PARK: &str = "insert into parked (key, tenant, plugin, source_id, method, url, headers, body, bytes, \
         received_at, remote_addr, correlation_id, reason, code, message, tries) \
-        values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-        on conflict (key) do update set reason = excluded.reason, code = excluded.code, \
-          message = excluded.message, tries = excluded.tries where parked.tenant = excluded.tenant";
+        values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     // Newest first, a request goes when those from it on are too many or too large.
     const CAP: &str = "delete from parked where key in (select key from (select key, \
           row_number() over newest as place, sum(bytes) over newest as held \
           from parked where tenant = ?1 and source_id = ?2 window newest as (order by key desc)) \
         where place > ?3 or (held > ?4 and place > 1))";
+    if parked.tries > 1 {
+        return note_try(conn, parked).await;
+    }
     let request = parked.request;
     // It was judged while its tenant or app was deleted: nobody would ever find it.
     require_owner(conn, &request.tenant).await?;
@@ -115,6 +116,20 @@ pub(super) async fn park(conn: &mut SqliteConnection, parked: ParkedRequest) -> 
     let gone =
         sqlx::query(CAP).bind(tenant).bind(source).bind(PARKED_REQUESTS).bind(PARKED_BYTES).execute(conn).await?;
     Ok(gone.rows_affected())
+}
+
+/// Notes another try of a request that is still parked. One that was judged meanwhile does not come back.
+async fn note_try(conn: &mut SqliteConnection, parked: ParkedRequest) -> StoreResult<u64> {
+    const NOTE: &str = "update parked set reason = ?, code = ?, message = ?, tries = ? where tenant = ? and key = ?";
+    let query = sqlx::query(NOTE)
+        .bind(parked.failure.reason.as_str())
+        .bind(parked.failure.code)
+        .bind(parked.failure.message)
+        .bind(i64::from(parked.tries))
+        .bind(parked.request.tenant.as_str().to_owned())
+        .bind(bytes(parked.request.key));
+    query.execute(conn).await?;
+    Ok(0)
 }
 
 /// The parked requests of an installation, oldest first.

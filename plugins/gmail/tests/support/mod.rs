@@ -32,7 +32,10 @@ pub fn pushed() -> Value {
 
 /// What Gmail answers, by method and path with query; what is not there is a 404.
 #[derive(Clone, Default)]
-pub struct Mailbox(Rc<RefCell<BTreeMap<String, (u16, Vec<u8>)>>>);
+pub struct Mailbox(Rc<RefCell<Answers>>);
+
+/// Status and body by path.
+type Answers = BTreeMap<String, (u16, Vec<u8>)>;
 
 impl Mailbox {
     /// Answers this from now on; a path without a query stands for every query.

@@ -18,6 +18,12 @@ pub struct Names<'a> {
 /// A document in the making. Whatever a caller, an admin or a command says is escaped, so that it stays text.
 pub struct Twiml(String);
 
+impl Default for Twiml {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Twiml {
     /// An empty document, which ends a call.
     pub const EMPTY: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response/>";

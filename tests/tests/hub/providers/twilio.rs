@@ -34,8 +34,6 @@ struct Stage {
     hub: Hub,
     twilio: switchyard_simulators::twilio::Handle,
     tenant: Tenant,
-    /// The address of the source.
-    url: String,
 }
 
 impl Stage {
@@ -74,7 +72,7 @@ impl Stage {
         twilio.set_voice_url(format!("{url}/voice"), Some(format!("{url}/voice/fallback")));
         let all = [CallEvent::Initiated, CallEvent::Ringing, CallEvent::Answered, CallEvent::Completed];
         twilio.set_voice_status_url(format!("{url}/call-status"), &all);
-        Self { hub, twilio, tenant, url }
+        Self { hub, twilio, tenant }
     }
 
     /// The data of all events of a type.

@@ -28,14 +28,18 @@ pub(super) struct Ledgers {
 async fn answer(State(ledgers): State<Arc<Ledgers>>, request: axum::extract::Request) -> axum::response::Response {
     let fields = request.headers().iter();
     let fields = fields.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
-    ledgers.seen.lock().unwrap().push((format!("{} {}", request.method(), request.uri()), fields.collect()));
+    ledgers
+        .seen
+        .lock()
+        .expect("nobody panicked")
+        .push((format!("{} {}", request.method(), request.uri()), fields.collect()));
     ledgers.asked.fetch_add(1, Ordering::SeqCst);
     let status = match ledgers.status.load(Ordering::SeqCst) {
         0 => StatusCode::OK,
-        status => StatusCode::from_u16(status).unwrap(),
+        status => StatusCode::from_u16(status).expect("a status"),
     };
     let mut response = (status, "{\"secret-of-the-provider\":1}").into_response();
-    if let Some(seconds) = *ledgers.retry_after.lock().unwrap() {
+    if let Some(seconds) = *ledgers.retry_after.lock().expect("nobody panicked") {
         response.headers_mut().insert("retry-after", seconds.into());
     }
     response

@@ -84,7 +84,7 @@ async fn a_token_endpoint_that_answers_nonsense_is_tried_again() {
     let base = nonsense.url("");
     let base = base.trim_end_matches('/');
     let origins = format!("https://oauth2.googleapis.com={base},https://www.googleapis.com={}", google.base_url());
-    let builder = Hub::builder().set("SWITCHYARD_PROVIDER_ORIGINS", &origins);
+    let builder = Hub::builder().time_factor(120).set("SWITCHYARD_PROVIDER_ORIGINS", &origins);
     let world = World::start(google, builder).await;
     let connection = world.connection(json!({"refresh_token": world.consented()})).await;
     world.install(&connection).await;
