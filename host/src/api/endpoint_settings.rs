@@ -13,6 +13,7 @@ use crate::{
     directory::{places, view::TenantView},
     id::Key,
     outbound::sign::{SigningSecret, generate_ed25519, generate_symmetric},
+    queue::retry::MAX_ATTEMPTS,
     route::{filter::Filter, pattern::TypePattern},
     secret::{ExposeSecret as _, SecretString},
     store::registry::SealedSecret,
@@ -21,7 +22,6 @@ use crate::{
 const MAX_PATTERNS: usize = 100;
 const MAX_HEADERS: usize = 20;
 const MAX_HEADER_BYTES: usize = 4096;
-const MAX_ATTEMPTS: usize = 50;
 const MAX_DELAY_S: u64 = 7 * 86_400;
 
 /// An https URL that may be called. The addresses behind a name are judged at every attempt.

@@ -27,7 +27,7 @@ pub const RETRY_AFTER_CAP: Duration = Duration::from_secs(24 * 3600);
 pub const JITTER: f64 = 0.2;
 
 /// Most attempts in a schedule of one's own.
-pub const MAX_ATTEMPTS: usize = 32;
+pub const MAX_ATTEMPTS: usize = 50;
 
 /// The longest wait in a schedule of one's own.
 pub const MAX_WAIT_S: u32 = 7 * 24 * 3600;
@@ -155,9 +155,9 @@ mod tests {
     #[test]
     fn schedules_out_of_bounds_are_refused() {
         assert_eq!(RetryTable::custom(&[]), Err(ScheduleError::Count(0)));
-        assert_eq!(RetryTable::custom(&[1; 33]), Err(ScheduleError::Count(33)));
+        assert_eq!(RetryTable::custom(&[1; MAX_ATTEMPTS + 1]), Err(ScheduleError::Count(MAX_ATTEMPTS + 1)));
         assert_eq!(RetryTable::custom(&[0, MAX_WAIT_S + 1]), Err(ScheduleError::TooLong(MAX_WAIT_S + 1)));
-        assert!(RetryTable::custom(&[MAX_WAIT_S; 32]).is_ok());
+        assert!(RetryTable::custom(&[MAX_WAIT_S; MAX_ATTEMPTS]).is_ok());
     }
 
     proptest! {
