@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::{
     journal::{Entry, EntryOutcome, JOURNAL_BYTES, Journal, JournalMismatch, Recorded, Step, millis},
     kv::{StagedKv, stop},
+    named,
     preview::Reached,
-    prints,
     run::journal_place,
     said::Said,
     secrets,
@@ -239,7 +239,7 @@ impl HostCalls for RunCalls {
     }
 
     async fn kv_get(&mut self, key: String) -> Answer<Option<KvEntry>, KvError> {
-        let (call, print) = prints::kv_get(&key);
+        let (call, print) = named::kv_get(&key);
         served!(self, call, print, Recorded::KvGet);
         let answer = Ok(entry(self.read(&key).await?));
         self.note(call, print, Recorded::KvGet(answer.clone()));
@@ -247,7 +247,7 @@ impl HostCalls for RunCalls {
     }
 
     async fn kv_get_many(&mut self, keys: Vec<String>) -> Answer<Vec<Option<KvEntry>>, KvError> {
-        let (call, print) = prints::kv_get_many(&keys);
+        let (call, print) = named::kv_get_many(&keys);
         served!(self, call, print, Recorded::KvGetMany);
         let (mut entries, mut bytes) = (Vec::with_capacity(keys.len()), 0);
         for key in &keys {
@@ -264,7 +264,7 @@ impl HostCalls for RunCalls {
     }
 
     async fn kv_set(&mut self, key: String, value: Vec<u8>, options: KvOptions) -> Answer<(), KvError> {
-        let (call, print) = prints::kv_set(&key, &value, &options);
+        let (call, print) = named::kv_set(&key, &value, &options);
         served!(self, call, print, Recorded::KvDone);
         let answer = self.stage(&key, Some(value), Expected::Any, options).await?.map(|_| ());
         self.note(call, print, Recorded::KvDone(answer.clone()));
@@ -272,7 +272,7 @@ impl HostCalls for RunCalls {
     }
 
     async fn kv_delete(&mut self, key: String) -> Answer<(), KvError> {
-        let (call, print) = prints::kv_delete(&key);
+        let (call, print) = named::kv_delete(&key);
         served!(self, call, print, Recorded::KvDone);
         let answer = self.stage(&key, None, Expected::Any, KvOptions::default()).await?.map(|_| ());
         self.note(call, print, Recorded::KvDone(answer.clone()));
@@ -286,7 +286,7 @@ impl HostCalls for RunCalls {
         value: Vec<u8>,
         options: KvOptions,
     ) -> Answer<SwapResult, KvError> {
-        let (call, print) = prints::kv_swap(&key, expected, &value, &options);
+        let (call, print) = named::kv_swap(&key, expected, &value, &options);
         served!(self, call, print, Recorded::KvSwap);
         let there = entry(self.read(&key).await?);
         let answer = if there.as_ref().map(|entry| entry.version) == expected {
@@ -301,7 +301,7 @@ impl HostCalls for RunCalls {
 
     async fn kv_list_keys(&mut self, prefix: String, cursor: Option<String>, limit: u32) -> Answer<KvPage, KvError> {
         let after = cursor.as_deref().unwrap_or_default();
-        let (call, print) = prints::kv_list_keys(&prefix, after, limit);
+        let (call, print) = named::kv_list_keys(&prefix, after, limit);
         served!(self, call, print, Recorded::KvKeys);
         let (tenant, plugin, now) = (&self.tenant.row.id, &self.installation.row.plugin, self.hub.clock.now());
         let wanted = limit.saturating_add(u32::try_from(self.kv.staged.len()).unwrap_or(u32::MAX)).saturating_add(1);
@@ -333,7 +333,7 @@ impl HostCalls for RunCalls {
         data: Vec<u8>,
         tag: Vec<u8>,
     ) -> Answer<bool, CryptoError> {
-        let (call, print) = prints::verify_mac(&secret, algorithm, &data, &tag);
+        let (call, print) = named::verify_mac(&secret, algorithm, &data, &tag);
         served!(self, call, print, Recorded::Verified);
         let now = self.hub.clock.now();
         let answer = secrets::verify_mac(&self.tenant, &self.installation, None, &secret, algorithm, &data, &tag, now);
@@ -342,7 +342,7 @@ impl HostCalls for RunCalls {
     }
 
     async fn verify_token(&mut self, secret: String, token: String) -> Answer<bool, CryptoError> {
-        let (call, print) = prints::verify_token(&secret, &token);
+        let (call, print) = named::verify_token(&secret, &token);
         served!(self, call, print, Recorded::Verified);
         let answer =
             secrets::verify_token(&self.tenant, &self.installation, None, &secret, &token, self.hub.clock.now());
@@ -351,7 +351,7 @@ impl HostCalls for RunCalls {
     }
 
     async fn verify_jwt(&mut self, secret: String, token: String, audience: String) -> Answer<String, CryptoError> {
-        let (call, print) = prints::verify_jwt(&secret, &token, &audience);
+        let (call, print) = named::verify_jwt(&secret, &token, &audience);
         served!(self, call, print, Recorded::Claims);
         let (manifest, now) = (&self.version.manifest, self.hub.clock.now());
         let judging = secrets::verify_jwt(&self.hub, manifest, &secret, &token, &audience, now, JWT_PATIENCE);

@@ -4,7 +4,7 @@
 pub mod journal;
 
 /// What identifies a host call.
-mod prints;
+mod named;
 
 /// What a run's imports reach.
 pub mod calls;

@@ -8,8 +8,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use super::{
     calls::{Refused, RunCalls, RunStop},
     journal::{Entry, EntryOutcome, JournalMismatch, Recorded, Step, idempotency_key, millis},
+    named,
     preview::Reached,
-    prints, secrets,
+    secrets,
     turn::Turned,
 };
 use crate::{
@@ -49,7 +50,7 @@ struct Ready {
 
 impl RunCalls {
     pub(super) async fn send_to_provider(&mut self, request: HttpRequest) -> Answer<HttpResponse, HttpError> {
-        let (name, print) = prints::http(&request);
+        let (name, print) = named::http(&request);
         let manifest = &self.version.clone().manifest;
         let spec = manifest.connections.iter().find(|spec| spec.name == request.connection);
         let convention = request

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::{
     journal::{Entry, EntryOutcome, Recorded},
-    prints::{self, Named},
+    named::{self, Named},
 };
 use crate::plugin::{
     host_calls::{Answer, HostCalls, Stop},
@@ -109,7 +109,7 @@ macro_rules! recorded {
 #[async_trait]
 impl HostCalls for ShadowCalls {
     async fn http_send(&mut self, request: HttpRequest) -> Answer<HttpResponse, HttpError> {
-        let (call, print) = prints::http(&request);
+        let (call, print) = named::http(&request);
         match self.matching(print).map(|entry| (entry.answer.clone(), entry.sent_at_ms)) {
             Some((Some(Recorded::Http(answer)), _)) => Ok(answer),
             Some((None, sent_at_ms)) => {
@@ -124,7 +124,7 @@ impl HostCalls for ShadowCalls {
         if self.writes.contains_key(&key) {
             return Ok(Ok(self.known.get(&key).cloned().flatten()));
         }
-        let (call, print) = prints::kv_get(&key);
+        let (call, print) = named::kv_get(&key);
         if let Some(Recorded::KvGet(answer)) = self.matching(print).and_then(|entry| entry.answer.clone()) {
             if let Ok(entry) = &answer {
                 self.learn(&key, entry.as_ref());
@@ -135,7 +135,7 @@ impl HostCalls for ShadowCalls {
     }
 
     async fn kv_get_many(&mut self, keys: Vec<String>) -> Answer<Vec<Option<KvEntry>>, KvError> {
-        let (call, print) = prints::kv_get_many(&keys);
+        let (call, print) = named::kv_get_many(&keys);
         let recorded = match self.matching(print).and_then(|entry| entry.answer.clone()) {
             Some(Recorded::KvGetMany(Ok(entries))) => entries,
             Some(Recorded::KvGetMany(Err(error))) => return Ok(Err(error)),
@@ -155,7 +155,7 @@ impl HostCalls for ShadowCalls {
     }
 
     async fn kv_set(&mut self, key: String, value: Vec<u8>, options: KvOptions) -> Answer<(), KvError> {
-        let (_, print) = prints::kv_set(&key, &value, &options);
+        let (_, print) = named::kv_set(&key, &value, &options);
         if let Some(Recorded::KvDone(Err(error))) = self.matching(print).and_then(|entry| entry.answer.clone()) {
             return Ok(Err(error));
         }
@@ -164,7 +164,7 @@ impl HostCalls for ShadowCalls {
     }
 
     async fn kv_delete(&mut self, key: String) -> Answer<(), KvError> {
-        let (_, print) = prints::kv_delete(&key);
+        let (_, print) = named::kv_delete(&key);
         if let Some(Recorded::KvDone(Err(error))) = self.matching(print).and_then(|entry| entry.answer.clone()) {
             return Ok(Err(error));
         }
@@ -179,7 +179,7 @@ impl HostCalls for ShadowCalls {
         value: Vec<u8>,
         options: KvOptions,
     ) -> Answer<SwapResult, KvError> {
-        let (call, print) = prints::kv_swap(&key, expected, &value, &options);
+        let (call, print) = named::kv_swap(&key, expected, &value, &options);
         if let Some(Recorded::KvSwap(answer)) = self.matching(print).and_then(|entry| entry.answer.clone()) {
             match &answer {
                 Ok(SwapResult::Swapped(version)) => {
@@ -202,7 +202,7 @@ impl HostCalls for ShadowCalls {
     }
 
     async fn kv_list_keys(&mut self, prefix: String, cursor: Option<String>, limit: u32) -> Answer<KvPage, KvError> {
-        recorded!(self, prints::kv_list_keys(&prefix, cursor.as_deref().unwrap_or_default(), limit), Recorded::KvKeys)
+        recorded!(self, named::kv_list_keys(&prefix, cursor.as_deref().unwrap_or_default(), limit), Recorded::KvKeys)
     }
 
     async fn verify_mac(
@@ -212,15 +212,15 @@ impl HostCalls for ShadowCalls {
         data: Vec<u8>,
         tag: Vec<u8>,
     ) -> Answer<bool, CryptoError> {
-        recorded!(self, prints::verify_mac(&secret, algorithm, &data, &tag), Recorded::Verified)
+        recorded!(self, named::verify_mac(&secret, algorithm, &data, &tag), Recorded::Verified)
     }
 
     async fn verify_token(&mut self, secret: String, token: String) -> Answer<bool, CryptoError> {
-        recorded!(self, prints::verify_token(&secret, &token), Recorded::Verified)
+        recorded!(self, named::verify_token(&secret, &token), Recorded::Verified)
     }
 
     async fn verify_jwt(&mut self, secret: String, token: String, audience: String) -> Answer<String, CryptoError> {
-        recorded!(self, prints::verify_jwt(&secret, &token, &audience), Recorded::Claims)
+        recorded!(self, named::verify_jwt(&secret, &token, &audience), Recorded::Claims)
     }
 
     fn log(&mut self, _: LogLine) {}

@@ -45,9 +45,9 @@ fn ends_at(stopped: Option<Stop>, call: &str) {
 async fn equal_calls_are_answered_in_any_order_each_as_often_as_it_was_made() {
     let (first, second) = (request(Method::Get, "/a?x=1", ""), request(Method::Post, "/b", "{}"));
     let mut calls = calls(vec![
-        read(prints::http(&first), response("one")),
-        read(prints::http(&first), response("two")),
-        entry(prints::http(&second), EntryOutcome::Confirmed, Some(response("made"))),
+        read(named::http(&first), response("one")),
+        read(named::http(&first), response("two")),
+        entry(named::http(&second), EntryOutcome::Confirmed, Some(response("made"))),
     ]);
     let mut body = async |request: &HttpRequest| calls.http_send(request.clone()).await.unwrap().unwrap().body;
     assert_eq!(body(&second).await, b"made");
@@ -60,7 +60,7 @@ async fn equal_calls_are_answered_in_any_order_each_as_often_as_it_was_made() {
 #[tokio::test]
 async fn another_body_is_another_call() {
     let made = request(Method::Post, "/b", "{}");
-    let mut calls = calls(vec![entry(prints::http(&made), EntryOutcome::Confirmed, Some(response("made")))]);
+    let mut calls = calls(vec![entry(named::http(&made), EntryOutcome::Confirmed, Some(response("made")))]);
     ends_at(calls.http_send(request(Method::Post, "/b", "{\"a\":1}")).await.err(), "POST billy /b");
     assert_eq!(calls.not_made(), ["POST billy /b"]);
 }
@@ -68,7 +68,7 @@ async fn another_body_is_another_call() {
 #[tokio::test]
 async fn a_write_without_an_answer_is_an_unknown_outcome() {
     let made = request(Method::Post, "/b", "{}");
-    let mut calls = calls(vec![entry(prints::http(&made), EntryOutcome::Intent, None)]);
+    let mut calls = calls(vec![entry(named::http(&made), EntryOutcome::Intent, None)]);
     let answer = calls.http_send(made).await.unwrap();
     assert!(matches!(answer, Err(HttpError::UnknownOutcome { sent_at_ms: 5, .. })), "{answer:?}");
 }
@@ -77,9 +77,9 @@ async fn a_write_without_an_answer_is_an_unknown_outcome() {
 async fn kv_writes_are_seen_by_the_run_alone_and_compared_by_content() {
     let options = KvOptions::default();
     let live = vec![
-        read(prints::kv_get("a"), Recorded::KvGet(Ok(stored("1", 4)))),
-        read(prints::kv_set("a", b"2", &options), Recorded::KvDone(Ok(()))),
-        read(prints::kv_delete("b"), Recorded::KvDone(Ok(()))),
+        read(named::kv_get("a"), Recorded::KvGet(Ok(stored("1", 4)))),
+        read(named::kv_set("a", b"2", &options), Recorded::KvDone(Ok(()))),
+        read(named::kv_delete("b"), Recorded::KvDone(Ok(()))),
     ];
     let written = live_writes(&live);
     let mut calls = calls(live);
@@ -96,7 +96,7 @@ async fn kv_writes_are_seen_by_the_run_alone_and_compared_by_content() {
 #[tokio::test]
 async fn a_swap_is_judged_by_what_the_live_run_read() {
     let options = KvOptions::default;
-    let mut calls = calls(vec![read(prints::kv_get("a"), Recorded::KvGet(Ok(stored("1", 4))))]);
+    let mut calls = calls(vec![read(named::kv_get("a"), Recorded::KvGet(Ok(stored("1", 4))))]);
     let mut swap = async |key: &str, expected| {
         calls.kv_swap(key.to_owned(), expected, b"x".to_vec(), options()).await.map(Result::unwrap)
     };
@@ -112,7 +112,7 @@ async fn a_swap_is_judged_by_what_the_live_run_read() {
 
 #[tokio::test]
 async fn a_secret_is_checked_only_as_the_live_run_checked_it() {
-    let named = prints::verify_token("inbound.secret", "t");
+    let named = named::verify_token("inbound.secret", "t");
     let mut calls = calls(vec![read(named, Recorded::Verified(Ok(true)))]);
     assert_eq!(calls.verify_token("inbound.secret".to_owned(), "t".to_owned()).await.unwrap(), Ok(true));
     let other = calls.verify_token("inbound.secret".to_owned(), "u".to_owned()).await;
