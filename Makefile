@@ -69,12 +69,13 @@ build: plugins ## Build the hub and its plugins
 demo: build ## Play the story; ONCE=1 ends after it, with its result as exit code
 	$(OUT)/switchyard demo $(if $(ONCE),--once)
 
+# PostgreSQL and RabbitMQ are used where they run already, else started for the time of the tests.
 test: build ## Check the format, build everything, run every test
 	$(CARGO) fmt --all --check
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --workspace --no-fail-fast --no-tests=pass && $(CARGO) test --workspace --doc; \
+		tests/services.sh $(CARGO) nextest run --workspace --no-fail-fast --no-tests=pass && $(CARGO) test --workspace --doc; \
 	else \
-		$(CARGO) test --workspace --no-fail-fast; \
+		tests/services.sh $(CARGO) test --workspace --no-fail-fast; \
 	fi
 
 # Figures mean something on what one would ship; the smoke check takes what the tests have built.
@@ -82,9 +83,9 @@ BENCH_PROFILE := $(if $(filter file,$(origin PROFILE)),$(if $(QUICK),dev,release
 BENCH_OUT := $(TARGET_DIR)/$(if $(filter dev,$(BENCH_PROFILE)),debug,$(BENCH_PROFILE))
 BENCH_JSON ?= $(TARGET_DIR)/bench.json
 
-bench: ## Measure the hub; QUICK=1 is a smoke check, ONLY=accept,burst selects, RUNS=5 repeats
+bench: ## Measure the hub; QUICK=1 is a smoke check, ONLY=accept,burst selects, RUNS=5 repeats, POSTGRES=1 on PostgreSQL
 	$(MAKE) --no-print-directory build PROFILE=$(BENCH_PROFILE)
-	$(BENCH_OUT)/switchyard-bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) \
+	$(BENCH_OUT)/switchyard-bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) $(if $(POSTGRES),--postgres) \
 		--json $(BENCH_JSON)
 
 # Other inputs each time; a failure prints the input that caused it.
@@ -97,8 +98,8 @@ fuzz: ## Feed every parser of outside bytes for SECONDS=15 each
 		$(CARGO) test --workspace --no-fail-fast -- fuzz_; \
 	fi
 
-chaos: build ## Random harm to a hub under load, checked; MINUTES=5 says how long, SEED= repeats a run
-	@MINUTES='$(MINUTES)' SEED='$(SEED)' $(OUT)/chaos
+chaos: build ## Random harm to a hub under load, checked; MINUTES=5 says how long, SEED= repeats a run, NODES=3 on PostgreSQL
+	@MINUTES='$(MINUTES)' SEED='$(SEED)' NODES='$(NODES)' $(OUT)/chaos
 
 lint: ## Clippy, every warning an error
 	$(CARGO) clippy --workspace --all-targets -- -D warnings

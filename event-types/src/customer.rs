@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use switchyard_sdk::compact_json;
 use switchyard_sdk::prelude::*;
 
 use crate::schema::{json, object};
@@ -102,7 +103,7 @@ pub fn contact_updated() -> EventType {
 pub(crate) fn schema() -> Value {
     object(
         &["name"],
-        json(
+        json(compact_json!(
             r#"{
         "name": "$text",
         "type": {"enum": ["company", "person"]},
@@ -113,8 +114,8 @@ pub(crate) fn schema() -> Value {
         "street": "$any_text",
         "zip": "$any_text",
         "city": "$any_text"
-    }"#,
-        ),
+    }"#
+        )),
     )
 }
 
@@ -125,20 +126,20 @@ pub(crate) fn example() -> Value {
 fn contact(name: &str, description: &str) -> EventType {
     let schema = object(
         &["contact_id", "name"],
-        json(
+        json(compact_json!(
             r#"{
         "contact_id": "$text",
         "name": "$text",
         "email": {"type": "string", "x-person": "email"},
         "phone": {"type": "string", "x-person": "phone"},
         "org_no": "$any_text"
-    }"#,
-        ),
+    }"#
+        )),
     );
-    let example = json(
+    let example = json(compact_json!(
         r#"{
     "contact_id": "con1", "name": "Kunde ApS", "email": "bogholderi@kunde.test", "org_no": "12345678"
-}"#,
-    );
+}"#
+    ));
     EventType::event(name, description).data(schema, example)
 }

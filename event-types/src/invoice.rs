@@ -1,4 +1,5 @@
 use serde::Serialize;
+use switchyard_sdk::compact_json;
 use switchyard_sdk::prelude::*;
 
 use crate::schema::{joined, json, object};
@@ -215,9 +216,11 @@ pub fn sent() -> EventType {
         SENT,
         "An invoice was sent to its customer.",
         &["sent_state"],
-        r#"{
+        compact_json!(
+            r#"{
         "sent_state": "$text", "to": {"type": "string", "x-person": "email"}, "sent_at": "$text"
-    }"#,
+    }"#
+        ),
         r#"{"sent_state": "sent"}"#,
     )
 }
@@ -228,9 +231,11 @@ pub fn updated() -> EventType {
         UPDATED,
         "An invoice changed in another way: its amount, balance, due date or contact.",
         &["changed", "total", "balance"],
-        r#"{
+        compact_json!(
+            r#"{
         "changed": {"type": "array", "items": "$text"}, "total": "$money", "balance": "$money"
-    }"#,
+    }"#
+        ),
         r#"{"changed": ["balance"], "total": "$DKK 1000.00", "balance": "$DKK 400.00"}"#,
     )
 }
@@ -263,14 +268,18 @@ pub fn refunded() -> EventType {
         REFUNDED,
         "An invoice was credited, in part or as a whole.",
         &["credit_note_id", "total", "tax", "state", "refunded_at"],
-        r#"{
+        compact_json!(
+            r#"{
         "credit_note_id": "$text", "credit_note_number": "$text", "total": "$money", "tax": "$money",
         "state": "$state", "refunded_at": "$text"
-    }"#,
-        r#"{
+    }"#
+        ),
+        compact_json!(
+            r#"{
         "credit_note_id": "inv2", "credit_note_number": "1002", "total": "$DKK 1000.00", "tax": "$DKK 200.00",
         "state": "approved", "refunded_at": "2026-11-26T08:00:00Z"
-    }"#,
+    }"#
+        ),
     )
 }
 
@@ -280,27 +289,31 @@ pub fn found() -> EventType {
         FOUND,
         "How an invoice stands, in answer to `invoice.query`; its subject is the command's id.",
         &["found", "stale", "as_of"],
-        r#"{
+        compact_json!(
+            r#"{
         "found": "$boolean", "stale": "$boolean", "as_of": "$text", "state": "$state",
         "is_paid": "$boolean", "sent_state": "$text", "total": "$money", "tax": "$money",
         "balance": "$money", "due_date": "$date"
-    }"#,
-        r#"{
+    }"#
+        ),
+        compact_json!(
+            r#"{
         "found": true, "stale": true, "as_of": "2026-11-25T08:00:00Z", "state": "approved", "is_paid": false,
         "sent_state": "sent", "total": "$DKK 1000.00", "tax": "$DKK 200.00", "balance": "$DKK 400.00",
         "due_date": "2026-11-28"
-    }"#,
+    }"#
+        ),
     )
 }
 
 /// A type about an invoice: all of them name it, its contact and its number where it has one.
 pub(crate) fn event(name: &str, description: &str, required: &[&str], properties: &str, example: &str) -> EventType {
-    let all = json(
+    let all = json(compact_json!(
         r#"{
     "invoice_id": "$text", "number": "$any_text", "contact_id": "$any_text",
     "hub_ref": "$any_text", "reference": "$any_text"
-}"#,
-    );
+}"#
+    ));
     let shown = json(r#"{"invoice_id": "inv1", "number": "1001", "contact_id": "con1"}"#);
     let required: Vec<&str> = ["invoice_id"].iter().chain(required).copied().collect();
     EventType::event(name, description)

@@ -1,5 +1,6 @@
 use serde::Deserialize;
 use serde_json::Value;
+use switchyard_sdk::compact_json;
 use switchyard_sdk::prelude::*;
 
 use crate::customer::Customer;
@@ -128,7 +129,7 @@ pub struct QueryInvoice {
 pub fn create_invoice() -> EventType {
     let schema = object(
         &["customer", "lines"],
-        json(
+        json(compact_json!(
             r#"{
         "customer": "$customer",
         "currency": "$currency",
@@ -137,16 +138,16 @@ pub fn create_invoice() -> EventType {
         "due_days": {"type": "integer", "minimum": 0, "maximum": 365},
         "reference": {"type": "string", "maxLength": 200},
         "approve": "$boolean"
-    }"#,
-        ),
+    }"#
+        )),
     );
-    let example = json(
+    let example = json(compact_json!(
         r#"{
     "customer": "$example_customer",
     "lines": ["$example_line"],
     "reference": "Job 4711"
-}"#,
-    );
+}"#
+    ));
     EventType::command(CREATE_INVOICE, "Creates an invoice for a customer, and approves it unless told otherwise.")
         .data(schema, example)
 }
@@ -161,12 +162,14 @@ pub fn send_invoice() -> EventType {
     about_invoice(
         SEND_INVOICE,
         "Sends a booked invoice to its customer by e-mail; one that was sent is not sent again unless told so.",
-        r#"{
+        compact_json!(
+            r#"{
         "to": "$email",
         "subject": {"type": "string", "minLength": 1, "maxLength": 250},
         "message": {"type": "string", "minLength": 1, "maxLength": 10000},
         "again": "$boolean"
-    }"#,
+    }"#
+        ),
         r#"{"to": "bogholderi@kunde.test", "message": "Thank you for your order."}"#,
     )
 }
@@ -176,12 +179,14 @@ pub fn refund_invoice() -> EventType {
     about_invoice(
         REFUND_INVOICE,
         "Credits a booked invoice by a credit note over the given lines, or over all of it.",
-        r#"{
+        compact_json!(
+            r#"{
         "lines": "$lines",
         "entry_date": "$date",
         "reason": {"type": "string", "maxLength": 200},
         "approve": "$boolean"
-    }"#,
+    }"#
+        ),
         r#"{"reason": "The job was cancelled"}"#,
     )
 }
@@ -203,15 +208,15 @@ pub(crate) fn lines() -> Value {
 pub(crate) fn line() -> Value {
     object(
         &["description", "quantity", "unit_price"],
-        json(
+        json(compact_json!(
             r#"{
         "description": "$text",
         "quantity": {"anyOf": ["$decimal", {"type": "number"}]},
         "unit_price": "$decimal",
         "product_id": "$text",
         "tax_code": "$text"
-    }"#,
-        ),
+    }"#
+        )),
     )
 }
 

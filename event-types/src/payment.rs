@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use switchyard_sdk::compact_json;
 use switchyard_sdk::prelude::*;
 
 use crate::schema::{about_invoice, json, object};
@@ -94,13 +95,17 @@ pub fn recorded() -> EventType {
         RECORDED,
         "A payment was recorded.",
         &["amount", "invoice_ids"],
-        r#"{
+        compact_json!(
+            r#"{
         "payment_id": "$text", "amount": "$money", "invoice_ids": "$ids", "entry_date": "$date",
         "method": "$any_text"
-    }"#,
-        r#"{
+    }"#
+        ),
+        compact_json!(
+            r#"{
         "payment_id": "pay1", "amount": "$DKK 1000.00", "invoice_ids": ["inv1"], "entry_date": "2026-11-25"
-    }"#,
+    }"#
+        ),
     )
 }
 
@@ -111,10 +116,12 @@ pub fn voided() -> EventType {
         "A payment was taken back.",
         &["payment_id", "amount", "invoice_ids", "voided_at"],
         r#"{"payment_id": "$text", "amount": "$money", "invoice_ids": "$ids", "voided_at": "$text"}"#,
-        r#"{
+        compact_json!(
+            r#"{
         "payment_id": "pay1", "amount": "$DKK 1000.00", "invoice_ids": ["inv1"],
         "voided_at": "2026-11-26T08:00:00Z"
-    }"#,
+    }"#
+        ),
     )
 }
 

@@ -1,5 +1,6 @@
 use serde::Serialize;
 use serde_json::Value;
+use switchyard_sdk::compact_json;
 use switchyard_sdk::prelude::*;
 
 use crate::invoice::{self, About};
@@ -54,10 +55,12 @@ pub fn mismatched() -> EventType {
         "The provider's figures of an invoice differ from our own calculation.",
         &["mismatches", "checked_at"],
         r#"{"mismatches": {"type": "array", "minItems": 1, "items": "$mismatch"}, "checked_at": "$text"}"#,
-        r#"{
+        compact_json!(
+            r#"{
         "mismatches": [{"field": "tax", "expected": "$DKK 200.00", "actual": "$DKK 0.00"}],
         "checked_at": "2026-11-26T03:00:00Z"
-    }"#,
+    }"#
+        ),
     )
 }
 
@@ -76,11 +79,11 @@ pub fn reconciled() -> EventType {
 pub(crate) fn mismatch() -> Value {
     object(
         &["field", "expected", "actual"],
-        json(
+        json(compact_json!(
             r#"{
         "field": {"enum": ["net", "tax", "total", "balance"]}, "expected": "$money",
         "actual": "$money"
-    }"#,
-        ),
+    }"#
+        )),
     )
 }

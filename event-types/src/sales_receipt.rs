@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use switchyard_sdk::compact_json;
 use switchyard_sdk::prelude::*;
 
 use crate::customer::Customer;
@@ -66,7 +67,7 @@ pub struct Created {
 pub fn create_sales_receipt() -> EventType {
     let schema = object(
         &["customer", "lines"],
-        json(
+        json(compact_json!(
             r#"{
         "customer": "$customer",
         "currency": "$currency",
@@ -75,8 +76,8 @@ pub fn create_sales_receipt() -> EventType {
         "reference": {"type": "string", "maxLength": 200},
         "method": "$text",
         "account_id": "$text"
-    }"#,
-        ),
+    }"#
+        )),
     );
     let example = json(r#"{"customer": "$example_customer", "lines": ["$example_line"], "reference": "Job 4712"}"#);
     EventType::command(CREATE_SALES_RECEIPT, "Books a sale that was paid on the spot.").data(schema, example)
@@ -86,19 +87,19 @@ pub fn create_sales_receipt() -> EventType {
 pub fn created() -> EventType {
     let schema = object(
         &["salesreceipt_id", "total"],
-        json(
+        json(compact_json!(
             r#"{
         "salesreceipt_id": "$text", "number": "$any_text", "contact_id": "$any_text",
         "total": "$money", "tax": "$money", "entry_date": "$date",
         "hub_ref": "$any_text", "reference": "$any_text"
-    }"#,
-        ),
+    }"#
+        )),
     );
-    let example = json(
+    let example = json(compact_json!(
         r#"{
     "salesreceipt_id": "sal1", "number": "2001", "contact_id": "con1", "total": "$DKK 1000.00",
     "tax": "$DKK 200.00", "entry_date": "2026-11-25", "reference": "Job 4712"
-}"#,
-    );
+}"#
+    ));
     EventType::event(CREATED, "A sale that was paid on the spot was booked.").data(schema, example)
 }

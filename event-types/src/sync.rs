@@ -1,4 +1,5 @@
 use serde::Serialize;
+use switchyard_sdk::compact_json;
 use switchyard_sdk::prelude::*;
 
 use crate::schema::{json, object};
@@ -26,12 +27,12 @@ pub struct Reset {
 pub fn reset() -> EventType {
     let schema =
         object(&["reason"], json(r#"{"reason": "$text", "scope": "$text", "from": "$any_text", "to": "$any_text"}"#));
-    let example = json(
+    let example = json(compact_json!(
         r#"{
     "reason": "The last look was more than 30 days ago", "scope": "9130350", "from": "2026-10-01T00:00:00Z",
     "to": "2026-11-01T00:00:00Z"
-}"#,
-    );
+}"#
+    ));
     EventType::event(
         RESET,
         "The provider no longer knows the place up to which changes were read; what happened since may be missing.",

@@ -13,6 +13,7 @@ use crate::{
     event::{Event, EventType, Target, Urgency, catalogue::SchemaFault},
     failpoint::{self, Point},
     hub::Hub,
+    id::Key,
     plugin::model::EventKind,
     policy::{self, Verdict},
     queue::{
@@ -158,12 +159,21 @@ impl Prepared {
 
     /// Starts what holds a slot and wakes the lanes of the rest. Call it after the commit, for stored events only.
     pub fn stored(self, hub: &Arc<Hub>) {
+        self.stored_without(hub, &[]);
+    }
+
+    /// The same where some deliveries were stored as queued although they hold a slot: another node owns their lanes now.
+    pub fn stored_without(self, hub: &Arc<Hub>, not_started: &[Key]) {
         crate::observe::metrics::events_accepted(self.origin(), 1);
         for delivery in self.deliveries {
             if let Some(told) = delivery.told {
-                told.stored(hub);
+                told.stored_without(hub, not_started);
             }
             match (delivery.new.start, delivery.slot) {
+                (Start::Claimed, slot) if not_started.contains(&delivery.new.key) => {
+                    drop(slot);
+                    hub.lane_has_work(&delivery.lane, delivery.lane_key, self.event.accepted_at);
+                }
                 (Start::Claimed, Some(slot)) => {
                     let claimed = Claimed {
                         delivery: delivery.new.key,
@@ -307,7 +317,7 @@ impl Hub {
                 let id = prepared.event.id.to_string();
                 // It is stored, so it starts, whatever else.
                 failpoint::pass(Point::PublishBeforeStart).await.ok();
-                prepared.stored(&self);
+                prepared.stored_without(&self, &accepted.not_started);
                 failpoint::pass(Point::PublishBeforeAnswer).await?;
                 Ok(Published { id, duplicate: false, correlation_id })
             }

@@ -10,51 +10,52 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     cli::{GlobalArgs, Output, ServeArgs},
-    clock::{SharedClock, SteadyClock, SystemClock, TimeFactor},
-    config::{Database, Role, Settings},
+    clock::{SharedClock, SystemClock, TimeFactor},
+    cluster::Node,
+    config::{Role, Settings},
     connection::{key_sets::KeySets, master_keys, pace::Paces, tokens::Tokens, vault::Vault},
     directory::{Change, Directory},
     event::catalogue::Catalogue,
     hub::Hub,
-    id::{Ids, Key},
+    id::Ids,
     ingress::{
         alarm::SourceAlarms,
         limits::{BodyLimits, LargeBody, RateLimits},
     },
     lifecycle::Lifecycle,
-    observe::{logging, redact::Redactor},
+    observe::{logging, otlp::Exporter, redact::Redactor, steps::Steps},
     outbound::{
         client::HttpClient,
         egress::{EgressGuard, EgressPolicy, SystemResolver},
+        publish::Publisher,
     },
     plugin::{
         registry::Plugins,
         sandbox::{Sandbox, SandboxOptions},
     },
-    queue::{
-        reason::{Failure, ReasonClass},
-        scheduler::{Scheduler, Tuning},
-    },
+    queue::scheduler::{Scheduler, Tuning},
     run::{shadow::ShadowQueue, traps::Traps},
     secret::{
         api_key,
         keyring::{MasterKey, MasterKeys},
     },
     store::{
-        SharedStore,
+        SharedStore, StoreError,
+        cluster::{ChangeMark, NodeRow},
         registry::{ApiKeyRow, AuditEntry, Scope},
-        sqlite::{Options, SqliteStore},
     },
 };
+
+/// Where everything is stored.
+mod database;
 
 /// What the process needs to go on.
 mod guard;
 
+pub(crate) use database::{Place, key_file, plugin_cache};
+
 /// The longest time that the upload of a component may take.
 const UPLOAD: Duration = Duration::from_secs(300);
-
-/// The last keys of an earlier process may be so much younger than the last time that it stored.
-const KEYS_AHEAD: Duration = Duration::from_millis(100);
 
 /// How long closing the database may take at the end.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -88,20 +89,19 @@ pub struct Running {
 pub async fn start(start: Start) -> anyhow::Result<Running> {
     let Start { settings, listener, time_factor, clock, lifecycle } = start;
     let settings = Arc::new(settings);
-    let database = database_file(&settings)?;
-    let options = Options { readers: settings.pool.database_readers, ..Options::default() };
-    let store = SqliteStore::open(&database.to_string_lossy(), options, clock.clone()).await?;
-    let store: SharedStore = Arc::new(store);
-    let queue_clock = SteadyClock::after(store.last_seen().await?.after(KEYS_AHEAD), clock.clone());
+    let database::Opened { store, queue_clock } = database::open(&settings, &clock).await?;
     // Keys order deliveries, so that they must not step back either.
     let ids = Ids::from_os(queue_clock.clone());
-    let keys = keyring(&settings, &database, &ids)?;
+    let keys = database::keyring(&settings, &ids)?;
     check_master_keys(&store, &keys).await?;
     let vault = Arc::new(Vault::new(keys, ids.clone()));
     let made_admin_key = ensure_admin_key(&store, &settings, &ids, &clock).await?;
+    let node = node(&settings, &store, &ids, &clock, listener.local_addr()?);
+    // Marked before the first look, so that no change of another node falls between.
+    let mark = if node.is_shared() { store.changes(&ChangeMark::default()).await?.mark } else { ChangeMark::default() };
     let directory = Directory::new(store.clone(), vault.clone());
     directory.load_all().await.context("what the database holds cannot be opened")?;
-    let sandbox = Arc::new(make_sandbox(&settings, &store, &database, &ids, &clock).await?);
+    let sandbox = Arc::new(make_sandbox(&settings, &store, &ids, &clock).await?);
     let plugins = Plugins::new(sandbox.clone(), store.clone(), directory.clone(), clock.clone());
     let public_url = match &settings.public_url {
         Some(url) => url.as_str().trim_end_matches('/').to_owned(),
@@ -117,12 +117,19 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
         breaker_open: time_factor.scale(Tuning::default().breaker_open),
         ..Tuning::default()
     };
-    let client = HttpClient::new(guard)?;
+    let client = HttpClient::new(guard.clone())?;
+    let (steps, taken) = match &settings.otlp_url {
+        Some(_) => Steps::taken(),
+        None => (Steps::default(), tokio::sync::mpsc::channel(1).1),
+    };
     let hub = Arc::new(Hub {
+        steps,
         rates: RateLimits::new(settings.rates, &clock),
         key_sets: KeySets::new(client.clone(), clock.clone()),
         client,
+        publisher: Publisher::new(guard, clock.clone()),
         catalogue: ArcSwap::from_pointee(Catalogue::default()),
+        node,
         scheduler: std::sync::Mutex::new(Scheduler::new(tuning)),
         alarms: SourceAlarms::default(),
         paces: Paces::default(),
@@ -149,60 +156,56 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
     });
     register_bundled(&hub).await?;
     hub.rebuild_catalogue();
-    recover(&hub).await?;
-    spawn(&hub, listener, &lifecycle);
+    if !hub.node.is_shared() {
+        hub.begin_alone().await?;
+    }
+    if let Some(url) = &hub.settings.otlp_url {
+        let exporter = Exporter::new(url, &hub.node.row.name, hub.clock.clone()).context("otlp_url cannot be used")?;
+        lifecycle.spawn("telemetry", exporter.run(taken, lifecycle.soft()));
+    }
+    spawn(&hub, listener, mark, &lifecycle);
     Ok(Running { hub, made_admin_key })
 }
 
-/// The file that the settings name.
-pub(crate) fn database_file(settings: &Settings) -> anyhow::Result<PathBuf> {
-    match &settings.database_url {
-        Database::Sqlite(path) => Ok(path.clone()),
-        Database::Postgres(_) => {
-            anyhow::bail!("this build runs on SQLite; set SWITCHYARD_DATABASE_URL to sqlite:<file>")
-        }
+/// What this process is among others.
+fn node(
+    settings: &Settings,
+    store: &SharedStore,
+    ids: &Ids,
+    clock: &SharedClock,
+    address: std::net::SocketAddr,
+) -> Arc<Node> {
+    // Only for people to tell nodes apart, so that a system without it has none.
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let row = NodeRow {
+        id: ids.next(),
+        name: format!("{}:{}", host.trim(), address.port()),
+        roles: settings.roles.names(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    if store.is_shared() {
+        Node::among_others(row, clock.clone(), settings.broker_url.clone())
+    } else {
+        Node::alone(row, clock.clone())
     }
-}
-
-/// Where the master key lies when none is given.
-pub(crate) fn key_file(database: &std::path::Path) -> PathBuf {
-    database.with_extension("key")
-}
-
-/// Where compiled plugins lie.
-pub(crate) fn plugin_cache(database: &std::path::Path) -> PathBuf {
-    database.with_extension("plugins")
-}
-
-fn keyring(settings: &Settings, database: &std::path::Path, ids: &Ids) -> anyhow::Result<MasterKeys> {
-    if let Some(text) = &settings.master_keys {
-        return Ok(MasterKeys::parse(text.expose_secret())?);
-    }
-    let path = key_file(database);
-    let loaded = MasterKeys::load_or_create(&path, ids)?;
-    if loaded.created {
-        tracing::warn!(
-            path = %path.display(),
-            "made a master key; back it up apart from the database: without it no secret can be opened"
-        );
-    }
-    Ok(loaded.keys)
 }
 
 /// Refuses master keys that do not fit the data: another key under a known name, or none for what one wraps. Then
 /// remembers the fingerprint of every one, so that it is known from here on.
 async fn check_master_keys(store: &SharedStore, keys: &MasterKeys) -> anyhow::Result<()> {
     let name = |key: &MasterKey| format!("master_key:{}", key.id());
+    let check = |key: &MasterKey, known: &[u8]| keys.check(key.id(), &String::from_utf8_lossy(known));
     let mut new = Vec::new();
     for key in keys.iter() {
         match store.meta(&name(key)).await? {
-            Some(known) => keys.check(key.id(), &String::from_utf8_lossy(&known))?,
+            Some(known) => check(key, &known)?,
             None => new.push(key),
         }
     }
     master_keys::require(keys, &store.wrapped_keys().await?)?;
     for key in new {
-        store.set_meta(&name(key), key.fingerprint().into_bytes()).await?;
+        // Another node may have brought another key of this name since.
+        check(key, &store.first_meta(&name(key), key.fingerprint().into_bytes()).await?)?;
     }
     Ok(())
 }
@@ -249,29 +252,27 @@ async fn ensure_admin_key(
         before: None,
         after: None,
     };
-    store.create_api_key(row, audit).await?;
-    Ok(made.then_some(text))
+    match store.create_api_key(row, audit).await {
+        Ok(()) => Ok(made.then_some(text)),
+        // Another node that starts with the same key was first.
+        Err(StoreError::Conflict(_)) if !made => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn make_sandbox(
     settings: &Settings,
     store: &SharedStore,
-    database: &std::path::Path,
     ids: &Ids,
     clock: &SharedClock,
 ) -> anyhow::Result<Sandbox> {
-    let cache_key: [u8; 32] = match store.meta("plugin_cache_key").await?.and_then(|key| key.try_into().ok()) {
-        Some(key) => key,
-        None => {
-            let key = ids.random();
-            store.set_meta("plugin_cache_key", key.to_vec()).await?;
-            key
-        }
-    };
+    let cache_key = store.first_meta("plugin_cache_key", ids.random::<32>().to_vec()).await?;
+    let cache_key =
+        <[u8; 32]>::try_from(cache_key).map_err(|_| anyhow::anyhow!("the plugin cache's key is damaged"))?;
     let options = SandboxOptions {
         pool_size: settings.pool.sandbox_instances,
         threads: settings.pool.sandbox_threads,
-        cache_dir: Some(plugin_cache(database)),
+        cache_dir: Some(plugin_cache(&settings.database_url)),
         cache_key,
     };
     Ok(Sandbox::new(options, clock.clone())?)
@@ -299,39 +300,11 @@ async fn register_bundled(hub: &Arc<Hub>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Brings the queue back to life: what was running is given back, and every lane with work is told to the scheduler.
-async fn recover(hub: &Arc<Hub>) -> anyhow::Result<()> {
-    let alone = hub.store.meta("running_alone").await?.and_then(|key| key.try_into().ok()).map(Key);
-    let suspect = match alone {
-        Some(key) => hub.store.running_suspect(key).await?,
-        None => None,
-    };
-    let killed_host = Failure::new(
-        ReasonClass::PluginBug,
-        "killed_host",
-        "The process died each time it ran, the last time with nothing else running.",
-    );
-    let death = hub.deaths(suspect.into_iter().collect(), &killed_host).pop();
-    let (death, told) = death.map_or((None, None), |(death, told)| (Some(death), told));
-    // Whoever claimed a refresh in this file is gone with its process.
-    hub.store.forget_refresh_claims().await?;
-    let rescued = hub.store.rescue(death, hub.queue_clock.now()).await?;
-    if let Some(told) = told {
-        told.stored(hub);
+fn spawn(hub: &Arc<Hub>, listener: TcpListener, mark: ChangeMark, lifecycle: &Lifecycle) {
+    let mut router = crate::api::router(hub.clone()).merge(crate::ingress::receive::router(hub.clone()));
+    if !hub.settings.roles.has(Role::Api) {
+        router = crate::api::health_only(router);
     }
-    if alone.is_some() {
-        hub.store.set_meta("running_alone", Vec::new()).await?;
-    }
-    if !rescued.is_empty() {
-        tracing::info!(deliveries = rescued.len(), "gave back what was running when the hub last stopped");
-    }
-    let lanes = hub.store.lanes().await?;
-    hub.wake_at(lanes.into_iter().map(|head| (head.lane, head.due_at)));
-    Ok(())
-}
-
-fn spawn(hub: &Arc<Hub>, listener: TcpListener, lifecycle: &Lifecycle) {
-    let router = crate::api::router(hub.clone()).merge(crate::ingress::receive::router(hub.clone()));
     let mut limits = hub.settings.limits.clone();
     let component =
         BodyLimits { bytes: crate::plugin::registry::MAX_WASM, idle: limits.body_idle_timeout, deadline: UPLOAD };
@@ -340,14 +313,21 @@ fn spawn(hub: &Arc<Hub>, listener: TcpListener, lifecycle: &Lifecycle) {
     let serving = crate::ingress::listen::serve(listener, router, limits, lifecycle.soft());
     lifecycle.spawn("listen", serving);
     lifecycle.spawn("ticks", hub.clone().run_ticks(lifecycle.soft()));
-    if hub.settings.roles.has(Role::Scheduler) {
-        lifecycle.spawn("schedules", hub.clone().run_schedules(lifecycle.soft()));
-        lifecycle.spawn("parked", hub.clone().run_parked(lifecycle.soft()));
-        lifecycle.spawn("sweeps", hub.clone().run_sweeps(lifecycle.soft()));
-    }
+    lifecycle.spawn("member", hub.clone().run_member(lifecycle.soft()));
+    lifecycle.spawn("broker", hub.clone().run_broker(lifecycle.soft()));
+    lifecycle.spawn("ringing", hub.clone().run_ringing(lifecycle.soft()));
+    lifecycle.spawn("listening", hub.clone().run_listening(lifecycle.soft()));
+    lifecycle.spawn("feed", hub.clone().run_feed(mark, lifecycle.soft()));
+    lifecycle.spawn("schedules", hub.clone().run_schedules(lifecycle.soft()));
+    lifecycle.spawn("parked", hub.clone().run_parked(lifecycle.soft()));
+    lifecycle.spawn("sweeps", hub.clone().run_sweeps(lifecycle.soft()));
     lifecycle.spawn("database", guard::watch_database(hub.clone(), lifecycle.soft()));
     lifecycle.spawn("changes", follow_changes(hub.clone(), lifecycle.soft()));
     lifecycle.spawn("shadows", hub.clone().run_shadows(lifecycle.soft()));
+    if hub.settings.roles.has(Role::Api) {
+        lifecycle.spawn("consumers", hub.clone().run_consumers(lifecycle.soft()));
+    }
+    lifecycle.spawn("publisher", hub.publisher.clone().tidy(lifecycle.soft()));
     lifecycle.spawn("drain", drain(hub.clone(), lifecycle.soft()));
     lifecycle.spawn("metrics", crate::observe::metrics::keep(lifecycle.soft()));
 }
@@ -363,6 +343,7 @@ async fn follow_changes(hub: Arc<Hub>, stop: CancellationToken) {
         match change {
             Ok(Change::Tenant(tenant)) => {
                 hub.reconsider(&tenant);
+                hub.let_go_of_brokers();
                 hub.try_upgrades(&tenant).await;
             }
             Ok(Change::Plugins) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
@@ -388,6 +369,15 @@ async fn drain(hub: Arc<Hub>, stop: CancellationToken) {
 }
 
 impl Hub {
+    /// Ends connections to brokers whose endpoints are changed, paused or gone.
+    fn let_go_of_brokers(&self) {
+        let view = self.directory.view();
+        self.publisher.keep_only(|key| {
+            let endpoint = view.tenants.values().find_map(|tenant| tenant.endpoints.get(&key))?;
+            endpoint.exchange.clone().filter(|_| endpoint.hold().is_none())
+        });
+    }
+
     /// Builds the catalogue from all plugin versions anew.
     pub fn rebuild_catalogue(&self) {
         let view = self.directory.view();
@@ -404,9 +394,11 @@ pub async fn serve(args: &ServeArgs, global: &GlobalArgs) -> anyhow::Result<()> 
     let settings = Settings::load(global.config.as_deref())?;
     let clock = SystemClock::shared();
     let redactor = Arc::new(Redactor::default());
-    for secret in [&settings.admin_key, &settings.master_keys].into_iter().flatten() {
+    let broker = settings.broker_url.as_ref().map(crate::broker::BrokerAddress::password);
+    for secret in [&settings.admin_key, &settings.master_keys].into_iter().flatten().chain(broker) {
         redactor.register(secret.expose_secret().as_bytes());
     }
+    database::hide_password(&settings.database_url, &redactor);
     let log = logging::start(&settings.log, redactor, clock.clone())?;
     let grace = settings.shutdown.grace;
     let listener = TcpListener::bind(settings.listen)

@@ -8,13 +8,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     clock::{SharedClock, TimeFactor},
+    cluster::Node,
     config::Settings,
     connection::{key_sets::KeySets, pace::Paces, tokens::Tokens, vault::Vault},
     directory::Directory,
     event::catalogue::Catalogue,
     id::Ids,
     ingress::{alarm::SourceAlarms, limits::RateLimits},
-    outbound::client::HttpClient,
+    observe::steps::Steps,
+    outbound::{client::HttpClient, publish::Publisher},
     plugin::{registry::Plugins, sandbox::Sandbox},
     queue::scheduler::Scheduler,
     run::{shadow::ShadowQueue, traps::Traps},
@@ -45,6 +47,8 @@ pub struct Hub {
     pub plugins: Plugins,
     /// The pooled client for everything that goes out.
     pub client: HttpClient,
+    /// Connections to brokers of endpoints.
+    pub publisher: Publisher,
     /// Public keys of those whose tokens plugins check.
     pub key_sets: KeySets,
     /// How often strangers may call.
@@ -55,6 +59,8 @@ pub struct Hub {
     pub paces: Paces,
     /// Access tokens of connections.
     pub tokens: Tokens,
+    /// Steps of traces, for a collector.
+    pub steps: Steps,
     /// How often versions trapped in a row.
     pub traps: Traps,
     /// Shadow runs that wait.
@@ -65,6 +71,8 @@ pub struct Hub {
     pub settings: Arc<Settings>,
     /// Where providers reach the hub, without a slash at the end.
     pub public_url: String,
+    /// This process among others that share the database.
+    pub node: Arc<Node>,
     /// The scheduler; held only for the time of one step.
     pub scheduler: Mutex<Scheduler>,
     /// Rung when the scheduler's next tick moved ahead.

@@ -39,11 +39,17 @@ pub mod connection;
 /// Signed webhooks to subscribers, and the one HTTP client.
 pub mod outbound;
 
+/// RabbitMQ: doorbells between nodes, and the way to any AMQP broker.
+pub mod broker;
+
 /// Polls, parked requests, expiry and pruning.
 pub mod schedule;
 
 /// The only door to the database.
 pub mod store;
+
+/// This process among others that share the database.
+pub mod cluster;
 
 /// What admins created, cached.
 pub mod directory;

@@ -141,6 +141,16 @@ pub struct UnknownOutcome {
     pub message: String,
 }
 
+/// A wait in seconds, or milliseconds below one. The formatting that a duration has brings more code than that.
+fn shown(wait: &Duration) -> String {
+    let (seconds, millis) = (wait.as_secs(), wait.subsec_millis());
+    match (seconds, millis) {
+        (0, _) => format!("{millis}ms"),
+        (_, 0) => format!("{seconds}s"),
+        _ => format!("{}s", format!("{seconds}.{millis:03}").trim_end_matches('0')),
+    }
+}
+
 /// Why there is no answer to a provider call.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum HttpError {
@@ -151,7 +161,7 @@ pub enum HttpError {
     #[error("the connection needs a login: {0}")]
     NeedsLogin(String),
     /// Wait this long.
-    #[error("rate limited for {0:?}")]
+    #[error("rate limited for {}", shown(.0))]
     RateLimited(Duration),
     /// No connection could be made, or the breaker is open; wait this long if known.
     #[error("unreachable")]

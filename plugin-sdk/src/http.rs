@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::error::{HttpError, PluginError, Reason};
 use crate::host::{Header, Host, HttpRequest, Idempotency, Method};
+use crate::json;
 use crate::read::from_slice;
 
 /// The provider behind one connection.
@@ -82,8 +83,7 @@ impl RequestBuilder<'_> {
 
     /// Sets a JSON body. What cannot be written as JSON becomes `null`, which no provider accepts by mistake.
     pub fn json(self, body: &impl Serialize) -> Self {
-        let bytes = serde_json::to_vec(body).unwrap_or_else(|_| b"null".to_vec());
-        self.body("application/json", bytes)
+        self.body("application/json", json::write(&json::value(body)))
     }
 
     /// Sets a form body (`application/x-www-form-urlencoded`).
@@ -166,7 +166,7 @@ impl Response {
 
     /// The body as any JSON; null where it does not parse.
     pub fn value(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+        json::parse(&self.body).unwrap_or(Value::Null)
     }
 
     /// The value of the first field of this name.

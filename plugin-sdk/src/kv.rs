@@ -3,6 +3,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{KvError, PluginError, Reason};
 use crate::host::{Entry, Host, KeyPage, KvOptions, Swap};
+use crate::json;
 use crate::read::from_slice;
 
 /// How often [`Kv::update`] tries before it gives the run back to the queue.
@@ -93,7 +94,7 @@ fn parse<T: DeserializeOwned>(key: &str, entry: &Entry) -> Result<T, PluginError
 }
 
 fn bytes(key: &str, value: &impl Serialize) -> Result<Vec<u8>, PluginError> {
-    serde_json::to_vec(value).map_err(|_| unreadable(key))
+    json::written(value).map(String::into_bytes).map_err(|_| unreadable(key))
 }
 
 /// Names the key's first part only, since the rest may be about a person.

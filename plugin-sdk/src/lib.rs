@@ -76,17 +76,26 @@ pub mod once;
 /// Failures as dispositions, and what turns into them.
 pub mod error;
 
-/// JSON to types and back, with the path of what does not fit, by as little code as possible.
+/// JSON text to values and back, by as little code as possible.
+pub mod json;
+
+/// Values to types, with the path of what does not fit.
 pub mod read;
 
-/// Sorted collections with little code.
-pub mod gather;
+/// Sets and maps in order, with little code.
+pub mod sorted;
+
+/// Letters in lower case, with little code.
+pub mod text;
 
 /// Amounts of money as decimal strings.
 pub mod money;
 
 /// Dates and times without a clock.
 pub mod time;
+
+/// How places keep their clocks.
+pub mod zone;
 
 /// From the call of the host to the plugin's trait, the same natively and in WASM.
 pub mod dispatch;

@@ -400,7 +400,7 @@ impl Manifest {
 
 /// JSON that is written down in the plugin; null if the text is no JSON, which the plugin's tests tell.
 pub fn literal(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_default()
+    crate::json::parse(text.as_bytes()).unwrap_or_default()
 }
 
 /// JSON that is written down in the plugin, in which `"$name"` stands for what `named` has under `name`; other texts with

@@ -13,7 +13,7 @@ pub trait Plugin: Sized + 'static {
     /// A plugin without settings takes [`NoConfig`].
     type Config: DeserializeOwned + JsonSchema;
 
-    /// The text of that schema, usually `Some(include_str!("config.schema.json"))`. Without it the schema is derived when
+    /// The text of that schema, usually `Some(compact_json!(include_str!("config.schema.json")))`. Without it the schema is derived when
     /// it is asked for, and the code that derives it is a large part of a small component. A test with
     /// `testing::config_schema_is_derived` writes the file and holds it equal to the types.
     const CONFIG_SCHEMA: Option<&'static str> = None;
@@ -129,18 +129,18 @@ macro_rules! __check {
 #[macro_export]
 macro_rules! __bind {
     (plugin, $glue:ident) => {
-        $crate::guest::plugin_world::export_plugin!($glue with_types_in $crate::guest::plugin_world);
+        $crate::guest::plugin_world::export_plugin!($glue with_types_in $crate::guest::root);
     };
     (ingest, $glue:ident) => {
-        $crate::guest::ingest_world::export_ingest!($glue with_types_in $crate::guest::ingest_world);
+        $crate::guest::ingest_world::export_ingest!($glue with_types_in $crate::guest::root);
     };
     (handler, $glue:ident) => {
-        $crate::guest::handler_world::export_handler!($glue with_types_in $crate::guest::handler_world);
+        $crate::guest::handler_world::export_handler!($glue with_types_in $crate::guest::root);
     };
     (poller, $glue:ident) => {
-        $crate::guest::poller_world::export_poller!($glue with_types_in $crate::guest::poller_world);
+        $crate::guest::poller_world::export_poller!($glue with_types_in $crate::guest::root);
     };
     (lifecycle, $glue:ident) => {
-        $crate::guest::lifecycle_world::export_lifecycle!($glue with_types_in $crate::guest::lifecycle_world);
+        $crate::guest::lifecycle_world::export_lifecycle!($glue with_types_in $crate::guest::root);
     };
 }

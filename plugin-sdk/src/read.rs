@@ -8,6 +8,8 @@ use serde::de::{
 };
 use serde_json::{Map, Number, Value};
 
+use crate::json;
+
 /// Reads JSON into a type.
 ///
 /// All that a plugin reads goes through here. A deserialiser is compiled anew for each type that is read with it, so a
@@ -25,11 +27,7 @@ pub fn read<'de, T: Deserialize<'de>>(value: &'de Value) -> Result<T, Misfit> {
 /// # Errors
 /// It is no JSON, or does not fit.
 pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> Result<T, Misfit> {
-    read(&parse(text)?)
-}
-
-fn parse(text: &[u8]) -> Result<Value, Misfit> {
-    serde_json::from_slice(text).map_err(|error| Misfit::new(error.to_string()))
+    read(&json::parse(text).map_err(|error| Misfit::new(error.to_string()))?)
 }
 
 /// What does not fit, and where.
@@ -318,18 +316,33 @@ struct Members<'de> {
     current: Option<(&'de str, &'de Value)>,
 }
 
+impl<'de> Members<'de> {
+    /// Goes on to the next member; its name. It is one function for all types.
+    #[inline(never)]
+    fn step(&mut self) -> Option<&'de str> {
+        let (name, value) = self.members.next()?;
+        self.current = Some((name, value));
+        Some(name)
+    }
+}
+
 impl<'de> MapAccess<'de> for Members<'de> {
     type Error = Misfit;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Misfit> {
-        let Some((name, value)) = self.members.next() else { return Ok(None) };
-        self.current = Some((name, value));
-        seed.deserialize(Key(name)).map(Some).map_err(|misfit| misfit.at(name))
+        let Some(name) = self.step() else { return Ok(None) };
+        match seed.deserialize(Key(name)) {
+            Ok(key) => Ok(Some(key)),
+            Err(misfit) => Err(misfit.at(name)),
+        }
     }
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Misfit> {
-        let (name, value) = self.current.take().ok_or_else(|| Misfit::new("value is missing".to_owned()))?;
-        seed.deserialize(Node(value)).map_err(|misfit| misfit.at(name))
+        let (name, value) = self.current.take().unwrap_or(("", &Value::Null));
+        match seed.deserialize(Node(value)) {
+            Ok(value) => Ok(value),
+            Err(misfit) => Err(misfit.at(name)),
+        }
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -344,7 +357,7 @@ struct Key<'de>(&'de str);
 macro_rules! digits {
     ($($method:ident)+) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-            match serde_json::from_str(self.0) {
+            match self.0.parse() {
                 Ok(found) => number(&found, visitor),
                 Err(_) => visitor.visit_borrowed_str(self.0),
             }

@@ -1,6 +1,6 @@
 /// The UTC date (`2026-11-20`) of a time in milliseconds since 1970.
 pub fn date(millis: u64) -> String {
-    let (year, month, day) = civil(millis / 86_400_000);
+    let (year, month, day) = civil((millis / 86_400_000).cast_signed());
     format!("{year:04}-{month:02}-{day:02}")
 }
 
@@ -34,17 +34,17 @@ pub fn normalise(text: &str) -> Option<String> {
 pub fn parse_rfc2822(text: &str) -> Option<u64> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let mut words = text.split_once(',').map_or(text, |(_, rest)| rest).split_ascii_whitespace();
-    let day: u64 = words.next()?.parse().ok()?;
+    let day: i64 = words.next()?.parse().ok().filter(|day| (1..=99).contains(day))?;
     let name = words.next()?;
-    let month = 1 + u64::try_from(MONTHS.iter().position(|month| *month == name)?).ok()?;
-    let year: u64 = words.next()?.parse().ok().filter(|year| (1970..10_000).contains(year))?;
+    let month = 1 + i64::try_from(MONTHS.iter().position(|month| *month == name)?).ok()?;
+    let year: i64 = words.next()?.parse().ok().filter(|year| (1970..10_000).contains(year))?;
     let clock = words.next().filter(|clock| matches(clock, "dd:dd:dd"))?;
     if !matches!(words.next(), None | Some("+0000" | "-0000" | "GMT" | "UTC" | "Z")) {
         return None;
     }
-    let part = |from: usize| clock.get(from..from + 2)?.parse::<u64>().ok();
+    let part = |from: usize| clock.get(from..from + 2)?.parse::<i64>().ok();
     let seconds = part(0)? * 3600 + part(3)? * 60 + part(6)?;
-    Some((day_number(year, month, day)?.checked_mul(86_400)? + seconds) * 1000)
+    u64::try_from(day_number(year, month, day) * 86_400_000 + seconds * 1_000).ok()
 }
 
 /// Whether `text` has the shape of `pattern`, where `d` is a digit and anything else stands for itself.
@@ -58,25 +58,25 @@ fn matches(text: &str, pattern: &str) -> bool {
 
 /// Year, month and day of a day number since 1970, in the proleptic Gregorian calendar. It counts in eras of 400
 /// years, with years that begin in March so that the leap day is the last one.
-fn civil(days: u64) -> (u64, u64, u64) {
+pub fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
     let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
 /// The day number since 1970 of a date, the inverse of [`civil`].
-fn day_number(year: u64, month: u64, day: u64) -> Option<u64> {
+pub fn day_number(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
-    let (era, year_of_era) = (year / 400, year % 400);
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let march_month = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * march_month + 2) / 5 + day.checked_sub(1)?;
+    let day_of_year = (153 * march_month + 2) / 5 + day - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    (era * 146_097 + day_of_era).checked_sub(719_468)
+    era * 146_097 + day_of_era - 719_468
 }
 
 #[cfg(test)]

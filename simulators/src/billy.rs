@@ -238,6 +238,13 @@ impl Handle {
         self.company().books().contacts.len()
     }
 
+    /// How many contacts have this name.
+    #[must_use]
+    pub fn contacts_named(&self, name: &str) -> usize {
+        let books = self.company().books();
+        books.contacts.iter().filter(|contact| company::text(contact, "name") == Some(name)).count()
+    }
+
     /// The customer pays: this amount, or all that is open.
     ///
     /// # Errors

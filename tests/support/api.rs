@@ -271,7 +271,15 @@ impl Tenant {
 }
 
 /// Looks again and again until `find` finds something; what it saw instead is told when time runs out.
-pub async fn until<T, F>(what: &str, mut find: impl FnMut() -> F) -> T
+pub async fn until<T, F>(what: &str, find: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
+    until_within(SOON, what, find).await
+}
+
+/// The same for what takes longer, since a limit of the hub has to pass first.
+pub async fn until_within<T, F>(limit: Duration, what: &str, mut find: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,
 {
@@ -285,9 +293,9 @@ where
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    match tokio::time::timeout(SOON, looking).await {
+    match tokio::time::timeout(limit, looking).await {
         Ok(found) => found,
-        Err(_) => panic!("waited {} s for {what}; saw {seen}", SOON.as_secs()),
+        Err(_) => panic!("waited {} s for {what}; saw {seen}", limit.as_secs()),
     }
 }
 

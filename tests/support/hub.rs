@@ -16,11 +16,15 @@ use tokio::{
 
 use crate::{
     api::Api,
+    database::Database,
     world::{build_folder, built},
 };
 
 /// The operator key of every hub of the tests.
 pub const ADMIN_KEY: &str = "an-operator-key-for-black-box-tests";
+
+/// The master key of every hub of the tests on a server, where none is made.
+pub const MASTER_KEYS: &str = "tests:Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc3Nzc=";
 
 /// How long a hub may take to be ready: plugins are compiled at the first start on a folder.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -70,6 +74,12 @@ impl Builder {
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// Keeps everything in a database of a server instead of a file.
+    #[must_use]
+    pub fn on(self, database: &Database) -> Self {
+        self.set("SWITCHYARD_DATABASE_URL", &database.url()).set("SWITCHYARD_MASTER_KEYS", MASTER_KEYS)
     }
 
     /// Leaves a variable of the environment out.

@@ -12,6 +12,18 @@ pub mod api;
 /// A raw TCP peer that does what no honest server does.
 pub mod sink;
 
+/// A PostgreSQL database of its own for a test.
+pub mod database;
+
+/// A network that misbehaves on command.
+pub mod proxy;
+
+/// Several hubs on one database.
+pub mod nodes;
+
+/// RabbitMQ: the one that all tests share, and one that a test may kill.
+pub mod broker;
+
 /// The compiled components and the simulated other sides.
 pub mod world;
 

@@ -218,7 +218,7 @@ fn with_source(api: &Api, mut row: AppRow) -> AppRow {
     if row.plugin.is_none() {
         row.sources.clear();
     } else if row.sources.is_empty() {
-        row.sources.push(SourceRow { id: api.hub.ids.next().with_prefix("src"), name: SOURCE.to_owned() });
+        row.sources.push(SourceRow { id: api.hub.ids.next().with_prefix("src"), name: SOURCE.to_owned(), queue: None });
     }
     row
 }

@@ -16,6 +16,7 @@ use super::{
     Api, Changing as _,
     auth::{In, Manage, Need as _, Read},
     body::{Json, Params},
+    broker_settings::{checked_exchange, no_exchange, sealed_broker},
     endpoint_settings::{
         checked_filter, checked_format, checked_number, checked_schedule, checked_scheme, checked_types, checked_url,
         sealed_headers, signing_secret,
@@ -26,7 +27,10 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    directory::view::{EndpointView, TenantView},
+    directory::{
+        places,
+        view::{EndpointView, TenantView},
+    },
     event::Target,
     id::Key,
     store::registry::{EndpointRow, EndpointState},
@@ -69,8 +73,15 @@ pub(super) fn routes(routes: Routes) -> Routes {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewEndpoint {
-    /// An https URL on the public internet, or what the operator allows.
+    /// `http`, or `amqp`: each event is published to an exchange.
+    kind: Option<String>,
+    /// An https URL on the public internet, or what the operator allows. Of an `amqp` endpoint
+    /// `amqps://user:password@host/vhost`; user and password are not shown again.
     url: String,
+    /// Of an `amqp` endpoint: where messages are published; empty is the broker's default exchange.
+    exchange: Option<String>,
+    /// Of an `amqp` endpoint: under which key; each event's type if left out.
+    routing_key: Option<String>,
     /// Types and patterns: `invoice.paid`, `invoice.*`, `*`. Commands only by exact type.
     event_types: Vec<String>,
     /// CEL over `event` and `data`.
@@ -103,7 +114,12 @@ struct NewEndpoint {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct EndpointChange {
+    /// Of an `amqp` endpoint with user and password again.
     url: Option<String>,
+    exchange: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    routing_key: Option<Option<String>>,
     event_types: Option<Vec<String>>,
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
@@ -137,7 +153,12 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Res
 #[derive(Serialize, ToSchema)]
 pub(super) struct Endpoint {
     id: String,
+    /// `http` or `amqp`.
+    kind: &'static str,
+    /// Of an `amqp` endpoint without user and password.
     url: String,
+    exchange: Option<String>,
+    routing_key: Option<String>,
     event_types: Vec<String>,
     filter: Option<String>,
     description: Option<String>,
@@ -186,7 +207,10 @@ pub(super) fn shown(row: &EndpointRow, headers: &[(String, String)], now: Timest
     let active = |until: Option<Timestamp>| until.is_none_or(|until| until > now);
     Endpoint {
         id: row.key.with_prefix("ep"),
+        kind: kind_of(row),
         url: row.url.clone(),
+        exchange: row.amqp.as_ref().map(|exchange| exchange.name.clone()),
+        routing_key: row.amqp.as_ref().and_then(|exchange| exchange.routing_key.clone()),
         event_types: row.event_types.clone(),
         filter: row.filter.clone(),
         description: row.description.clone(),
@@ -214,10 +238,17 @@ pub(super) fn shown(row: &EndpointRow, headers: &[(String, String)], now: Timest
     }
 }
 
+const fn kind_of(row: &EndpointRow) -> &'static str {
+    if row.amqp.is_some() { "amqp" } else { "http" }
+}
+
 /// What the audit keeps: a URL may hold a token in its query.
 fn audited(row: &EndpointRow) -> Value {
     json!({
+        "kind": kind_of(row),
         "url": row.url.split('?').next(),
+        "exchange": row.amqp.as_ref().map(|exchange| &exchange.name),
+        "routing_key": row.amqp.as_ref().and_then(|exchange| exchange.routing_key.as_ref()),
         "event_types": row.event_types,
         "filter": row.filter,
         "format": row.format,
@@ -241,10 +272,20 @@ async fn create(State(api): State<Api>, within: In<Manage>, Json(new): Json<NewE
     let tenant = &within.tenant;
     let scheme = new.signing.as_deref().map(checked_scheme).transpose()?;
     let made = signing_secret(&api, tenant, key, new.secret, scheme)?;
+    let (url, amqp) = match new.kind.as_deref().unwrap_or("http") {
+        "http" => (checked_url(&api, new.url)?, no_exchange(new.exchange, new.routing_key)?),
+        "amqp" => {
+            let (shown, sealed) =
+                sealed_broker(&api, tenant, places::endpoint_broker(within.id(), &key), "url", &new.url)?;
+            (shown, Some(checked_exchange(sealed, new.exchange, new.routing_key)?))
+        }
+        _ => return Err(Problem::field("kind", "must be `http` or `amqp`")),
+    };
     let row = EndpointRow {
         key,
         tenant: within.id().clone(),
-        url: checked_url(&api, new.url)?,
+        url,
+        amqp,
         event_types: checked_types(new.event_types)?,
         filter: new.filter.map(checked_filter).transpose()?,
         description: new.description.map(checked_description).transpose()?,
@@ -306,8 +347,20 @@ async fn change(
 ) -> Answer<Out<Endpoint>> {
     let view = found(&within.tenant, &id)?;
     let mut row = view.row.clone();
-    if let Some(url) = change.url {
-        row.url = checked_url(&api, url)?;
+    if let Some(before) = row.amqp.take() {
+        let mut sealed = before.url;
+        if let Some(url) = change.url {
+            let place = places::endpoint_broker(within.id(), &row.key);
+            (row.url, sealed) = sealed_broker(&api, &within.tenant, place, "url", &url)?;
+        }
+        let exchange = change.exchange.unwrap_or(before.name);
+        let routing_key = change.routing_key.unwrap_or(before.routing_key);
+        row.amqp = Some(checked_exchange(sealed, Some(exchange), routing_key)?);
+    } else {
+        no_exchange(change.exchange, change.routing_key.flatten())?;
+        if let Some(url) = change.url {
+            row.url = checked_url(&api, url)?;
+        }
     }
     if let Some(types) = change.event_types {
         row.event_types = checked_types(types)?;

@@ -5,20 +5,25 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::{Map, Value};
 
 use super::{
+    Api,
+    broker_settings::checked_queue,
     endpoint_settings::checked_schedule,
-    installations::InstallationIn,
+    installations::{InstallationIn, SourceIn},
     problem::{Answer, Code, Problem},
 };
 use crate::{
     clock::Timestamp,
-    directory::view::{PluginVersion, TenantView, View},
+    directory::{
+        places,
+        view::{PluginVersion, TenantView, View},
+    },
     event::catalogue::{check_against, compile_schema},
     id::{Ids, Key},
     plugin::{
         grant::Grants,
         model::{Manifest, SecretKind},
     },
-    store::registry::{InstallState, InstallationRow, Mode, ScheduleRow, SourceRow},
+    store::registry::{InstallState, InstallationRow, Mode, QueueRow, ScheduleRow, SourceRow},
 };
 
 const MAX_SOURCES: usize = 20;
@@ -27,6 +32,7 @@ const MAX_CONNECTIONS: usize = 200;
 
 /// What an installation is checked against.
 pub(super) struct Setting<'a> {
+    pub(super) api: &'a Api,
     pub(super) ids: &'a Ids,
     pub(super) now: Timestamp,
     pub(super) view: &'a View,
@@ -111,22 +117,23 @@ impl Setting<'_> {
     }
 
     /// Known names keep their id, so that URLs given to providers stay.
-    fn sources(&self, wanted: Option<Vec<String>>, ingest: bool) -> Answer<Vec<SourceRow>> {
-        let names = match (wanted, self.before) {
-            (Some(names), _) => names,
+    fn sources(&self, wanted: Option<Vec<SourceIn>>, ingest: bool) -> Answer<Vec<SourceRow>> {
+        let wanted = match (wanted, self.before) {
+            (Some(wanted), _) => wanted,
             (None, Some(before)) => return Ok(before.sources.clone()),
-            (None, None) if ingest => vec!["default".to_owned()],
+            (None, None) if ingest => vec![SourceIn::Name("default".to_owned())],
             (None, None) => Vec::new(),
         };
-        if names.len() > MAX_SOURCES {
+        if wanted.len() > MAX_SOURCES {
             return Err(Problem::field("sources", format!("at most {MAX_SOURCES}")));
         }
-        if !ingest && !names.is_empty() {
+        if !ingest && !wanted.is_empty() {
             return Err(Problem::field("sources", format!("{} takes no requests; leave the list empty", self.plugin)));
         }
         let mut rows: Vec<SourceRow> = Vec::new();
-        for (index, name) in names.into_iter().enumerate() {
+        for (index, source) in wanted.into_iter().enumerate() {
             let field = format!("sources[{index}]");
+            let (name, queue) = source.parts(&field)?;
             if !is_name(&name) {
                 return Err(Problem::field(field, "must match [a-z0-9][a-z0-9-]{0,62}"));
             }
@@ -134,9 +141,31 @@ impl Setting<'_> {
                 return Err(Problem::field(field, format!("`{name}` is there twice")));
             }
             let known = self.before.and_then(|before| before.sources.iter().find(|source| source.name == name));
-            rows.push(known.cloned().unwrap_or_else(|| SourceRow { id: self.ids.next().with_prefix("src"), name }));
+            let id = known.map_or_else(|| self.ids.next().with_prefix("src"), |known| known.id.clone());
+            let queue = queue.map(|(url, queue)| self.queue(&field, &id, known, url, queue)).transpose()?;
+            rows.push(SourceRow { id, name, queue });
         }
         Ok(rows)
+    }
+
+    /// The queue of a source. Its address may be left out where there was one before, since it is not shown.
+    fn queue(
+        &self,
+        field: &str,
+        id: &str,
+        known: Option<&SourceRow>,
+        url: Option<String>,
+        queue: String,
+    ) -> Answer<QueueRow> {
+        let place = places::source_broker(&self.tenant.row.id, id);
+        match (url, known.and_then(|known| known.queue.as_ref())) {
+            (Some(url), _) => checked_queue(self.api, self.tenant, place, field, &url, queue),
+            (None, Some(before)) if before.name == queue => Ok(before.clone()),
+            (None, _) => {
+                let text = "write where the broker is: amqps://user:password@host/vhost";
+                Err(Problem::field(format!("{field}.url"), text))
+            }
+        }
     }
 
     fn connections(

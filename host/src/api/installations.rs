@@ -26,8 +26,9 @@ use crate::{
     clock::Timestamp,
     directory::view::{InstallationView, PluginVersion, TenantView},
     event::Target,
+    plugin::model::SourceRef,
     run::run::private,
-    store::registry::{InstallState, InstallationRow, Mode, ScheduleRow},
+    store::registry::{InstallState, InstallationRow, Mode, QueueRow, ScheduleRow, SourceRow},
 };
 
 const TAG: &str = "installations";
@@ -82,13 +83,59 @@ pub(super) struct InstallationIn {
     /// `<slot>` or `<slot>@<source>` to the id of a connection.
     #[serde(default)]
     pub(super) connections: BTreeMap<String, String>,
-    /// Names of public inbound URLs; `["default"]` for a plugin that takes requests.
-    pub(super) sources: Option<Vec<String>>,
+    /// Names of public inbound URLs; `["default"]` for a plugin that takes requests. Or objects, for sources that are fed
+    /// from a queue of a broker: `{"name":"orders","kind":"amqp","url":"amqps://..","queue":"orders"}`.
+    pub(super) sources: Option<Vec<SourceIn>>,
     /// `emits:<type or pattern>` and `emergency`.
     #[serde(default)]
     pub(super) grants: Vec<String>,
     /// Seconds before each attempt, instead of the plugin table.
     pub(super) retry_schedule: Option<Vec<u64>>,
+}
+
+/// Where requests come from.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged, expecting = "a name, or an object with `name`, `kind`, and for `amqp` `url` and `queue`")]
+pub(super) enum SourceIn {
+    /// A public inbound URL of this name.
+    Name(String),
+    /// A source with more to say.
+    Described(DescribedSource),
+}
+
+/// A source with more to say.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DescribedSource {
+    name: String,
+    /// `http`, a public inbound URL; or `amqp`, a queue that the hub consumes.
+    kind: Option<String>,
+    /// `amqps://user:password@host/vhost`; may be left out where the source has the same queue already. User and password
+    /// are not shown again.
+    url: Option<String>,
+    queue: Option<String>,
+}
+
+/// The address of a queue, if it is given, and its name.
+pub(super) type QueueIn = (Option<String>, String);
+
+impl SourceIn {
+    /// Its name, and what feeds it, if a queue does.
+    pub(super) fn parts(self, field: &str) -> Answer<(String, Option<QueueIn>)> {
+        let source = match self {
+            Self::Name(name) => return Ok((name, None)),
+            Self::Described(source) => source,
+        };
+        let refused = |part: &str, text: &str| Err(Problem::field(format!("{field}.{part}"), text));
+        match (source.kind.as_deref().unwrap_or("http"), source.url, source.queue) {
+            ("http", None, None) => Ok((source.name, None)),
+            ("http", Some(_), _) => refused("url", "only a source of kind `amqp` has one; leave it out"),
+            ("http", None, Some(_)) => refused("queue", "only a source of kind `amqp` has one; leave it out"),
+            ("amqp", url, Some(queue)) => Ok((source.name, Some((url, queue)))),
+            ("amqp", _, None) => refused("queue", "name the queue that the hub shall consume"),
+            _ => refused("kind", "must be `http` or `amqp`"),
+        }
+    }
 }
 
 const fn live() -> Mode {
@@ -130,12 +177,17 @@ pub(super) struct Installation {
     updated_at: Timestamp,
 }
 
-/// A public inbound URL.
+/// Where requests come from.
 #[derive(Serialize, ToSchema)]
 struct Source {
     name: String,
     id: String,
+    /// `http` or `amqp`.
+    kind: &'static str,
+    /// The public inbound URL; of a queue the broker's, without user and password.
     url: String,
+    /// The queue that the hub consumes.
+    queue: Option<String>,
 }
 
 /// Why a target takes nothing now.
@@ -173,12 +225,7 @@ fn shown(api: &Api, tenant: &TenantView, view: &InstallationView) -> Installatio
         shadow_version: row.shadow_version.clone(),
         config: serde_json::from_str(&row.config).unwrap_or_default(),
         connections: row.connections.iter().map(|(slot, key)| (slot.clone(), key.with_prefix("con"))).collect(),
-        sources: api
-            .hub
-            .sources(view)
-            .into_iter()
-            .map(|source| Source { name: source.name, id: source.id, url: source.url })
-            .collect(),
+        sources: api.hub.sources(view).into_iter().zip(&row.sources).map(shown_source).collect(),
         grants: row.grants.clone(),
         missing_grants: view.grants.open_requests(),
         retry_schedule: row.retry_schedule.clone(),
@@ -191,6 +238,14 @@ fn shown(api: &Api, tenant: &TenantView, view: &InstallationView) -> Installatio
     }
 }
 
+fn shown_source((public, row): (SourceRef, &SourceRow)) -> Source {
+    let (name, id) = (public.name, public.id);
+    match &row.queue {
+        None => Source { name, id, kind: "http", url: public.url, queue: None },
+        Some(queue) => Source { name, id, kind: "amqp", url: queue.shown_url.clone(), queue: Some(queue.name.clone()) },
+    }
+}
+
 /// What the audit keeps: config may hold personal values, so only its fields' names.
 fn audited(row: &InstallationRow) -> Value {
     let config: Map<String, Value> = serde_json::from_str(&row.config).unwrap_or_default();
@@ -200,10 +255,15 @@ fn audited(row: &InstallationRow) -> Value {
         "shadow_version": row.shadow_version,
         "config_fields": config.keys().collect::<Vec<_>>(),
         "connections": row.connections.iter().map(|(slot, key)| (slot.clone(), key.with_prefix("con"))).collect::<BTreeMap<_, _>>(),
-        "sources": row.sources.iter().map(|source| &source.name).collect::<Vec<_>>(),
+        "sources": row.sources.iter().map(audited_source).collect::<Vec<_>>(),
         "grants": row.grants,
         "retry_schedule": row.retry_schedule,
     })
+}
+
+fn audited_source(source: &SourceRow) -> Value {
+    let described = |queue: &QueueRow| json!({"name": source.name, "url": queue.shown_url, "queue": queue.name});
+    source.queue.as_ref().map_or_else(|| json!(source.name), described)
 }
 
 pub(super) fn found<'a>(tenant: &'a TenantView, name: &str) -> Answer<&'a InstallationView> {
@@ -238,6 +298,7 @@ async fn put(
     let before = within.tenant.installations.get(&name).map(|view| &**view);
     let directory = api.hub.directory.view();
     let setting = Setting {
+        api: &api,
         ids: &api.hub.ids,
         now: api.hub.clock.now(),
         view: &directory,

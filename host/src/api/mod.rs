@@ -26,6 +26,7 @@ mod apps;
 mod audit;
 mod auth;
 mod body;
+mod broker_settings;
 mod cloudevents;
 mod connection_actions;
 mod connection_probe;
@@ -46,6 +47,7 @@ mod installations;
 mod keys;
 mod logins;
 mod master_keys;
+mod nodes;
 mod openapi;
 mod paging;
 mod plugins;
@@ -114,6 +116,16 @@ pub fn router(hub: Arc<Hub>) -> Router {
         .layer(middleware::from_fn_with_state(api.clone(), idempotency::layer))
         .layer(middleware::from_fn_with_state(api.clone(), correlate))
         .with_state(api)
+}
+
+/// The same paths for a node without the role `api`: only those that tell how it is are answered.
+pub fn health_only(router: Router) -> Router {
+    router.layer(middleware::from_fn(async |request: Request, next: Next| match request.uri().path() {
+        "/healthz" | "/readyz" | "/metrics" | "/v1/status" => next.run(request).await,
+        _ => {
+            Problem::new(Code::NoSuchRoute, "this node does not have the role `api`; ask one that has").into_response()
+        }
+    }))
 }
 
 /// The OpenAPI 3.1 document of the interface.

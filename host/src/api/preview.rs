@@ -24,6 +24,7 @@ use crate::{
     clock::Timestamp,
     directory::view::{EndpointView, TenantView},
     event::{Event, Target},
+    outbound::egress::EgressError,
     queue::{
         dispatch::hold,
         reason::{Failure, ReasonClass},
@@ -284,7 +285,13 @@ fn gone(row: &DeliveryRow, code: &str, text: &str) -> Preview {
 
 /// Nothing is sent to an endpoint: what is known of it is all there is.
 fn endpoint_preview(api: &Api, row: &DeliveryRow, endpoint: &EndpointView, success: Option<Timestamp>) -> Preview {
-    if let Err(error) = api.hub.client.policy().check_url(&endpoint.row.url) {
+    let policy = api.hub.client.policy();
+    let judged = match (&endpoint.row.amqp, &endpoint.exchange) {
+        (None, _) => policy.check_url(&endpoint.row.url).map(|_| ()),
+        (Some(_), Some(exchange)) => policy.check_broker(&exchange.broker),
+        (Some(_), None) => Err(EgressError::MalformedUrl("it cannot be read")),
+    };
+    if let Err(error) = judged {
         let text = format!("the endpoint's URL is refused: {error}");
         return Preview::of(row, &row.target, "blocked").because(Failure::new(ReasonClass::Config, error.code(), text));
     }

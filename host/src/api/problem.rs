@@ -232,7 +232,7 @@ impl From<StoreError> for Problem {
             StoreError::Overloaded => {
                 Self::new(Code::Overloaded, "too many writes wait; try again shortly").retry_after(1)
             }
-            StoreError::Unavailable(cause) => {
+            StoreError::Unavailable(cause) | StoreError::Contended(cause) => {
                 tracing::warn!(cause, "the database is not available");
                 Self::new(Code::Unavailable, "nothing was changed; try again shortly").retry_after(5)
             }

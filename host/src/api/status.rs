@@ -15,6 +15,7 @@ use super::{
     Api,
     auth::{Caller, Need as _, Read},
     forecast::ending_keys,
+    nodes::NodesStatus,
     problem::{Answer, Code, Problem},
     routes::{Routes, doc, open},
 };
@@ -77,6 +78,9 @@ struct Status {
     /// The operator's own API keys that end within a week; for operators.
     ending_keys: BTreeMap<String, String>,
     tenants: Vec<TenantStatus>,
+    /// The nodes that share the database; for operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<NodesStatus>,
 }
 
 /// What needs a person in a tenant. Tenants in which all is well are left out.
@@ -159,7 +163,9 @@ async fn status(State(api): State<Api>, caller: Caller) -> Answer<Out<Status>> {
     let view = api.hub.directory.view();
     let visible = view.tenants.values().filter(|tenant| caller.sees(&tenant.row.id));
     let mut tenants: Vec<_> = visible.map(|tenant| of_tenant(&api, &view, tenant)).collect();
-    let attention = tenants.iter().any(TenantStatus::needs_attention);
+    let cluster = caller.key.tenant.is_none().then(|| NodesStatus::seen_by(&api.hub.node));
+    let attention =
+        tenants.iter().any(TenantStatus::needs_attention) || cluster.as_ref().is_some_and(NodesStatus::needs_attention);
     tenants.retain(|tenant| caller.key.tenant.is_some() || tenant.needs_attention() || !tenant.ending_keys.is_empty());
     tenants.sort_by(|a, b| a.tenant.cmp(&b.tenant));
     Ok(Out(Status {
@@ -174,6 +180,7 @@ async fn status(State(api): State<Api>, caller: Caller) -> Answer<Out<Status>> {
             Some(_) => BTreeMap::new(),
         },
         tenants,
+        cluster,
     }))
 }
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::Hub;
+use crate::{hub::Hub, store::StoreError};
 
 /// How often the hub looks whether its database is still in its place.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
@@ -23,11 +23,11 @@ pub(super) fn connections_within_descriptors() -> usize {
     limit.current.map_or(usize::MAX, |descriptors| usize::try_from(descriptors / 2).unwrap_or(usize::MAX))
 }
 
-/// Looks whether the database is still the file that was opened, and ends when it is not, which stops the process: what it
-/// would write from then on would be found by nobody.
+/// Looks whether the database is still the one that was opened, and ends when it is not, which stops the process: what it
+/// would write from then on would be found by nobody. A server that is away comes back.
 pub(super) async fn watch_database(hub: Arc<Hub>, stop: CancellationToken) {
     while tokio::time::timeout(WATCH_EVERY, stop.cancelled()).await.is_err() {
-        if let Err(error) = hub.store.in_place().await {
+        if let Err(error @ StoreError::Refused(_)) = hub.store.in_place().await {
             tracing::error!(%error, "the database is gone; stopping");
             return;
         }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{GlobalArgs, Output};
-use crate::{app::database_file, config::Settings, store::sqlite};
+use crate::{app::Place, config::Settings, store::sqlite};
 
 /// Arguments of `backup` and `restore`.
 #[derive(Args, Clone, Debug)]
@@ -19,9 +19,16 @@ pub struct BackupArgs {
 /// Writes a copy of the database as it is now, also while a hub uses it.
 ///
 /// # Errors
-/// The file exists, or the copy cannot be written or is not whole.
+/// The file exists, the copy cannot be written or is not whole, or the database is a server's, which has its own tools.
 pub async fn back_up(args: &BackupArgs, global: &GlobalArgs, output: Output) -> anyhow::Result<()> {
-    let database = database_file(&Settings::load(global.config.as_deref())?)?;
+    let database = match Place::of(&Settings::load(global.config.as_deref())?.database_url)? {
+        Place::File(path) => path,
+        Place::Server { label, .. } => anyhow::bail!(
+            "{label} is PostgreSQL: copy it with `pg_dump --format=custom --file={} <database>`, run as a superuser since \
+             row-level security hides rows from others",
+            args.file.display()
+        ),
+    };
     let bytes = sqlite::back_up(&database.to_string_lossy(), &args.file).await?;
     let file = args.file.display().to_string();
     Ok(output.result(&json!({"file": file, "bytes": bytes}), |_| {
@@ -32,9 +39,16 @@ pub async fn back_up(args: &BackupArgs, global: &GlobalArgs, output: Output) -> 
 /// Puts a copy where the database belongs.
 ///
 /// # Errors
-/// A hub or files are in the way, or the copy is no whole database.
+/// A hub or files are in the way, the copy is no whole database, or the database is a server's, which has its own tools.
 pub async fn restore(args: &BackupArgs, global: &GlobalArgs, output: Output) -> anyhow::Result<()> {
-    let database = database_file(&Settings::load(global.config.as_deref())?)?;
+    let database = match Place::of(&Settings::load(global.config.as_deref())?.database_url)? {
+        Place::File(path) => path,
+        Place::Server { label, .. } => anyhow::bail!(
+            "{label} is PostgreSQL: make the roles switchyard_hub and switchyard_tenant and an empty database, and put the \
+             copy back with `pg_restore --dbname=<database> {}`, run as a superuser",
+            args.file.display()
+        ),
+    };
     sqlite::restore(&database.to_string_lossy(), &args.file).await?;
     let file = database.display().to_string();
     Ok(output.result(&json!({"restored": file}), |_| {

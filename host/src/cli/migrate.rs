@@ -1,14 +1,22 @@
-//! `switchyard migrate`: the schema's steps, up and down.
+//! `switchyard migrate`: the schema's steps, up and down, and the way from a file to a server.
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::{GlobalArgs, Output, output::table};
 use crate::{
-    app::database_file,
+    app::Place,
     config::Settings,
-    store::sqlite::{Undone, migrate_down, migrate_up, schema_steps},
+    store::schema::{SchemaStep, Undone},
 };
+
+/// From a file to a server.
+mod moving;
+
+/// The steps of either database.
+mod place;
+
+pub use moving::MoveArgs;
 
 /// Arguments of `migrate`.
 #[derive(Args, Clone, Debug)]
@@ -41,6 +49,8 @@ pub enum Way {
     },
     /// List the steps, and which of them the database has
     Status,
+    /// Copy everything of a stopped hub from a file to an empty PostgreSQL database, and compare both
+    Move(MoveArgs),
 }
 
 /// Brings the database to the wanted step, or says what that would do.
@@ -49,18 +59,19 @@ pub enum Way {
 /// The database cannot be opened, is in use, is newer than this version, or a loss was not agreed to.
 pub async fn migrate(args: &MigrateArgs, global: &GlobalArgs, output: Output) -> anyhow::Result<()> {
     let settings = Settings::load(global.config.as_deref())?;
-    let file = database_file(&settings)?.to_string_lossy().into_owned();
+    let place = Place::of(&settings.database_url)?;
     match &args.way {
-        None => up(&file, None, args.dry_run, output).await,
-        Some(Way::Up { to }) => up(&file, *to, args.dry_run, output).await,
-        Some(Way::Down { to, yes }) => down(&file, *to, args.dry_run, *yes, output).await,
-        Some(Way::Status) => status(&file, output).await,
+        None => up(&place, None, args.dry_run, output).await,
+        Some(Way::Up { to }) => up(&place, *to, args.dry_run, output).await,
+        Some(Way::Down { to, yes }) => down(&place, *to, args.dry_run, *yes, output).await,
+        Some(Way::Status) => status(&place, output).await,
+        Some(Way::Move(args_of_move)) => moving::run(args_of_move, &settings, args.dry_run, output).await,
     }
 }
 
-async fn up(file: &str, to: Option<i64>, dry_run: bool, output: Output) -> anyhow::Result<()> {
+async fn up(place: &Place, to: Option<i64>, dry_run: bool, output: Output) -> anyhow::Result<()> {
     if dry_run {
-        let steps = schema_steps(file).await?;
+        let steps = place::steps(place).await?;
         let missing = steps.iter().filter(|step| !step.applied && to.is_none_or(|to| step.number <= to));
         let pending: Vec<_> = missing.map(|step| format!("{:04} {}", step.number, step.name)).collect();
         return Ok(output.result(&json!({"pending": pending}), |_| match pending.as_slice() {
@@ -68,15 +79,15 @@ async fn up(file: &str, to: Option<i64>, dry_run: bool, output: Output) -> anyho
             pending => format!("would apply: {}", pending.join(", ")),
         })?);
     }
-    let applied = migrate_up(file, to).await?;
+    let (applied, file) = (place::up(place, to).await?, place.label());
     Ok(output.result(&json!({"migrated": file, "applied": applied}), |_| match applied.as_slice() {
         [] => format!("{file} has nothing to do"),
         applied => format!("{file}: applied {}", applied.join(", ")),
     })?)
 }
 
-async fn down(file: &str, to: i64, dry_run: bool, yes: bool, output: Output) -> anyhow::Result<()> {
-    let planned = migrate_down(file, to, true).await?;
+async fn down(place: &Place, to: i64, dry_run: bool, yes: bool, output: Output) -> anyhow::Result<()> {
+    let (planned, file) = (place::down(place, to, true).await?, place.label());
     if planned.steps.is_empty() {
         let nothing = json!({"undone": [], "lost": {}});
         return Ok(output.result(&nothing, |_| format!("{file} has no step above {to}"))?);
@@ -89,9 +100,10 @@ async fn down(file: &str, to: i64, dry_run: bool, yes: bool, output: Output) -> 
     }
     anyhow::ensure!(
         yes,
-        "undoing {steps} loses {loss} for ever; write a copy with `switchyard backup FILE` first, then say --yes"
+        "undoing {steps} loses {loss} for ever; write a copy with {} first, then say --yes",
+        place::copy_first(place)
     );
-    let done = migrate_down(file, to, false).await?;
+    let done = place::down(place, to, false).await?;
     let value = json!({"undone": done.steps, "lost": lost});
     Ok(output.result(&value, |_| format!("{file}: undone {steps}; lost {loss}"))?)
 }
@@ -103,19 +115,19 @@ fn loss(undone: &Undone) -> String {
     if tables.is_empty() { "what the steps added".to_owned() } else { tables.join(", ") }
 }
 
-async fn status(file: &str, output: Output) -> anyhow::Result<()> {
-    let steps = schema_steps(file).await?;
-    let entry = |step: &crate::store::sqlite::SchemaStep| json!({"number": step.number, "name": step.name, "applied": step.applied, "known": step.known});
-    let value = json!({"database": file, "steps": steps.iter().map(entry).collect::<Vec<_>>()});
+async fn status(place: &Place, output: Output) -> anyhow::Result<()> {
+    let steps = place::steps(place).await?;
+    let entry = |step: &SchemaStep| json!({"number": step.number, "name": step.name, "applied": step.applied, "known": step.known, "compatible": step.compatible});
+    let value = json!({"database": place.label(), "steps": steps.iter().map(entry).collect::<Vec<_>>()});
     Ok(output.result(&value, |_| {
-        let state = |applied, known| match (applied, known) {
-            (true, true) => "applied",
-            (false, _) => "missing",
-            (true, false) => "applied by a newer version",
+        let state = |step: &SchemaStep| match (step.applied, step.known, step.compatible) {
+            (true, true, _) => "applied",
+            (false, ..) => "missing",
+            (true, false, true) => "applied by a newer version, beside which this one can go on",
+            (true, false, false) => "applied by a newer version",
         };
-        let rows = steps.iter().map(|step| {
-            vec![format!("{:04}", step.number), step.name.clone(), state(step.applied, step.known).to_owned()]
-        });
+        let rows =
+            steps.iter().map(|step| vec![format!("{:04}", step.number), step.name.clone(), state(step).to_owned()]);
         table(&["STEP", "NAME", "STATE"], &rows.collect::<Vec<_>>())
     })?)
 }

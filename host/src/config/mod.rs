@@ -17,6 +17,7 @@ pub use load::{ConfigError, Origin};
 pub use value::{Database, Role, Roles};
 
 use crate::{
+    broker::BrokerAddress,
     connection::origins::ProviderOrigins,
     ingress::limits::{ListenLimits, RateSettings},
     observe::logging::LogSettings,
@@ -38,7 +39,10 @@ pub struct Settings {
     pub database_url: Database,
     /// RabbitMQ, if any.
     #[serde(deserialize_with = "value::broker_url")]
-    pub broker_url: Option<SecretString>,
+    pub broker_url: Option<BrokerAddress>,
+    /// Where traces and metrics are sent, if anywhere.
+    #[serde(deserialize_with = "value::optional_url")]
+    pub otlp_url: Option<Url>,
     /// The keys that seal secrets at rest, if given: `id:base64,...`, as the keyring reads them.
     #[serde(deserialize_with = "value::master_keys")]
     pub master_keys: Option<SecretString>,

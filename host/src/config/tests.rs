@@ -91,6 +91,16 @@ fn a_wrong_value_names_its_place_and_the_fix() {
             vec![],
             "write it as https://api.example.com=http://127.0.0.1:4711",
         ),
+        (
+            "broker_url = \"http://mq\"",
+            vec![],
+            "setting `broker_url` in test.toml: it is no broker address; write it as amqps://user:password@host/vhost",
+        ),
+        (
+            "",
+            vec![("SWITCHYARD_BROKER_URL", "amqp://mq/?heartbeat=1")],
+            "setting `broker_url` in the environment (SWITCHYARD_BROKER_URL): it has a `?`",
+        ),
         ("roles = []", vec![], "a process needs a role"),
         ("", vec![("SWITCHYARD_LOG", "loud")], "write a level and a format such as `info,json`"),
         ("listen = ", vec![], "test.toml, line 1: "),
@@ -111,6 +121,8 @@ fn no_message_repeats_a_secret() {
         ("", vec![("SWITCHYARD_MASTER_KEYS", "a:MARKER")]),
         ("", vec![("SWITCHYARD_DATABASE_URL", "mysql://u:MARKER@db/x")]),
         ("", vec![("SWITCHYARD_BROKER_URL", "http://u:MARKER@mq/x")]),
+        ("", vec![("SWITCHYARD_BROKER_URL", "amqp://u:MARKER@mq/x/y")]),
+        ("", vec![("SWITCHYARD_BROKER_URL", "amqp://u:MARKER%ff@mq/x")]),
     ];
     for (file, environment) in cases {
         let error = load(file, &environment).unwrap_err();

@@ -9,6 +9,8 @@ use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, de::Error};
 use url::Url;
 
+use crate::broker::BrokerAddress;
+
 /// Reads "500ms", "15s", "10m", "2h" or "30d".
 ///
 /// # Errors
@@ -104,13 +106,12 @@ pub(super) fn optional_path<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
     Ok((!text.is_empty()).then(|| text.into()))
 }
 
-pub(super) fn broker_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+pub(super) fn broker_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BrokerAddress>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    match text.parse::<Url>() {
-        _ if text.is_empty() => Ok(None),
-        Ok(url) if matches!(url.scheme(), "amqp" | "amqps") => Ok(Some(text.into())),
-        _ => Err(D::Error::custom("this is no broker address; write it as amqp://user:password@host:5672/vhost")),
+    if text.is_empty() {
+        return Ok(None);
     }
+    BrokerAddress::parse(&text).map(Some).map_err(D::Error::custom)
 }
 
 /// The shortest operator key.
@@ -207,6 +208,17 @@ impl Roles {
     #[must_use]
     pub fn has(&self, role: Role) -> bool {
         self.0.contains(&role)
+    }
+
+    /// The names of all roles that it has.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let name = |role: &Role| match role {
+            Role::Api => "api",
+            Role::Worker => "worker",
+            Role::Scheduler => "scheduler",
+        };
+        self.0.iter().map(name).map(str::to_owned).collect()
     }
 }
 

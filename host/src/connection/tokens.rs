@@ -231,8 +231,9 @@ impl Hub {
             }
             let usable = current.filter(|good| now < good.expires_at);
             let (queue_now, version) = (self.queue_clock.now(), stored.version);
-            let until = queue_now.after(CLAIM);
-            if self.store.claim_refresh(tenant, need.connection, version, until, queue_now).await? {
+            let wanted = queue_now.after(CLAIM);
+            let claimed = self.store.claim_refresh(tenant, need.connection, version, wanted, queue_now).await?;
+            if let Some(until) = claimed {
                 if let Some(result) = self.renew(need, &stored, until, usable.as_deref()).await {
                     return result;
                 }

@@ -16,13 +16,14 @@ use super::{
     },
 };
 use crate::{
+    broker::BrokerAddress,
     clock::Timestamp,
     connection::{
         credential::{ConnectionKind, Credential},
         vault::{Place, TenantKey, Vault},
     },
     id::Key,
-    outbound::sign::SigningSecret,
+    outbound::{publish::Exchange, sign::SigningSecret},
     plugin::{
         grant::Grants,
         guest::Exports,
@@ -31,7 +32,10 @@ use crate::{
     route::{filter::Filter, pattern::TypePattern},
     secret::SecretString,
     store::apps::AppRow,
-    store::registry::{ConnectionRow, EndpointRow, InstallationRow, PluginVersionRow, RegistryRows, SealedSecret},
+    store::registry::{
+        ConnectionRow, EndpointRow, ExchangeRow, InstallationRow, PluginVersionRow, RegistryRows, SealedSecret,
+        SourceRow,
+    },
 };
 
 /// Versions of each plugin, newest first.
@@ -185,16 +189,14 @@ pub(super) fn resolved_anew(tenant: &TenantView, plugins: &PluginVersions) -> Te
 
 /// The sources of a tenant by id.
 pub(super) fn sources(tenant: &TenantView) -> Vec<(String, SourceView)> {
-    let of = |row: &InstallationRow, id: &str, name: &str| {
-        let view = SourceView { tenant: row.tenant.clone(), plugin: row.plugin.clone(), name: name.to_owned() };
-        (id.to_owned(), view)
+    let of = |row: &InstallationRow, source: &SourceRow| {
+        let (tenant, plugin, name) = (row.tenant.clone(), row.plugin.clone(), source.name.clone());
+        (source.id.clone(), SourceView { tenant, plugin, name, fed: source.queue.is_some() })
     };
     tenant
         .installations
         .values()
-        .flat_map(|installation| {
-            installation.row.sources.iter().map(|source| of(&installation.row, &source.id, &source.name))
-        })
+        .flat_map(|installation| installation.row.sources.iter().map(|source| of(&installation.row, source)))
         .collect()
 }
 
@@ -267,7 +269,20 @@ fn endpoint(row: EndpointRow, vault: &Vault, key: &TenantKey, known: Option<Arc<
             .ok()
             .map(Arc::new),
     });
-    EndpointView { patterns, filter, secrets, headers, row }
+    let exchange = row.amqp.as_ref().and_then(|amqp| exchange(&row, amqp, vault, key));
+    EndpointView { patterns, filter, secrets, headers, exchange, row }
+}
+
+/// Where an endpoint publishes; nothing, and logged, if its address does not open.
+fn exchange(row: &EndpointRow, amqp: &ExchangeRow, vault: &Vault, key: &TenantKey) -> Option<Arc<Exchange>> {
+    let broker = broker(places::endpoint_broker(&row.tenant, &row.key), &amqp.url, vault, key)?;
+    Some(Arc::new(Exchange { broker, name: amqp.name.clone(), routing_key: amqp.routing_key.clone() }))
+}
+
+/// Opens and reads the sealed address of a broker.
+fn broker(place: Place<'_>, sealed: &[u8], vault: &Vault, key: &TenantKey) -> Option<BrokerAddress> {
+    let plain = vault.open(key, place, sealed).inspect_err(|error| log_damage(place, error)).ok()?;
+    BrokerAddress::parse(std::str::from_utf8(&plain).ok()?).ok()
 }
 
 fn connection(row: ConnectionRow, vault: &Vault, key: &TenantKey) -> ConnectionView {

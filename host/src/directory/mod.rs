@@ -201,9 +201,9 @@ impl Directory {
             let wrapped = match store.meta(HUB_DATA_KEY).await? {
                 Some(wrapped) => wrapped,
                 None => {
-                    let wrapped = vault.new_tenant_key(places::HUB).map_err(damaged)?;
-                    store.set_meta(HUB_DATA_KEY, wrapped.clone()).await?;
-                    wrapped
+                    // Of nodes that start together one is first, and all use its key.
+                    let made = vault.new_tenant_key(places::HUB).map_err(damaged)?;
+                    store.first_meta(HUB_DATA_KEY, made).await?
                 }
             };
             vault.open_tenant_key(places::HUB, &wrapped).map_err(damaged)

@@ -20,6 +20,18 @@ pub fn endpoint_headers<'a>(tenant: &'a TenantId, endpoint: &'a Key) -> Place<'a
     Place { tenant: tenant.as_str(), table: "endpoint", row: &endpoint.0, column: "headers" }
 }
 
+/// The broker's address of an endpoint.
+#[must_use]
+pub fn endpoint_broker<'a>(tenant: &'a TenantId, endpoint: &'a Key) -> Place<'a> {
+    Place { tenant: tenant.as_str(), table: "endpoint", row: &endpoint.0, column: "amqp_url" }
+}
+
+/// The broker's address of a source.
+#[must_use]
+pub fn source_broker<'a>(tenant: &'a TenantId, source: &'a str) -> Place<'a> {
+    Place { tenant: tenant.as_str(), table: "source", row: source.as_bytes(), column: "amqp_url" }
+}
+
 /// The PKCE verifier of a login, and its state's row.
 #[must_use]
 pub fn login_verifier<'a>(tenant: &'a TenantId, state: &'a [u8; 32]) -> Place<'a> {

@@ -10,6 +10,7 @@ use crate::{
     connection::vault::TenantKey,
     event::TenantId,
     id::Key,
+    outbound::publish::Exchange,
     plugin::{grant::Grants, model::Manifest},
     queue::reason::{Failure, ReasonClass},
     route::{filter::Filter, pattern::TypePattern},
@@ -75,6 +76,8 @@ pub struct SourceView {
     pub plugin: String,
     /// The source's name in the installation.
     pub name: String,
+    /// Whether it is fed from a queue. Nobody may then bring anything by HTTP, since its plugin may rely on the broker.
+    pub fed: bool,
 }
 
 /// Where a source of an app leads.
@@ -147,6 +150,8 @@ pub struct EndpointView {
     pub secrets: Vec<(crate::outbound::sign::SigningSecret, Option<Timestamp>)>,
     /// Own header fields.
     pub headers: Vec<(String, String)>,
+    /// Where it publishes, if it is of kind `amqp` and its address opened.
+    pub exchange: Option<Arc<Exchange>>,
 }
 
 /// A connection with its opened secrets.

@@ -3,7 +3,10 @@ use std::path::Path;
 use super::report::Report;
 use crate::{
     clock::SharedClock,
-    store::sqlite::{Examined, Options, examine},
+    store::{
+        schema::SchemaStep,
+        sqlite::{Examined, Options, examine},
+    },
 };
 
 const MIB: u64 = 1 << 20;
@@ -35,7 +38,7 @@ pub(super) async fn look(path: &Path, clock: &SharedClock, report: &mut Report) 
     };
     file(path, &found, report);
     if found.damage.is_none() {
-        schema(&found, report);
+        schema(&found.kept.steps, report);
         log(&found, report);
         time(&found, clock, report);
     }
@@ -53,13 +56,15 @@ fn file(path: &Path, found: &Examined, report: &mut Report) {
     report.ok("database", said);
 }
 
-fn schema(found: &Examined, report: &mut Report) {
-    let numbers = |wanted: &dyn Fn(bool, bool) -> bool| -> Vec<String> {
-        let steps = found.steps.iter().filter(|step| wanted(step.applied, step.known));
+/// Looks at the schema of any database.
+pub(super) fn schema(steps: &[SchemaStep], report: &mut Report) {
+    let numbers = |wanted: &dyn Fn(&SchemaStep) -> bool| -> Vec<String> {
+        let steps = steps.iter().filter(|step| wanted(step));
         steps.map(|step| format!("{:04}", step.number)).collect()
     };
-    let newer = numbers(&|applied, known| applied && !known);
-    let missing = numbers(&|applied, _| !applied);
+    let newer = numbers(&|step| step.applied && !step.known && !step.compatible);
+    let lived_with = numbers(&|step| step.applied && !step.known && step.compatible);
+    let missing = numbers(&|step| !step.applied);
     if !newer.is_empty() {
         let said = format!("the database has step {}, which this version does not know", newer.join(", "));
         report.fail("schema", said, "start the newer version, or go down with it: `switchyard migrate down`");
@@ -69,8 +74,11 @@ fn schema(found: &Examined, report: &mut Report) {
             several => format!("steps {} are missing", several.join(", ")),
         };
         report.warn("schema", said, "the next start makes it, or `switchyard migrate` does now; take a backup before");
+    } else if !lived_with.is_empty() {
+        let said = format!("the database has step {}, beside which this version can go on", lived_with.join(", "));
+        report.warn("schema", said, "bring this node to the newer version, as the others");
     } else {
-        report.ok("schema", format!("all {} steps are made", found.steps.len()));
+        report.ok("schema", format!("all {} steps are made", steps.len()));
     }
 }
 

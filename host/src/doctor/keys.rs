@@ -1,46 +1,41 @@
-use std::path::Path;
-
 use secrecy::ExposeSecret as _;
 
 use super::report::Report;
 use crate::{
     app::key_file,
     clock::SharedClock,
-    config::Settings,
+    config::{Database, Settings},
     connection::{master_keys, vault::Vault},
     id::Ids,
     secret::keyring::{KeyringError, MasterKeys},
-    store::sqlite::Examined,
+    store::examine::Kept,
 };
 
-/// Looks at the master keys, and whether they open what the database holds.
-pub(super) fn look(
-    settings: &Settings,
-    database: &Path,
-    found: Option<&Examined>,
-    clock: &SharedClock,
-    report: &mut Report,
-) {
-    let Some(keys) = keyring(settings, database, found, report) else { return };
-    let sound = found.filter(|found| found.damage.is_none());
-    for (id, fingerprint) in sound.map(|found| found.fingerprints.as_slice()).unwrap_or_default() {
+/// Looks at the master keys, and whether they open what the database holds, if it could be read.
+pub(super) fn look(settings: &Settings, found: Option<&Kept>, clock: &SharedClock, report: &mut Report) {
+    let Some(keys) = keyring(settings, found, report) else { return };
+    for (id, fingerprint) in found.map(|found| found.fingerprints.as_slice()).unwrap_or_default() {
         if let Err(error @ KeyringError::Different { .. }) = keys.check(id, fingerprint) {
             return report.fail("master keys", error.to_string(), format!("give `{id}` its own key, or another name"));
         }
     }
     let ids = keys.iter().map(|key| format!("{} ({})", key.id(), key.fingerprint())).collect::<Vec<_>>().join(", ");
     report.ok("master keys", format!("{ids}; the first seals"));
-    if let Some(found) = sound {
+    if let Some(found) = found {
         opened(keys, found, clock, report);
     }
 }
 
 /// The keys that the settings name, read as the hub reads them; nothing is made.
-fn keyring(settings: &Settings, database: &Path, found: Option<&Examined>, report: &mut Report) -> Option<MasterKeys> {
-    let path = key_file(database);
-    let read = match &settings.master_keys {
-        Some(text) => MasterKeys::parse(text.expose_secret()),
-        None => MasterKeys::load(&path),
+fn keyring(settings: &Settings, found: Option<&Kept>, report: &mut Report) -> Option<MasterKeys> {
+    let (read, path) = match (&settings.master_keys, &settings.database_url) {
+        (Some(text), _) => (MasterKeys::parse(text.expose_secret()), std::path::PathBuf::new()),
+        (None, Database::Sqlite(file)) => (MasterKeys::load(&key_file(file)), key_file(file)),
+        (None, Database::Postgres(_)) => {
+            let said = "SWITCHYARD_MASTER_KEYS is not set; with PostgreSQL no key is made";
+            report.fail("master keys", said.to_owned(), "give every node the same: k1:`openssl rand -base64 32`");
+            return None;
+        }
     };
     match read {
         Ok(keys) => return Some(keys),
@@ -60,7 +55,7 @@ fn keyring(settings: &Settings, database: &Path, found: Option<&Examined>, repor
     None
 }
 
-fn opened(keys: MasterKeys, found: &Examined, clock: &SharedClock, report: &mut Report) {
+fn opened(keys: MasterKeys, found: &Kept, clock: &SharedClock, report: &mut Report) {
     let checked = master_keys::require(&keys, &found.keys).and_then(|()| master_keys::uses(&keys, &found.keys));
     let uses = match checked {
         Ok(uses) => uses,

@@ -1,13 +1,12 @@
-use std::{os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use rustix::process::{Resource, getrlimit};
 
 use super::report::Report;
-use crate::{
-    app::{key_file, plugin_cache},
-    config::Settings,
-    plugin::pagemap_scan_available,
-};
+use crate::{app::key_file, config::Settings, plugin::pagemap_scan_available};
 
 /// Descriptors beside connections and sends: the database, its readers, the log, the sandbox.
 const OTHERS: u64 = 128;
@@ -40,13 +39,13 @@ pub(super) fn look(settings: &Settings, report: &mut Report) {
 }
 
 /// Looks at who may read the files of the hub.
-pub(super) fn files(database: &Path, report: &mut Report) {
+pub(super) fn files(database: &Path, cache: PathBuf, report: &mut Report) {
     let beside = |ending: &str| {
         let mut name = database.as_os_str().to_owned();
         name.push(ending);
         name.into()
     };
-    let files = [database.to_owned(), beside("-wal"), beside("-shm"), key_file(database), plugin_cache(database)];
+    let files = [database.to_owned(), beside("-wal"), beside("-shm"), key_file(database), cache];
     let mut open = Vec::new();
     let mut seen = 0;
     for file in files {

@@ -4,8 +4,11 @@
 /// Findings and how they are shown.
 mod report;
 
-/// The database: its pages, its schema, its disk and its clock.
+/// A database file: its pages, its schema, its disk and its clock.
 mod database;
+
+/// A database server: whether a hub can work there, its schema, its clock, its connections.
+mod server;
 
 /// Master keys and what they open.
 mod keys;
@@ -20,10 +23,10 @@ mod machine;
 mod plugins;
 
 use crate::{
-    app::database_file,
+    app::plugin_cache,
     cli::{GlobalArgs, Output},
     clock::SystemClock,
-    config::Settings,
+    config::{Database, Settings},
 };
 use report::Report;
 
@@ -44,17 +47,25 @@ pub async fn doctor(global: &GlobalArgs, output: Output) -> anyhow::Result<()> {
 
 async fn look(settings: &Settings, report: &mut Report) {
     report.ok("settings", "every setting is known and fits".to_owned());
-    let database = match database_file(settings) {
-        Ok(database) => database,
-        Err(error) => return report.fail("database", error.to_string(), "use a database that this build has"),
-    };
     let clock = SystemClock::shared();
-    let found = database::look(&database, &clock, report).await;
-    keys::look(settings, &database, found.as_ref(), &clock, report);
-    machine::files(&database, report);
-    let in_use = found.as_ref().is_some_and(|found| found.in_use);
+    let (found, in_use) = match &settings.database_url {
+        Database::Sqlite(file) => {
+            let found = database::look(file, &clock, report).await;
+            let in_use = found.as_ref().is_some_and(|found| found.in_use);
+            (found.filter(|found| found.damage.is_none()).map(|found| found.kept), in_use)
+        }
+        Database::Postgres(url) => {
+            let found = server::look(url, &clock, settings, report).await;
+            let in_use = found.as_ref().is_some_and(|found| !found.nodes.is_empty());
+            (found.map(|found| found.kept), in_use)
+        }
+    };
+    keys::look(settings, found.as_ref(), &clock, report);
+    if let Database::Sqlite(file) = &settings.database_url {
+        machine::files(file, plugin_cache(&settings.database_url), report);
+    }
     network::look(settings, in_use, report);
     machine::look(settings, report);
     let cache_key = found.and_then(|found| found.plugin_cache_key);
-    plugins::look(settings, &database, cache_key, &clock, report).await;
+    plugins::look(settings, cache_key, &clock, report).await;
 }

@@ -12,13 +12,7 @@ use crate::{
 };
 
 /// Looks at the plugins that the hub would register, and at the code that it compiled before.
-pub(super) async fn look(
-    settings: &Settings,
-    database: &Path,
-    cache_key: Option<[u8; 32]>,
-    clock: &SharedClock,
-    report: &mut Report,
-) {
+pub(super) async fn look(settings: &Settings, cache_key: Option<[u8; 32]>, clock: &SharedClock, report: &mut Report) {
     let options = SandboxOptions { pool_size: 8, ..SandboxOptions::uncached() };
     let sandbox = match Sandbox::new(options, clock.clone()) {
         Ok(sandbox) => sandbox,
@@ -27,7 +21,7 @@ pub(super) async fn look(
         }
     };
     if let Some(key) = cache_key {
-        cache(&sandbox, plugin_cache(database), key, report);
+        cache(&sandbox, plugin_cache(&settings.database_url), key, report);
     }
     match plugin_dir(settings) {
         Ok(folder) => bundled(&sandbox, &folder, report).await,

@@ -21,6 +21,14 @@ impl Door {
         view.sources.get(source_id).cloned().map(Self::Tenant).or_else(app)
     }
 
+    /// Whether it is a public URL, and not the name of what a queue brings.
+    pub(super) const fn takes_http(&self) -> bool {
+        match self {
+            Self::Tenant(source) => !source.fed,
+            Self::App(_) => true,
+        }
+    }
+
     /// Under whose name its requests are kept.
     pub(super) fn owner(&self) -> TenantId {
         match self {

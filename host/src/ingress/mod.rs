@@ -42,6 +42,11 @@ mod app_calls;
 /// Sources that refuse too much of what they get.
 pub mod alarm;
 
+/// Sources that are fed from queues.
+pub mod consume;
+
+mod message;
+
 /// Requests that could not be judged yet.
 pub mod parked;
 

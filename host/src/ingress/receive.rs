@@ -66,7 +66,7 @@ async fn answer(State(hub): State<Arc<Hub>>, Path(parts): Path<Vec<(String, Stri
             let by_source = source_key.map_or(Ok(()), |key| hub.rates.check_source(key));
             by_source.inspect_err(|_| crate::observe::metrics::rate_limited("source"))
         });
-    let door = Door::of(&hub.directory.view(), &source_id);
+    let door = Door::of(&hub.directory.view(), &source_id).filter(Door::takes_http);
     let owner = door.as_ref().map(Door::owner);
     if let Err(limited) = limited {
         if let Some(owner) = &owner {

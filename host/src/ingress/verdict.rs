@@ -95,7 +95,7 @@ impl Hub {
     }
 
     /// Notes how a request was judged. A source that begins to refuse most of what it gets is told of once.
-    fn watch_source(&self, source_id: &str, refused: bool) {
+    pub(super) fn watch_source(&self, source_id: &str, refused: bool) {
         if let Some(share) = self.alarms.note(source_id, refused, self.clock.monotonic()) {
             tracing::warn!(
                 source.id = source_id,

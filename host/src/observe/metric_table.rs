@@ -128,8 +128,16 @@ table! {
     SENDS = counter("switchyard_endpoint_sends_total", &["outcome"], "Sends to endpoints by status class or failure");
     /// Time of sends to endpoints.
     SEND_SECONDS = seconds("switchyard_endpoint_send_seconds", &[], "Time of a send to an endpoint, body included");
+    /// Whether the broker is up.
+    BROKER_UP = gauge("switchyard_broker_up", &[], "1 while bells can be relied upon, 0 while the database is polled instead");
+    /// Bells rung or lost.
+    BELLS = counter("switchyard_bells_total", &["outcome"], "Bells to other nodes: rung, or why they were lost");
+    /// Bells heard.
+    BELLS_HEARD = counter("switchyard_bells_heard_total", &["outcome"], "Bells that came: heard, given_up or garbage");
     /// Filters that failed.
     FILTER_ERRORS = counter("switchyard_filter_errors_total", &[], "Endpoint filters that failed on an event");
+    /// Steps of traces given up.
+    STEPS_DROPPED = counter("switchyard_trace_steps_dropped_total", &[], "Steps of traces that the collector was too slow for");
     /// Lost log lines.
     LOG_DROPPED = counter("switchyard_log_lines_dropped_total", &[], "Log lines given up because the sink was slow");
     /// Resident memory.

@@ -293,9 +293,64 @@ pub fn endpoint_sent(outcome: &'static str, took: Duration) {
     histogram(&table::SEND_SECONDS, &[]).record(took);
 }
 
+/// Sets whether the broker is up.
+pub fn broker_up(up: bool) {
+    set(&table::BROKER_UP, &[], usize::from(up));
+}
+
+/// Why a bell was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BellLost {
+    /// The broker was not up, so it was not even tried.
+    NotUp,
+    /// Too many bells waited already.
+    Full,
+    /// Nobody hears the bells of this partition.
+    Unroutable,
+    /// The broker took it and said no.
+    Refused,
+    /// The connection ended.
+    Broken,
+    /// The broker said nothing in time.
+    Late,
+}
+
+impl BellLost {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotUp => "not_up",
+            Self::Full => "full",
+            Self::Unroutable => "unroutable",
+            Self::Refused => "refused",
+            Self::Broken => "broken",
+            Self::Late => "late",
+        }
+    }
+}
+
+/// Counts a bell that the broker has.
+pub fn bell_rung() {
+    counter(&table::BELLS, &["rung"]).increment(1);
+}
+
+/// Counts a bell that was lost.
+pub fn bell_lost(why: BellLost) {
+    counter(&table::BELLS, &[why.as_str()]).increment(1);
+}
+
+/// Counts a bell that came: `heard`, `given_up` or `garbage`.
+pub fn bell_heard(outcome: &'static str) {
+    counter(&table::BELLS_HEARD, &[outcome]).increment(1);
+}
+
 /// Counts an endpoint's filter that failed on an event.
 pub fn filter_failed() {
     counter(&table::FILTER_ERRORS, &[]).increment(1);
+}
+
+/// Counts a step of a trace that was dropped, since the collector is slower than the hub.
+pub fn step_dropped() {
+    counter(&table::STEPS_DROPPED, &[]).increment(1);
 }
 
 /// A counter of a plugin, in the same exposition as the hub's own. The caller bounds names and labels.

@@ -15,5 +15,11 @@ pub mod redact;
 /// Metrics that plugins report.
 pub mod plugin_metrics;
 
+/// Steps of traces.
+pub mod steps;
+
+/// Export to a collector.
+pub mod otlp;
+
 /// Correlation ids and W3C trace context.
 pub mod trace;

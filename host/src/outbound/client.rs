@@ -194,6 +194,12 @@ impl HttpClient {
         self.guard.policy()
     }
 
+    /// What is asked before anything is dialled, for what is not HTTP.
+    #[must_use]
+    pub fn guard(&self) -> &EgressGuard {
+        &self.guard
+    }
+
     /// Sends one request and reads the whole answer, or up to the cap. A request that met a kept connection just as it ended,
     /// before any byte was written, goes out on another one; nothing else is repeated.
     pub async fn send(&self, outgoing: Outgoing) -> Result<Answer, SendError> {

@@ -9,6 +9,7 @@ use super::{
     body::{BodyFormat, EventParts},
     client::{Answer, Outgoing, SendError},
     outcome,
+    publish::{Message, PublishError},
     sign::{ActiveSecrets, ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER},
 };
 use crate::{
@@ -50,13 +51,16 @@ impl Hub {
         claimed: &Claimed,
     ) -> AttemptEnd {
         let (started_at, started) = (self.clock.now(), self.clock.monotonic());
-        let result = match self.outgoing(endpoint, claimed, started_at) {
-            Ok(outgoing) => {
+        let sent = match self.prepared(endpoint, claimed, started_at) {
+            Ok(prepared) => {
                 // Nobody could be told of an error here, so these places only wait or die.
                 failpoint::pass(Point::EndpointBeforeSend).await.ok();
-                let result = self.client.send(outgoing).await;
+                let sent = match prepared {
+                    Prepared::Request(outgoing) => Sent::Request(self.client.send(*outgoing).await),
+                    Prepared::Message(message) => Sent::Message(self.publisher.publish(*message).await),
+                };
                 failpoint::pass(Point::EndpointAfterAnswer).await.ok();
-                result
+                sent
             }
             Err(failure) => {
                 let attempt = AttemptRow {
@@ -72,14 +76,17 @@ impl Hub {
         };
         let took = self.clock.monotonic().saturating_sub(started);
         let now = self.clock.now();
-        let judged = outcome::classify(&result, now);
+        let judged = match &sent {
+            Sent::Request(result) => outcome::classify(result, now),
+            Sent::Message(result) => outcome::classify_published(result),
+        };
         let attempt = |failure| AttemptRow {
             started_at,
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             failure,
-            status: result.as_ref().ok().map(|answer| answer.status.as_u16()),
+            status: sent.answer().map(|answer| answer.status.as_u16()),
             plugin_version: None,
-            detail: capture(&result),
+            detail: sent.answer().and_then(capture),
         };
         match judged {
             outcome::Outcome::Delivered => {
@@ -90,19 +97,49 @@ impl Hub {
                 crate::observe::metrics::endpoint_sent("failed", took);
                 let failure = Failure::new(failed.reason, failed.code.clone(), failed.message.clone());
                 let attempt = attempt(Some(failure.clone()));
-                self.endpoint_ill(tenant, endpoint, claimed, failure, &failed, attempt)
+                let answered = sent.answered_for_itself();
+                self.endpoint_ill(tenant, endpoint, claimed, failure, &failed, attempt, answered)
             }
         }
     }
 
-    fn outgoing(&self, endpoint: &EndpointView, claimed: &Claimed, now: Timestamp) -> Result<Outgoing, Failure> {
+    fn prepared(&self, endpoint: &EndpointView, claimed: &Claimed, now: Timestamp) -> Result<Prepared, Failure> {
         let event = &claimed.event;
         let config = |code: &str, text: String| Failure::new(ReasonClass::Config, code, text);
+        let (headers, body) = self.signed(endpoint, claimed, now)?;
+        let timeout = endpoint.row.timeout_ms.map_or(TIMEOUT, |ms| Duration::from_millis(u64::from(ms)));
+        if endpoint.row.amqp.is_some() {
+            let unreadable = || config("malformed_url", "the endpoint's URL cannot be read; save it again".to_owned());
+            return Ok(Prepared::Message(Box::new(Message {
+                endpoint: endpoint.row.key,
+                exchange: endpoint.exchange.clone().ok_or_else(unreadable)?,
+                event_type: event.event_type.as_str().to_owned(),
+                id: event.id.to_string(),
+                correlation_id: event.correlation_id.to_string(),
+                timestamp: u64::try_from(now.unix_seconds()).unwrap_or(0),
+                headers,
+                body,
+                timeout,
+            })));
+        }
         let target = self
             .client
             .policy()
             .check_url(&endpoint.row.url)
             .map_err(|error| config(error.code(), format!("the endpoint's URL is refused: {error}")))?;
+        let outgoing = Outgoing { method: Method::POST, target, headers, body, timeout, response_cap: CAPTURE };
+        Ok(Prepared::Request(Box::new(outgoing)))
+    }
+
+    /// The body and its fields, the signature among them: the same whatever the way.
+    fn signed(
+        &self,
+        endpoint: &EndpointView,
+        claimed: &Claimed,
+        now: Timestamp,
+    ) -> Result<(HeaderMap, bytes::Bytes), Failure> {
+        let event = &claimed.event;
+        let config = |code: &str, text: String| Failure::new(ReasonClass::Config, code, text);
         let format = if endpoint.row.format == "standard" { BodyFormat::Standard } else { BodyFormat::CloudEvents };
         let extensions = extension_attributes(event.extensions.as_deref());
         let borrowed: Vec<(&str, &str)> =
@@ -137,8 +174,7 @@ impl Hub {
         headers.insert(TIMESTAMP_HEADER, signed.timestamp);
         headers.insert(SIGNATURE_HEADER, signed.signature);
         add_trace(&mut headers, &event.correlation_id, &event.traceparent);
-        let timeout = endpoint.row.timeout_ms.map_or(TIMEOUT, |ms| Duration::from_millis(u64::from(ms)));
-        Ok(Outgoing { method: Method::POST, target, headers, body, timeout, response_cap: CAPTURE })
+        Ok((headers, body))
     }
 
     async fn endpoint_well(
@@ -173,6 +209,7 @@ impl Hub {
         told.is_ok_and(|told| !told.is_empty())
     }
 
+    #[expect(clippy::too_many_arguments, reason = "everything that one failure is made of")]
     fn endpoint_ill(
         self: &Arc<Self>,
         tenant: &Arc<TenantView>,
@@ -181,11 +218,11 @@ impl Hub {
         failure: Failure,
         failed: &outcome::Failure,
         attempt: AttemptRow,
+        answered_for_itself: bool,
     ) -> AttemptEnd {
         let now = self.clock.now();
         let outcome = self.endpoint_again(endpoint, claimed, failure.clone(), failed.retry_after);
         let mut end = AttemptEnd::plain(outcome, Some(attempt));
-        let answered_for_itself = matches!(failure.code.as_bytes(), [b'h', b't', b't', b'p', b'_', b'4', ..]);
         end.health = if answered_for_itself && failure.reason != ReasonClass::RateLimited {
             Health::Neutral
         } else {
@@ -251,9 +288,37 @@ fn extension_attributes(extensions: Option<&str>) -> Vec<(String, String)> {
     parsed.unwrap_or_default().into_iter().map(|(name, value)| (name, text(value))).collect()
 }
 
+/// An attempt, ready to go.
+enum Prepared {
+    Request(Box<Outgoing>),
+    Message(Box<Message>),
+}
+
+/// An attempt that was made.
+enum Sent {
+    Request(Result<Answer, SendError>),
+    Message(Result<(), PublishError>),
+}
+
+impl Sent {
+    const fn answer(&self) -> Option<&Answer> {
+        match self {
+            Self::Request(Ok(answer)) => Some(answer),
+            Self::Request(Err(_)) | Self::Message(_) => None,
+        }
+    }
+
+    /// Whether the other side works, and only refuses what it got.
+    fn answered_for_itself(&self) -> bool {
+        match self {
+            Self::Request(result) => result.as_ref().is_ok_and(|answer| answer.status.is_client_error()),
+            Self::Message(result) => result.as_ref().is_err_and(PublishError::is_answer),
+        }
+    }
+}
+
 /// What is kept of an answer: the first bytes of its body as text.
-fn capture(result: &Result<Answer, SendError>) -> Option<String> {
-    let answer = result.as_ref().ok()?;
+fn capture(answer: &Answer) -> Option<String> {
     if answer.body.is_empty() && answer.status.is_success() {
         return None;
     }

@@ -17,6 +17,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tokio::sync::Semaphore;
 use url::{Host, Url};
 
+use crate::broker::BrokerAddress;
+
 /// How long one look-up of a name may take.
 pub const RESOLVE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -55,6 +57,11 @@ pub enum Blocked {
         "only https on port 443 or 8443 is allowed, except to addresses that the operator has allowed (SWITCHYARD_EGRESS_ALLOW)"
     )]
     SchemeOrPort,
+    /// Plain amqp, or a port other than 5671 and 443.
+    #[error(
+        "only amqps on port 5671 or 443 is allowed, except to addresses that the operator has allowed (SWITCHYARD_EGRESS_ALLOW)"
+    )]
+    BrokerSchemeOrPort,
 }
 
 impl EgressError {
@@ -132,45 +139,67 @@ impl EgressPolicy {
             return Err(malformed("it has a fragment"));
         }
         let host = url.host().ok_or(malformed("it has no host"))?;
-        let trusted_only = needs_allowance(url.scheme() == "https", url.port_or_known_default());
+        let trusted_only =
+            needs_allowance(url.scheme() == "https", url.port_or_known_default()).then_some(Blocked::SchemeOrPort);
         match host {
             Host::Domain(name) if name.len() > 253 || name.trim_end_matches('.').is_empty() => {
                 return Err(malformed("its host name is too long or empty"));
             }
-            // Which addresses a name has is not known yet; with an empty list no answer could help.
-            Host::Domain(_) if trusted_only && self.allow.is_empty() => {
-                return Err(EgressError::BlockedAddress(Blocked::SchemeOrPort));
-            }
-            Host::Domain(_) => {}
+            Host::Domain(_) => self.judge_name(trusted_only)?,
             Host::Ipv4(address) => self.judge(address.into(), trusted_only)?,
             Host::Ipv6(address) => self.judge(address.into(), trusted_only)?,
         }
         url.as_str().parse().map(Target).map_err(|_| malformed("it holds characters that HTTP does not allow"))
     }
 
+    /// Checks what can be checked of a tenant's broker without a look-up, as [`Self::check_url`] does for HTTP.
+    pub fn check_broker(&self, broker: &BrokerAddress) -> Result<(), EgressError> {
+        let trusted_only = broker_needs_allowance(broker);
+        match broker.host().parse() {
+            Ok(address) => self.judge(address, trusted_only),
+            Err(_) => self.judge_name(trusted_only),
+        }
+    }
+
     /// Judges all addresses that a name resolved to; one bad address refuses them all.
     pub fn vet(&self, uri: &Uri, addresses: &[IpAddr]) -> Result<(), EgressError> {
+        let https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
+        let port = uri.port_u16().or(Some(if https { 443 } else { 80 }));
+        self.vet_all(addresses, needs_allowance(https, port).then_some(Blocked::SchemeOrPort))
+    }
+
+    fn vet_all(&self, addresses: &[IpAddr], trusted_only: Option<Blocked>) -> Result<(), EgressError> {
         if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
             return Err(EgressError::Dns);
         }
-        let https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
-        let port = uri.port_u16().or(Some(if https { 443 } else { 80 }));
-        let trusted_only = needs_allowance(https, port);
         addresses.iter().try_for_each(|address| self.judge(*address, trusted_only))
     }
 
-    fn judge(&self, address: IpAddr, trusted_only: bool) -> Result<(), EgressError> {
+    /// Which addresses a name has is not known yet; with an empty list no answer could help.
+    fn judge_name(&self, trusted_only: Option<Blocked>) -> Result<(), EgressError> {
+        match trusted_only {
+            Some(rule) if self.allow.is_empty() => Err(EgressError::BlockedAddress(rule)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Judges an address. `trusted_only` is the rule by which only the operator's list could let it pass.
+    fn judge(&self, address: IpAddr, trusted_only: Option<Blocked>) -> Result<(), EgressError> {
         let address = address.to_canonical();
         if self.allow.iter().any(|net| net.contains(&address)) {
             Ok(())
         } else if !is_public(address) || self.own.contains(&address) {
             Err(EgressError::BlockedAddress(Blocked::NotPublic))
-        } else if trusted_only {
-            Err(EgressError::BlockedAddress(Blocked::SchemeOrPort))
         } else {
-            Ok(())
+            trusted_only.map_or(Ok(()), |rule| Err(EgressError::BlockedAddress(rule)))
         }
     }
+}
+
+/// Brokers are called over TLS at the port that is theirs, or at the one that every firewall lets pass.
+fn broker_needs_allowance(broker: &BrokerAddress) -> Option<Blocked> {
+    let usual = broker.tls() && matches!(broker.port(), 5671 | 443);
+    (!usual).then_some(Blocked::BrokerSchemeOrPort)
 }
 
 const fn needs_allowance(https: bool, port: Option<u16>) -> bool {
@@ -281,15 +310,24 @@ impl EgressGuard {
     pub async fn addresses(&self, uri: &Uri) -> Result<Vec<IpAddr>, EgressError> {
         let host = uri.host().ok_or(EgressError::MalformedUrl("it has no host"))?;
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let addresses = match bare.parse::<IpAddr>() {
-            Ok(literal) => vec![literal],
-            Err(_) => {
-                let looking = tokio::time::timeout(RESOLVE_LIMIT, self.resolver.resolve(host));
-                looking.await.unwrap_or(Err(EgressError::Dns))?
-            }
-        };
+        let addresses = self.resolved(bare).await?;
         self.policy.vet(uri, &addresses)?;
         Ok(addresses)
+    }
+
+    /// The same for a tenant's broker.
+    pub async fn broker_addresses(&self, broker: &BrokerAddress) -> Result<Vec<IpAddr>, EgressError> {
+        let addresses = self.resolved(broker.host()).await?;
+        self.policy.vet_all(&addresses, broker_needs_allowance(broker))?;
+        Ok(addresses)
+    }
+
+    async fn resolved(&self, host: &str) -> Result<Vec<IpAddr>, EgressError> {
+        if let Ok(literal) = host.parse() {
+            return Ok(vec![literal]);
+        }
+        let looking = tokio::time::timeout(RESOLVE_LIMIT, self.resolver.resolve(host));
+        looking.await.unwrap_or(Err(EgressError::Dns))
     }
 }
 

@@ -295,7 +295,7 @@ proptest! {
     fn an_ipv4_address_is_judged_alike_in_its_mapped_form(bits in any::<u32>()) {
         let plain = Ipv4Addr::from_bits(bits);
         let mapped = plain.to_ipv6_mapped();
-        let judge = |address: IpAddr| open().judge(address, false);
+        let judge = |address: IpAddr| open().judge(address, None);
         prop_assert_eq!(judge(plain.into()), judge(mapped.into()));
     }
 

@@ -15,6 +15,9 @@ mod connect;
 /// The one HTTP client of the process.
 pub mod client;
 
+/// One event to an exchange of a broker.
+pub mod publish;
+
 /// What an endpoint's answer means.
 pub mod outcome;
 

@@ -6,10 +6,12 @@ use std::{borrow::Cow, time::Duration};
 use http::{HeaderMap, HeaderValue, StatusCode, header::RETRY_AFTER};
 
 use crate::{
+    broker::dial::DialError,
     clock::Timestamp,
     outbound::{
         client::{Answer, MaybeSent, NotSent, SendError},
         egress::EgressError,
+        publish::PublishError,
     },
     queue::{reason::ReasonClass, retry::RETRY_AFTER_CAP},
 };
@@ -36,6 +38,32 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// The other side said that it is gone for good: nothing is sent there until a person switches it on again.
     pub disable_endpoint: bool,
+}
+
+/// Judges one attempt at an exchange.
+#[must_use]
+pub fn classify_published(result: &Result<(), PublishError>) -> Outcome {
+    let Err(error) = result else { return Outcome::Delivered };
+    let reason = match error {
+        // Only a person who changes the address or the allow-list can help.
+        PublishError::NoConnection(DialError::Egress(
+            EgressError::BlockedAddress(_) | EgressError::MalformedUrl(_),
+        ))
+        | PublishError::Key => ReasonClass::Config,
+        _ => ReasonClass::Subscriber,
+    };
+    // The broker's own words may name what is not for everybody who sees a delivery.
+    let said = match error {
+        PublishError::NoConnection(DialError::Refusal(_)) => "the broker refused the connection".to_owned(),
+        error => error.to_string(),
+    };
+    Outcome::Failed(Failure {
+        reason,
+        code: Cow::Borrowed(error.code()),
+        message: format!("Delivery failed: {said}."),
+        retry_after: None,
+        disable_endpoint: false,
+    })
 }
 
 /// Judges one attempt; `now` is when its answer came, for a `Retry-After` that is a date.
@@ -164,6 +192,27 @@ mod tests {
             assert!(!failure.disable_endpoint);
             assert!(!failure.message.contains("marker"));
         }
+    }
+
+    #[test]
+    fn what_was_not_published_has_its_class_and_code() {
+        let blocked = DialError::Egress(EgressError::BlockedAddress(Blocked::NotPublic));
+        for (error, reason, code) in [
+            (PublishError::NoConnection(blocked), ReasonClass::Config, "blocked_address"),
+            (PublishError::NoConnection(DialError::Refused), ReasonClass::Subscriber, "connect_refused"),
+            (PublishError::NoConnection(DialError::Denied), ReasonClass::Subscriber, "amqp_login_refused"),
+            (PublishError::Unroutable, ReasonClass::Subscriber, "amqp_unroutable"),
+            (PublishError::Nack, ReasonClass::Subscriber, "amqp_nack"),
+            (PublishError::Timeout, ReasonClass::Subscriber, "timeout"),
+            (PublishError::Key, ReasonClass::Config, "amqp_routing_key"),
+        ] {
+            let Outcome::Failed(failure) = classify_published(&Err(error)) else { panic!("expected a failure") };
+            assert_eq!((failure.reason, failure.code.as_ref()), (reason, code));
+        }
+        assert_eq!(classify_published(&Ok(())), Outcome::Delivered);
+        let refusal = PublishError::NoConnection(DialError::Refusal("marker 10.0.0.1".to_owned()));
+        let Outcome::Failed(failure) = classify_published(&Err(refusal)) else { panic!("expected a failure") };
+        assert!(!failure.message.contains("marker"), "{}", failure.message);
     }
 
     #[test]

@@ -12,8 +12,10 @@ use super::{
 use crate::{
     accept::Prepared,
     clock::Timestamp,
+    directory::view::TenantView,
     event::Target,
     hub::Hub,
+    observe::steps::{Ended, StepKind},
     run::shadow::ShadowJob,
     store::{
         StoreError,
@@ -81,16 +83,22 @@ impl Hub {
     }
 
     async fn run_attempt(self: Arc<Self>, claimed: Claimed, slot: Slot) {
+        let step = self.begin_step(&claimed.event.traceparent);
         let performing = AssertUnwindSafe(self.perform(&claimed)).catch_unwind();
         let end = tokio::select! {
             () = self.hard_stop.cancelled() => AttemptEnd::plain(Outcome::Released { failure: None }, None),
             ended = performing => ended.unwrap_or_else(|_| self.panicked(&claimed)),
         };
+        self.end_step(step, || attempt_step(&claimed, &end.outcome));
         self.finish_attempt(&claimed, end, slot).await;
     }
 
     async fn perform(self: &Arc<Self>, claimed: &Claimed) -> AttemptEnd {
         let now = self.clock.now();
+        if !self.node.is_trusted() {
+            // Another node may have given this delivery back by now, and run it.
+            return AttemptEnd::plain(Outcome::Released { failure: None }, None);
+        }
         let view = self.directory.view();
         let Some(tenant) = view.tenants.get(&claimed.lane.tenant).cloned() else {
             return AttemptEnd::plain(Outcome::Released { failure: None }, None);
@@ -103,26 +111,29 @@ impl Hub {
         if super::dispatch::hold(&tenant, &claimed.lane.target, claimed.lane.urgency).is_some() {
             return AttemptEnd::plain(Outcome::Released { failure: None }, None);
         }
+        let is_known = |tenant: &TenantView| match &claimed.lane.target {
+            Target::Endpoint(key) => tenant.endpoints.contains_key(key),
+            Target::Plugin(name) => tenant.installations.contains_key(&**name),
+            Target::Unrouted => true,
+        };
+        let mut tenant = tenant;
+        if !is_known(&tenant) {
+            // What was just made, here or on another node, may have work before this process has seen it.
+            if let Err(error) = self.directory.refresh_tenant(&claimed.lane.tenant).await {
+                tracing::warn!(%error, delivery.id = %claimed.delivery, "a tenant could not be loaded");
+                return AttemptEnd::plain(Outcome::Released { failure: None }, None);
+            }
+            tenant = self.directory.tenant(&claimed.lane.tenant).unwrap_or(tenant);
+        }
         match &claimed.lane.target {
             Target::Endpoint(key) => match tenant.endpoints.get(key).cloned() {
                 Some(endpoint) => self.deliver(&tenant, &endpoint, claimed).await,
                 None => gone("endpoint_deleted", "the endpoint was deleted"),
             },
-            Target::Plugin(name) => {
-                let mut tenant = tenant;
-                if !tenant.installations.contains_key(&**name) {
-                    // The first poll of an installation may start before this process has seen the installation.
-                    if let Err(error) = self.directory.refresh_tenant(&claimed.lane.tenant).await {
-                        tracing::warn!(%error, delivery.id = %claimed.delivery, "a tenant could not be loaded");
-                        return AttemptEnd::plain(Outcome::Released { failure: None }, None);
-                    }
-                    tenant = self.directory.tenant(&claimed.lane.tenant).unwrap_or(tenant);
-                }
-                match tenant.installations.get(&**name).cloned() {
-                    Some(installation) => self.run(&tenant, &installation, claimed).await,
-                    None => gone("plugin_removed", "the plugin was removed from the tenant"),
-                }
-            }
+            Target::Plugin(name) => match tenant.installations.get(&**name).cloned() {
+                Some(installation) => self.run(&tenant, &installation, claimed).await,
+                None => gone("plugin_removed", "the plugin was removed from the tenant"),
+            },
             Target::Unrouted => gone("no_handler", "no installed plugin handles the command"),
         }
     }
@@ -279,7 +290,7 @@ impl Hub {
     pub fn emitted_stored(self: &Arc<Self>, emitted: Vec<Prepared>, accepted: Accepted) {
         for (prepared, outcome) in emitted.into_iter().zip(accepted.events) {
             match outcome {
-                EventOutcome::Stored => prepared.stored(self),
+                EventOutcome::Stored => prepared.stored_without(self, &accepted.not_started),
                 EventOutcome::Duplicate { .. } => crate::observe::metrics::event_duplicate(prepared.origin()),
             }
         }
@@ -343,4 +354,28 @@ const fn target_word(target: &Target) -> &'static str {
 
 fn gone(code: &str, text: &str) -> AttemptEnd {
     AttemptEnd::plain(Outcome::Dead(Failure::new(ReasonClass::Config, code, text)), None)
+}
+
+/// An attempt as a step of its event's trace.
+fn attempt_step(claimed: &Claimed, outcome: &Outcome) -> Ended {
+    let (name, kind) = match &claimed.lane.target {
+        Target::Endpoint(_) => ("send".to_owned(), StepKind::Client),
+        Target::Plugin(plugin) => (format!("run {plugin}"), StepKind::Internal),
+        Target::Unrouted => ("route".to_owned(), StepKind::Internal),
+    };
+    let failed = match outcome {
+        Outcome::Delivered | Outcome::Released { failure: None } => None,
+        Outcome::Waiting { failure, .. } | Outcome::Dead(failure) | Outcome::Released { failure: Some(failure) } => {
+            Some(format!("{} {}", failure.reason.as_str(), failure.code))
+        }
+    };
+    let attributes = vec![
+        ("switchyard.tenant", claimed.lane.tenant.to_string()),
+        ("switchyard.event.id", claimed.event.id.to_string()),
+        ("switchyard.event.type", claimed.event.event_type.as_str().to_owned()),
+        ("switchyard.delivery.id", claimed.delivery.with_prefix("dlv")),
+        ("switchyard.target", claimed.lane.target.to_string()),
+        ("switchyard.attempt", claimed.epoch.to_string()),
+    ];
+    Ended { name, kind, attributes, failed }
 }

@@ -42,6 +42,8 @@ impl Slot {
     /// lane has work again because of this attempt.
     pub fn finish(mut self, health: Health, silent_until: Option<Timestamp>, due_at: Option<Timestamp>) {
         self.open = false;
+        // What waits in a lane that this node gives away is found by the next owner.
+        let due_at = due_at.filter(|_| self.hub.node.owns(self.lane));
         let input = Input::Finished { key: self.lane, delivery: self.delivery, health, silent_until, due_at };
         self.hub.feed(input);
     }
@@ -92,14 +94,20 @@ impl Hub {
     /// Asks for a slot for a delivery that is about to be inserted.
     #[must_use]
     pub fn offer(self: &Arc<Self>, lane: &Arc<Lane>, key: LaneKey, delivery: Key) -> Option<Slot> {
+        if !self.node.owns(key) {
+            return None;
+        }
         let commands = self.step_limited(lane, |limits| Input::Offer { lane: lane.clone(), key, limits, delivery });
         let granted = commands.contains(&Command::Granted);
         self.carry_out(commands);
         granted.then(|| Slot { hub: self.clone(), lane: key, delivery, open: true })
     }
 
-    /// Tells the scheduler of committed work that is due at a time.
+    /// Tells the scheduler of committed work that is due at a time: this node's, or that of the lane's owner.
     pub fn lane_has_work(self: &Arc<Self>, lane: &Arc<Lane>, key: LaneKey, due_at: Timestamp) {
+        if !self.node.owns(key) {
+            return self.node.ring(lane);
+        }
         let commands = self.step_limited(lane, |limits| Input::Queued { lane: lane.clone(), key, limits, due_at });
         self.carry_out(commands);
     }
@@ -117,13 +125,14 @@ impl Hub {
         }
     }
 
-    /// Has lanes read again in which deliveries ended, so that what waited behind them in order may start. A lane that
-    /// is not in memory has nothing that waits.
-    pub fn wake_known(self: &Arc<Self>, keys: impl IntoIterator<Item = LaneKey>) {
-        for key in keys {
-            let lane = self.locked_scheduler().lane(key).cloned();
-            if let Some(lane) = lane {
-                self.lane_has_work(&lane, key, self.queue_clock.now());
+    /// Has lanes read again in which deliveries ended, so that what waited behind them in order may start. A lane of this
+    /// node that is not in memory has nothing that waits.
+    pub fn wake_known<'l>(self: &Arc<Self>, lanes: impl IntoIterator<Item = &'l Lane>) {
+        for lane in lanes {
+            let key = lane.key();
+            let known = self.locked_scheduler().lane(key).cloned();
+            if let Some(known) = known.or_else(|| (!self.node.owns(key)).then(|| Arc::new(lane.clone()))) {
+                self.lane_has_work(&known, key, self.queue_clock.now());
             }
         }
     }
@@ -260,7 +269,7 @@ impl Hub {
 
     /// Notes durably which suspect runs alone, so that it is known if the process dies with it.
     async fn mark_alone(&self, suspect: Key) -> bool {
-        match self.store.set_meta("running_alone", suspect.0.to_vec()).await {
+        match self.store.set_meta(&self.node.running_alone(), suspect.0.to_vec()).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::error!(%error, delivery.id = %suspect, "a suspect cannot be marked, so it does not run yet");

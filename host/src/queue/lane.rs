@@ -1,13 +1,11 @@
-//! Lanes and partitions.
+//! Lanes and their keys.
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+use super::partition::Partition;
 use crate::event::{Target, TenantId, Urgency};
-
-/// How many partitions the lanes hash into. One node owns a partition at a time.
-pub const PARTITIONS: u8 = 64;
 
 /// Deliveries of one tenant to one target that wait together; emergencies have their own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,8 +31,8 @@ impl fmt::Debug for LaneKey {
 impl LaneKey {
     /// The partition that the lane belongs to.
     #[must_use]
-    pub const fn partition(self) -> u8 {
-        self.0[0] % PARTITIONS
+    pub const fn partition(self) -> Partition {
+        Partition::of(self)
     }
 }
 

@@ -230,6 +230,11 @@ impl LaneState {
         self.limits = LaneLimits { held: true, rate_per_s: None, ..self.limits };
     }
 
+    /// Whether attempts of it are under way.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.running.is_empty()
+    }
+
     /// Whether its breaker is open or half open.
     pub(super) const fn is_tripped(&self) -> bool {
         self.trips > 0

@@ -3,8 +3,11 @@
 /// The states of a delivery and their only legal transitions.
 pub mod state;
 
-/// Lanes and partitions.
+/// Lanes and their keys.
 pub mod lane;
+
+/// Ranges of lanes, each owned by one node at a time.
+pub mod partition;
 
 /// Why a delivery failed.
 pub mod reason;

@@ -234,6 +234,11 @@ impl Scheduler {
         self.lanes.get(&key).map(|state| &state.lane)
     }
 
+    /// The lanes in which attempts are under way.
+    pub fn busy(&self) -> impl Iterator<Item = LaneKey> {
+        self.lanes.iter().filter(|(_, state)| state.is_busy()).map(|(key, _)| *key)
+    }
+
     /// Until when a lane is silent: an open breaker, or a target that asked for it.
     #[must_use]
     pub fn silent_until(&self, key: LaneKey, now: Timestamp) -> Option<Timestamp> {

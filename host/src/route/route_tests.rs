@@ -100,6 +100,7 @@ fn endpoint(key: Key, types: &[&str], ordered: bool) -> EndpointView {
         key,
         tenant: "acme".parse().unwrap(),
         url: "https://example.com".to_owned(),
+        amqp: None,
         event_types: types.iter().map(|text| (*text).to_owned()).collect(),
         filter: None,
         description: None,
@@ -119,7 +120,7 @@ fn endpoint(key: Key, types: &[&str], ordered: bool) -> EndpointView {
         updated_at: Timestamp(0),
     };
     let patterns = types.iter().map(|text| text.parse().unwrap()).collect();
-    EndpointView { row, patterns, filter: None, secrets: Vec::new(), headers: Vec::new() }
+    EndpointView { row, patterns, filter: None, secrets: Vec::new(), headers: Vec::new(), exchange: None }
 }
 
 fn event(event_type: &str) -> Event {

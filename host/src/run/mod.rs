@@ -18,6 +18,9 @@ mod kv;
 /// What providers said, for the attempt's page.
 mod said;
 
+/// Provider calls as steps of traces.
+mod step;
+
 /// Calls to providers from a run.
 pub(crate) mod provider;
 

@@ -10,7 +10,7 @@ use super::{
     journal::{Entry, EntryOutcome, JournalMismatch, Recorded, Step, idempotency_key, millis},
     named,
     preview::Reached,
-    secrets,
+    secrets, step,
     turn::Turned,
 };
 use crate::{
@@ -191,6 +191,7 @@ impl RunCalls {
         sending: Sending,
     ) -> Answer<HttpResponse, HttpError> {
         let started = self.hub.clock.monotonic();
+        let step = self.hub.begin_step(&self.claimed.event.traceparent);
         // Nobody could be told of an error here, so these places only wait or die.
         failpoint::pass(Point::ProviderBeforeSend).await.ok();
         let mut result = self.hub.client.send(ready.outgoing.clone()).await;
@@ -210,6 +211,7 @@ impl RunCalls {
         let Judged { outcome, seen, signal } = call::judge(&sending, result, now);
         self.hub.paces.record(ready.connection, self.hub.clock.monotonic(), signal, self.hub.ids.fraction());
         let took = self.hub.clock.monotonic().saturating_sub(started);
+        self.hub.end_step(step, || step::of_call(&ready.outgoing, outcome_label(outcome)));
         crate::observe::metrics::provider_called(outcome_label(outcome), took);
         let (status, answer) = match seen {
             Ok(response) => {

@@ -84,6 +84,9 @@ impl Hub {
     }
 
     async fn make_polls_due(self: &Arc<Self>) -> Result<Duration, crate::store::StoreError> {
+        if !self.node.leads() {
+            return Ok(Duration::from_secs(1));
+        }
         let now = self.queue_clock.now();
         for due in self.store.polls_due(now, 256).await? {
             self.start_poll(due).await?;
@@ -164,7 +167,9 @@ impl Hub {
     pub async fn run_parked(self: Arc<Self>, stop: CancellationToken) {
         let every = self.time_factor.scale(PARKED_EVERY);
         loop {
-            if let Err(error) = self.judge_parked().await {
+            if self.node.leads()
+                && let Err(error) = self.judge_parked().await
+            {
                 tracing::warn!(%error, "parked requests could not be judged; they stay parked");
             }
             tokio::select! {
@@ -216,7 +221,7 @@ impl Hub {
         let held = self.held_lanes();
         loop {
             let late = self.store.overdue(now, &held, SWEEP_ROWS).await?;
-            let lanes: HashMap<Key, LaneKey> = late.iter().map(|late| (late.delivery, late.lane.key())).collect();
+            let lanes: HashMap<Key, Lane> = late.iter().map(|late| (late.delivery, late.lane.clone())).collect();
             let (ends, told): (Vec<_>, Vec<_>) = self.deaths(late, &too_late()).into_iter().unzip();
             let told: Vec<_> = ends.iter().map(|end| end.delivery).zip(told).collect();
             let ended: HashSet<Key> = self.store.expire(ends, now).await?.into_iter().collect();
@@ -228,7 +233,10 @@ impl Hub {
                     told.stored(self);
                 }
             }
-            self.wake_known(ended.iter().filter_map(|delivery| lanes.get(delivery)).copied());
+            self.wake_known(ended.iter().filter_map(|delivery| lanes.get(delivery)));
+        }
+        if !self.node.leads() {
+            return Ok(());
         }
         self.call_all_upgrades().await;
         let retention = &self.settings.retention;

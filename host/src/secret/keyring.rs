@@ -89,11 +89,15 @@ pub enum KeyringError {
     },
     /// A key of the right name is there, but it is another key.
     #[error(
-        "master key `{id}` is not the key with which this database was made: its fingerprint differs; give the old key back under this name"
+        "master key `{id}` is not the key with which this database was made: its fingerprint is {given}, that of the database's {stored}; give the same key on every node, and the old key back under this name"
     )]
     Different {
         /// The name both keys have.
         id: String,
+        /// The fingerprint of the key that was given.
+        given: String,
+        /// The fingerprint of the key that the database knows.
+        stored: String,
     },
     /// Others than the owner could read the key file.
     #[error("the key file {path} can be read by others (mode {mode:o}); run: chmod 600 {path}")]
@@ -193,7 +197,10 @@ impl MasterKeys {
     pub fn check(&self, id: &str, fingerprint: &str) -> Result<(), KeyringError> {
         let ours = self.get(id)?.fingerprint();
         let equal: bool = ours.as_bytes().ct_eq(fingerprint.as_bytes()).into();
-        if equal { Ok(()) } else { Err(KeyringError::Different { id: id.to_owned() }) }
+        if equal {
+            return Ok(());
+        }
+        Err(KeyringError::Different { id: id.to_owned(), given: ours, stored: fingerprint.to_owned() })
     }
 
     /// All keys, the sealing one first.

@@ -130,6 +130,9 @@ pub enum Start {
 pub struct Accepted {
     /// One entry an event, in the order given.
     pub events: Vec<EventOutcome>,
+    /// Deliveries that were to begin [claimed](Start::Claimed) and are queued, since their lanes belong to another node
+    /// by now.
+    pub not_started: Vec<Key>,
 }
 
 /// What became of one event.

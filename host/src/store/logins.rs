@@ -108,7 +108,8 @@ pub trait Logins: Send + Sync {
     /// The tokens of a connection.
     async fn tokens(&self, tenant: &TenantId, connection: Key) -> StoreResult<StoredTokens>;
 
-    /// Claims the next token until `until`, if `version` is still in force and nobody else's claim lasts at `now`.
+    /// Claims the next token until `until`, if `version` is still in force and nobody else's claim lasts at `now`. Answers
+    /// the end of the claim, which names it. Where nodes share a database, it is the database's clock that judges.
     async fn claim_refresh(
         &self,
         tenant: &TenantId,
@@ -116,9 +117,9 @@ pub trait Logins: Send + Sync {
         version: u64,
         until: Timestamp,
         now: Timestamp,
-    ) -> StoreResult<bool>;
+    ) -> StoreResult<Option<Timestamp>>;
 
-    /// Gives a claim back that brought nothing.
+    /// Gives a claim back that brought nothing; `until` is what [`claim_refresh`](Self::claim_refresh) answered.
     async fn release_refresh(
         &self,
         tenant: &TenantId,
@@ -136,6 +137,7 @@ pub trait Logins: Send + Sync {
         tokens: NewTokens,
     ) -> StoreResult<bool>;
 
-    /// Ends all claims, since the only process that could hold one has just begun.
+    /// Ends the claims that nobody can hold any more, by a process that has just begun: on a database of its own all, on
+    /// one that nodes share none, since others may hold them; those of a node that died lapse.
     async fn forget_refresh_claims(&self) -> StoreResult<()>;
 }

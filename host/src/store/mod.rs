@@ -5,7 +5,12 @@
 
 use async_trait::async_trait;
 
-use crate::{clock::Timestamp, event::TenantId, id::Key, queue::lane::LaneKey};
+use crate::{
+    clock::Timestamp,
+    event::TenantId,
+    id::Key,
+    queue::{lane::LaneKey, partition::PartitionSet},
+};
 
 /// What the ledger writes: accepts, claims, intents, settles.
 pub mod ledger;
@@ -25,8 +30,29 @@ pub mod records;
 /// What is kept of shadow runs.
 pub mod shadow;
 
+/// What the nodes of one hub tell each other.
+pub mod cluster;
+
+/// What a look from outside finds.
+pub mod examine;
+
+/// From a file to a server.
+pub mod transfer;
+
+/// The schema of a database.
+pub mod schema;
+
 /// The store on one SQLite file.
 pub mod sqlite;
+
+/// The store on PostgreSQL, which several nodes share.
+pub mod postgres;
+
+/// Groups of callers, and what is decided of them without a database.
+mod group;
+
+/// What failures of the drivers mean.
+mod error;
 
 use ledger::{
     Accept, Accepted, ClaimRequest, Claimed, Death, Intent, IntentOutcome, LaneHead, LiveDelivery, Parked,
@@ -39,6 +65,9 @@ pub enum StoreError {
     /// The database is away, full or too slow; nothing was changed.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// Another transaction stood in the way, and nothing was changed. A store tries again by itself: this never leaves it.
+    #[error("another transaction stood in the way: {0}")]
+    Contended(String),
     /// The writer's queue is full.
     #[error("the database is overloaded")]
     Overloaded,
@@ -77,17 +106,23 @@ pub trait Ledger: Send + Sync {
     /// Ends an attempt: outcome, attempt row, journal, kv, cursor, emitted events and effects on the target's row.
     async fn settle(&self, settle: Settle) -> StoreResult<Settled>;
 
-    /// The lanes with live deliveries that are not running, with the time when the first is due. Reads one row a lane.
-    async fn lanes(&self) -> StoreResult<Vec<LaneHead>>;
+    /// The lanes of these partitions with live deliveries that are not running, with the time when the first is due.
+    /// Reads one row a lane.
+    async fn lanes(&self, partitions: PartitionSet) -> StoreResult<Vec<LaneHead>>;
 
     /// The next deliveries of a lane in the order of start, at most `limit`, future ones included. Deliveries behind
     /// another one with their ordering key are not among them.
     async fn lane_head(&self, lane: LaneKey, limit: u32) -> StoreResult<Vec<ReadyDelivery>>;
 
-    /// Gives every running delivery back (its worker is gone): the try is not burnt, a lost attempt is recorded, and
+    /// Gives every running delivery of these partitions back (its worker is gone): the try is not burnt, a lost attempt is recorded, and
     /// plugin targets count a crash; from three crashes on the delivery is a suspect. `killed_alone` is the end of a
     /// suspect that was the only run when the process died: it becomes dead instead.
-    async fn rescue(&self, killed_alone: Option<Death>, now: Timestamp) -> StoreResult<Vec<Rescued>>;
+    async fn rescue(
+        &self,
+        killed_alone: Option<Death>,
+        partitions: PartitionSet,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Rescued>>;
 
     /// The running delivery of this key, if it is a suspect.
     async fn running_suspect(&self, key: Key) -> StoreResult<Option<LiveDelivery>>;
@@ -106,7 +141,8 @@ pub trait Ledger: Send + Sync {
     async fn expire(&self, deaths: Vec<Death>, now: Timestamp) -> StoreResult<Vec<Key>>;
 
     /// Deletes events older than `before` with everything that hangs on them, unless a delivery of theirs is live, and
-    /// dedupe keys older than `dedupe_before`; at most `limit` events. Answers how many events went.
+    /// dedupe keys older than `dedupe_before`; at most `limit` events. Answers how many events went. PostgreSQL drops a day
+    /// of very many events as a whole once all of it is old, which `limit` does not bound.
     async fn prune(&self, before: Timestamp, dedupe_before: Timestamp, limit: u32) -> StoreResult<u64>;
 
     /// Keeps a request that `receive` could not judge. Beyond 1,000 requests or 64 MiB of its source the oldest go.
@@ -165,11 +201,20 @@ pub trait Ledger: Send + Sync {
 
 /// A database with everything the hub keeps in it.
 pub trait Store:
-    Ledger + registry::Registry + apps::Apps + logins::Logins + records::Records + shadow::Shadows
+    Ledger + registry::Registry + apps::Apps + logins::Logins + records::Records + shadow::Shadows + cluster::Cluster
 {
 }
 
-impl<T: Ledger + registry::Registry + apps::Apps + logins::Logins + records::Records + shadow::Shadows> Store for T {}
+impl<T> Store for T where
+    T: Ledger
+        + registry::Registry
+        + apps::Apps
+        + logins::Logins
+        + records::Records
+        + shadow::Shadows
+        + cluster::Cluster
+{
+}
 
 /// A store that everything in a hub shares.
 pub type SharedStore = std::sync::Arc<dyn Store>;

@@ -162,6 +162,8 @@ pub struct SourceRow {
     pub id: String,
     /// Unique in the installation.
     pub name: String,
+    /// The queue that feeds it, besides the URL; none for most.
+    pub queue: Option<QueueRow>,
 }
 
 /// A schedule of an installation.
@@ -227,6 +229,28 @@ pub enum EndpointState {
     Disabled,
 }
 
+/// Where at a broker an endpoint publishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExchangeRow {
+    /// The broker's whole URL, sealed.
+    pub url: Vec<u8>,
+    /// The exchange.
+    pub name: String,
+    /// The routing key; none is each event's type.
+    pub routing_key: Option<String>,
+}
+
+/// The queue that feeds a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueRow {
+    /// The broker's whole URL, sealed.
+    pub url: Vec<u8>,
+    /// The URL without credentials.
+    pub shown_url: String,
+    /// The queue.
+    pub name: String,
+}
+
 /// Where a subscriber wants events.
 #[derive(Clone, Debug)]
 pub struct EndpointRow {
@@ -234,8 +258,10 @@ pub struct EndpointRow {
     pub key: Key,
     /// The tenant.
     pub tenant: TenantId,
-    /// https URL.
+    /// https URL; of a broker without its credentials.
     pub url: String,
+    /// Where at a broker it publishes; none for HTTP.
+    pub amqp: Option<ExchangeRow>,
     /// Exact types and patterns (`invoice.*`, `*`).
     pub event_types: Vec<String>,
     /// CEL filter.
@@ -447,6 +473,9 @@ pub trait Registry: Send + Sync {
 
     /// Sets such a value.
     async fn set_meta(&self, name: &str, value: Vec<u8>) -> StoreResult<()>;
+
+    /// Sets such a value unless there is one, and answers what stands: nodes that start together agree on it.
+    async fn first_meta(&self, name: &str, value: Vec<u8>) -> StoreResult<Vec<u8>>;
 
     /// Writes an audit row of its own, for what changes no row here.
     async fn audit(&self, entry: AuditEntry) -> StoreResult<()>;

@@ -2,10 +2,14 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::bindings::{crypto, http, kv, log, metrics};
-use super::convert::{header_from, header_into, idempotency_into, method_into, millis};
+use super::bindings::{crypto, http, kv, log, metrics, types};
+use super::convert::millis;
+use super::layout::each;
 use crate::error::{CryptoError, HttpError, KvError, UnknownOutcome};
-use crate::host::{Entry, Host, HttpRequest, HttpResponse, KeyPage, KvOptions, Level, Mac, Pair, Swap};
+use crate::host::{
+    Entry, Header, Host, HttpRequest, HttpResponse, Idempotency, KeyPage, KvOptions, Level, Mac, Method, Pair, Swap,
+};
+use crate::json;
 
 /// The hub, reached through the contract's imports.
 pub struct SandboxHost;
@@ -34,7 +38,7 @@ impl Host for SandboxHost {
             connection: request.connection.clone(),
             method: method_into(request.method.clone()),
             path: request.path.clone(),
-            headers: request.headers.iter().cloned().map(header_into).collect(),
+            headers: each(request.headers.clone(), header_into),
             body: request.body.clone(),
             timeout: request.timeout.map(millis),
             read_only: request.read_only,
@@ -42,7 +46,7 @@ impl Host for SandboxHost {
             extensions: None,
         };
         let answer = http::send(&request).map_err(http_error)?;
-        let headers = answer.headers.into_iter().map(header_from).collect();
+        let headers = each(answer.headers, |header| Header { name: header.name, value: header.value });
         Ok(HttpResponse { status: answer.status, headers, body: answer.body })
     }
 
@@ -52,7 +56,7 @@ impl Host for SandboxHost {
 
     fn kv_get_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, KvError> {
         let entries = kv::get_many(keys).map_err(kv_error)?;
-        Ok(entries.into_iter().map(|entry| entry.map(entry_from)).collect())
+        Ok(each(entries, |entry| entry.map(entry_from)))
     }
 
     fn kv_set(&self, key: &str, value: &[u8], options: &KvOptions) -> Result<(), KvError> {
@@ -90,7 +94,7 @@ impl Host for SandboxHost {
 
     fn verify_jwt(&self, secret: &str, token: &str, audience: &str) -> Result<Value, CryptoError> {
         let claims = crypto::verify_jwt(secret, token, audience).map_err(crypto_error)?;
-        serde_json::from_str(&claims).map_err(|_| CryptoError::Other("the claims are not JSON".to_owned()))
+        json::parse(claims.as_bytes()).map_err(|_| CryptoError::Other("the claims are not JSON".to_owned()))
     }
 
     fn log(&self, level: Level, message: &str, fields: &[Pair]) {
@@ -103,6 +107,32 @@ impl Host for SandboxHost {
 
     fn histogram_record(&self, name: &str, value: f64, labels: &[Pair]) {
         metrics::histogram_record(name, value, &labels_into(labels));
+    }
+}
+
+fn header_into(header: Header) -> types::Header {
+    types::Header { name: header.name, value: header.value }
+}
+
+fn method_into(method: Method) -> types::Method {
+    match method {
+        Method::Get => types::Method::Get,
+        Method::Head => types::Method::Head,
+        Method::Post => types::Method::Post,
+        Method::Put => types::Method::Put,
+        Method::Patch => types::Method::Patch,
+        Method::Delete => types::Method::Delete,
+        Method::Other(token) => types::Method::Other(token),
+    }
+}
+
+fn idempotency_into(idempotency: Idempotency) -> types::Idempotency {
+    match idempotency {
+        Idempotency::None => types::Idempotency::None,
+        Idempotency::Header(name) => types::Idempotency::Header(name),
+        Idempotency::Query(name) => types::Idempotency::Query(name),
+        Idempotency::OwnId => types::Idempotency::OwnId,
+        Idempotency::Other(name) => types::Idempotency::Other(name),
     }
 }
 

@@ -1,7 +1,6 @@
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
+use switchyard_sdk::sorted::SortedMap;
 
 /// The installation's settings.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -15,7 +14,7 @@ pub struct Config {
     pub product_id: Option<String>,
     /// The products of lines that name a tax code and no product: `{"exempt":"PROD0"}`.
     #[serde(default)]
-    pub tax_products: BTreeMap<String, String>,
+    pub tax_products: SortedMap<String, String>,
     /// The currency of invoices that name none.
     #[serde(default = "danish_kroner")]
     #[schemars(regex(pattern = "^[A-Z]{3}$"))]

@@ -3,6 +3,7 @@ use sha2::{Digest, Sha256};
 use switchyard_event_types::customer::{CONTACT_CREATED, CONTACT_UPDATED, Contact, Customer};
 use switchyard_sdk::once::{Once, SendOnce};
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::text::lowered;
 
 use crate::client::{done, found_if_unreadable, get, list, malformed, post, put, read, segment};
 use crate::config::Config;
@@ -210,7 +211,7 @@ fn id_of(contact: &Value) -> Result<String, PluginError> {
 
 /// Whether two addresses or names are the same to a person.
 pub fn same(a: &str, b: &str) -> bool {
-    a.trim().to_lowercase() == b.trim().to_lowercase()
+    lowered(a.trim()) == lowered(b.trim())
 }
 
 fn digits(text: &str) -> String {
@@ -240,8 +241,8 @@ fn attributes(customer: &Customer) -> Map<String, Value> {
 fn key_of(customer: &Customer, organization: &str) -> String {
     let identity = match (&customer.registration_no, &customer.email) {
         (Some(number), _) => format!("reg:{}", digits(number)),
-        (None, Some(email)) => format!("email:{}", email.trim().to_lowercase()),
-        (None, None) => format!("name:{}", customer.name.trim().to_lowercase()),
+        (None, Some(email)) => format!("email:{}", lowered(email.trim())),
+        (None, None) => format!("name:{}", lowered(customer.name.trim())),
     };
     format!("contact/{}", hex::encode(Sha256::digest(format!("{organization}|{identity}"))))
 }

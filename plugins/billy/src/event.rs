@@ -3,6 +3,7 @@ use sha2::{Digest, Sha256};
 use switchyard_event_types::invoice::{About, Refunded};
 use switchyard_event_types::payment;
 use switchyard_event_types::reconcile::Mismatch;
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::time::rfc3339;
 
@@ -101,7 +102,7 @@ impl<'a> Events<'a> {
 
     /// `invoice.mismatched`; the figures make the key, so that the same mismatch is reported once.
     pub fn mismatched(&self, invoice: &Invoice, mismatches: Vec<Mismatch>) -> Emit {
-        let figures = json!(mismatches).to_string();
+        let figures = json::write(&json!(mismatches));
         let hash: String = hex::encode(Sha256::digest(figures)).chars().take(8).collect();
         let mut data = self.about(invoice);
         data.insert("mismatches".to_owned(), json!(mismatches));

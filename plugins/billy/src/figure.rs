@@ -4,7 +4,7 @@ use serde_json::Value;
 pub fn ten_thousandths(value: &Value) -> Option<i64> {
     match value {
         Value::String(text) => parse(text),
-        Value::Number(number) => parse(&number.to_string()).or_else(|| parse(&format!("{:.4}", number.as_f64()?))),
+        Value::Number(number) => parse(&number.to_string()).or_else(|| small(number.as_f64()?)),
         _ => None,
     }
 }
@@ -22,6 +22,12 @@ fn parse(text: &str) -> Option<i64> {
     let fraction = (0..4).fold(0, |sum, place| sum * 10 + digit(place));
     let value = whole.parse::<i64>().ok()?.checked_mul(10_000)?.checked_add(fraction)?;
     Some(if negative { -value } else { value })
+}
+
+/// A number that is written with an exponent is next to nothing, or too large to fit.
+#[expect(clippy::cast_possible_truncation, reason = "a float below one has less than ten thousand of these")]
+fn small(value: f64) -> Option<i64> {
+    (value.abs() < 1.0).then(|| (value * 10_000.0).round_ties_even() as i64)
 }
 
 /// Quantity times price, both in ten-thousandths, in hundredths.

@@ -13,6 +13,7 @@ use switchyard_event_types::invoice_command::{
     APPROVE_INVOICE, CREATE_INVOICE, QUERY_INVOICE, REFUND_INVOICE, SEND_INVOICE,
 };
 use switchyard_event_types::payment::{RECORD_PAYMENT, VOID_PAYMENT};
+use switchyard_sdk::compact_json;
 use switchyard_sdk::prelude::*;
 
 /// The installation's settings.
@@ -79,7 +80,7 @@ pub struct Billy;
 
 impl Plugin for Billy {
     type Config = Config;
-    const CONFIG_SCHEMA: Option<&str> = Some(include_str!("config.schema.json"));
+    const CONFIG_SCHEMA: Option<&str> = Some(compact_json!(include_str!("config.schema.json")));
 
     fn manifest() -> Manifest {
         let connection = Connection::new(

@@ -1,4 +1,4 @@
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 use switchyard_event_types::invoice_command::Line as Asked;
 use switchyard_sdk::money::minor_of;
 use switchyard_sdk::prelude::*;
@@ -78,12 +78,25 @@ pub fn record(config: &Config, line: &Asked) -> Result<Value, PluginError> {
     Ok(json!({
         "productId": product,
         "description": line.description,
-        "quantity": line.quantity_text().as_deref().and_then(number).ok_or_else(|| no_number("quantity"))?,
+        "quantity": quantity(&line.quantity).ok_or_else(|| no_number("quantity"))?,
         "unitPrice": number(&line.unit_price).ok_or_else(|| no_number("unit_price"))?,
     }))
 }
 
-/// Billy takes JSON numbers only. A decimal of up to 15 digits is written back digit by digit from its nearest float.
-fn number(text: &str) -> Option<serde_json::Number> {
-    serde_json::Number::from_f64(text.parse().ok()?)
+fn quantity(value: &Value) -> Option<Number> {
+    match value {
+        Value::Number(number) => number.as_f64().and_then(Number::from_f64),
+        Value::String(text) => number(text),
+        _ => None,
+    }
+}
+
+/// Billy takes JSON numbers only. A decimal of up to 15 digits is written back digit by digit from its nearest float,
+/// which a division of two whole numbers gives.
+#[expect(clippy::cast_precision_loss, reason = "up to 15 digits nothing is lost")]
+fn number(text: &str) -> Option<Number> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let units: i64 = [whole, fraction].concat().parse().ok()?;
+    let places = u32::try_from(fraction.len()).ok()?;
+    Number::from_f64(units as f64 / 10_i64.checked_pow(places)? as f64)
 }

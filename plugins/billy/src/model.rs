@@ -1,4 +1,5 @@
 use serde_json::Value;
+use switchyard_sdk::json;
 use switchyard_sdk::money::minor_of;
 use switchyard_sdk::time::normalise;
 
@@ -145,11 +146,11 @@ pub fn records<'a>(answer: &'a Value, singular: &str, plural: &str) -> Vec<&'a V
 
 /// A body as JSON, also where a line of a log stands before it.
 pub fn parse(body: &[u8]) -> Option<Value> {
-    if let Ok(value) = serde_json::from_slice(body) {
+    if let Ok(value) = json::parse(body) {
         return Some(value);
     }
     let start = body.iter().position(|byte| *byte == b'{')?;
-    serde_json::from_slice(body.get(start..)?).ok()
+    json::parse(body.get(start..)?).ok()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use serde_json::{Number, Value, json};
 use switchyard_event_types::payment::{RecordPayment, VoidPayment};
-use switchyard_sdk::money::{decimal, minor_of, parse_minor};
+use switchyard_sdk::money::{minor_of, parse_minor};
 use switchyard_sdk::once::SendOnce;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::time::date;
@@ -97,7 +97,7 @@ pub fn record(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     let body = json!({ "bankPayment": {
         "organizationId": ctx.config.organization_id,
         "entryDate": entry_date,
-        "cashAmount": decimal(amount).parse().ok().and_then(Number::from_f64),
+        "cashAmount": amount_number(amount),
         "cashSide": "debit",
         "cashAccountId": account,
         "associations": [{ "subjectReference": format!("invoice:{}", invoice.id) }],
@@ -124,6 +124,12 @@ pub fn record(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     let id = found_if_unreadable(made, find)?;
     let money = Money::from_minor(amount, invoice.currency.as_deref().unwrap_or(&ctx.config.currency));
     Ok(Events::new(ctx).payment(&id, money, &[invoice.id], Some(&entry_date)).into())
+}
+
+/// Hundredths as a JSON number.
+#[expect(clippy::cast_precision_loss, reason = "no payment has more than 15 digits")]
+fn amount_number(minor: i64) -> Option<Number> {
+    Number::from_f64(minor as f64 / 100.0)
 }
 
 /// Takes a payment back. The PUT may be repeated; a payment that is taken back already is as good.

@@ -1,9 +1,8 @@
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::{Deserialize, Serialize};
-use switchyard_sdk::gather::gathered;
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::read::from_slice;
+use switchyard_sdk::sorted::{SortedMap, SortedSet};
 use switchyard_sdk::time::rfc3339;
 
 use crate::change::changes;
@@ -71,7 +70,7 @@ pub fn poll(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, Plugi
         events: Events::new(ctx),
         snapshot: Snapshot::load(ctx)?,
         silent: !cursor.ready && !ctx.config.emit_existing,
-        paid_by: BTreeMap::new(),
+        paid_by: SortedMap::new(),
         found: Vec::new(),
     };
     let mut has_more = false;
@@ -105,7 +104,7 @@ pub fn poll(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, Plugi
     if !has_more {
         snapshot::seen_all(ctx)?;
     }
-    let cursor = serde_json::to_string(&cursor).ok();
+    let cursor = json::written(&cursor).ok();
     Ok(PollOutput { events: run.found, cursor, has_more, next_in: None })
 }
 
@@ -116,7 +115,7 @@ struct Run<'a> {
     snapshot: Snapshot<'a>,
     /// What was never seen is remembered without a word.
     silent: bool,
-    paid_by: BTreeMap<String, Vec<String>>,
+    paid_by: SortedMap<String, Vec<String>>,
     found: Vec<Emit>,
 }
 
@@ -171,7 +170,7 @@ impl Run<'_> {
 
     /// All that is unpaid. What was open before and is not among it any more is fetched, some at a time.
     fn open(&mut self) -> Result<(), PluginError> {
-        let mut seen: BTreeSet<String> = BTreeSet::new();
+        let mut seen: SortedSet<String> = SortedSet::new();
         let mut complete = false;
         for page in 1..=PAGES_OF_OPEN {
             if self.is_full() {
@@ -223,7 +222,7 @@ impl Run<'_> {
             let (count, mut met) = (listed.len(), false);
             for paid in listed {
                 for invoice in paid.invoice_ids.iter().filter(|_| !paid.is_voided) {
-                    self.paid_by.entry(invoice.clone()).or_default().push(paid.id.clone());
+                    self.paid_by.or_default(invoice.clone()).push(paid.id.clone());
                 }
                 let is_known = known.contains(&paid.id);
                 met |= is_known;
@@ -244,7 +243,7 @@ impl Run<'_> {
                 break;
             }
         }
-        let fresh: BTreeSet<&String> = gathered(&newest);
+        let fresh: SortedSet<&String> = newest.iter().collect();
         let older: Vec<String> = known.iter().filter(|id| !fresh.contains(id)).cloned().collect();
         let mut now = newest.clone();
         now.extend(older);

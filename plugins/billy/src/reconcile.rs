@@ -1,10 +1,10 @@
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchyard_event_types::reconcile::{Mismatch, RECONCILED, Reconciled};
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::read::from_slice;
+use switchyard_sdk::sorted::{SortedMap, SortedSet};
 use switchyard_sdk::time::rfc3339;
 
 use crate::client::{self, has_next, list, read};
@@ -80,7 +80,7 @@ pub fn reconcile(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, 
         events.push(Emit::new(RECONCILED, json!(Reconciled { checked_at, checked, mismatched, skipped })));
         cursor = Cursor { last: Some(began), ..Cursor::default() };
     }
-    Ok(PollOutput { events, cursor: serde_json::to_string(&cursor).ok(), has_more, next_in: None })
+    Ok(PollOutput { events, cursor: json::written(&cursor).ok(), has_more, next_in: None })
 }
 
 fn invoices(ctx: &Ctx<Config>, since: u64, unpaid: bool, page: u32) -> Result<(bool, Vec<Value>), PluginError> {
@@ -110,9 +110,9 @@ struct Run<'a> {
 /// What the newest payments brought each invoice.
 #[derive(Default)]
 struct Paid {
-    sums: BTreeMap<String, i64>,
+    sums: SortedMap<String, i64>,
     /// Invoices of which a part cannot be told.
-    vague: BTreeSet<String>,
+    vague: SortedSet<String>,
     /// The day from which on every payment is here; none means all there are.
     from: Option<String>,
     /// Payments may not be listed.
@@ -132,7 +132,7 @@ impl Paid {
                 for (invoice, part) in payment.invoice_ids.into_iter().zip(payment.parts) {
                     match part {
                         Some(part) => {
-                            let sum = paid.sums.entry(invoice).or_default();
+                            let sum = paid.sums.or_default(invoice);
                             *sum = sum.saturating_add(part);
                         }
                         None => {

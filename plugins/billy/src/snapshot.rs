@@ -1,10 +1,9 @@
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use switchyard_sdk::gather::gathered;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::{SortedMap, SortedSet};
 
 use crate::config::Config;
 use crate::model::{Invoice, SENT_STATES, State};
@@ -135,7 +134,7 @@ pub fn own_unpaid(ctx: &Ctx<Config>, invoice: &Invoice) -> Result<(), PluginErro
 /// What was last seen of an invoice and when; none of one that was never seen, or seen by a version that kept less.
 pub fn last_seen(ctx: &Ctx<Config>, id: &str) -> Result<Option<(Entry, u64)>, PluginError> {
     let own = ctx.kv().get_json::<Entry>(&own_key(id))?;
-    let polled = ctx.kv().get_json::<BTreeMap<String, Entry>>(&part_key(id))?;
+    let polled = ctx.kv().get_json::<SortedMap<String, Entry>>(&part_key(id))?;
     let polled = polled.and_then(|mut entries| entries.remove(id));
     let seen_at: Option<u64> = ctx.kv().get_json(SEEN_AT)?;
     let own = own.map(|entry| (entry.at, entry));
@@ -161,19 +160,19 @@ fn own_key(id: &str) -> String {
 /// and 16 of the ids that are open.
 pub struct Snapshot<'a> {
     ctx: &'a Ctx<'a, Config>,
-    parts: BTreeMap<String, Part>,
-    open: BTreeMap<String, OpenPart>,
+    parts: SortedMap<String, Part>,
+    open: SortedMap<String, OpenPart>,
 }
 
 #[derive(Default)]
 struct Part {
-    entries: BTreeMap<String, Entry>,
+    entries: SortedMap<String, Entry>,
     changed: bool,
 }
 
 #[derive(Default)]
 struct OpenPart {
-    ids: BTreeSet<String>,
+    ids: SortedSet<String>,
     changed: bool,
 }
 
@@ -181,17 +180,17 @@ impl<'a> Snapshot<'a> {
     /// Loads the open ids.
     pub fn load(ctx: &'a Ctx<'a, Config>) -> Result<Self, PluginError> {
         let keys: Vec<String> = (0..16).map(|part| format!("open/{part:x}")).collect();
-        let stored = ctx.kv().get_many_json::<BTreeSet<String>>(&keys)?;
+        let stored = ctx.kv().get_many_json::<SortedSet<String>>(&keys)?;
         let open = keys.into_iter().zip(stored);
         let open = open.map(|(key, ids)| (key, OpenPart { ids: ids.unwrap_or_default(), changed: false }));
-        Ok(Self { ctx, parts: BTreeMap::new(), open: gathered(open) })
+        Ok(Self { ctx, parts: SortedMap::new(), open: open.collect() })
     }
 
     /// Loads what was seen of these invoices, those that commands left included.
     pub fn prepare(&mut self, invoices: &[Invoice]) -> Result<(), PluginError> {
-        let keys: BTreeSet<String> = gathered(invoices.iter().map(|invoice| part_key(&invoice.id)));
+        let keys: SortedSet<String> = invoices.iter().map(|invoice| part_key(&invoice.id)).collect();
         let missing: Vec<String> = keys.into_iter().filter(|key| !self.parts.contains_key(key)).collect();
-        let stored = self.ctx.kv().get_many_json::<BTreeMap<String, Entry>>(&missing)?;
+        let stored = self.ctx.kv().get_many_json::<SortedMap<String, Entry>>(&missing)?;
         for (key, entries) in missing.into_iter().zip(stored) {
             self.parts.insert(key, Part { entries: entries.unwrap_or_default(), changed: false });
         }
@@ -215,7 +214,7 @@ impl<'a> Snapshot<'a> {
     /// Remembers what is seen now.
     pub fn put(&mut self, id: &str, entry: Entry) {
         self.set_open(id, entry.is_open());
-        let part = self.parts.entry(part_key(id)).or_default();
+        let part = self.parts.or_default(part_key(id));
         if part.entries.get(id) != Some(&entry) {
             part.entries.insert(id.to_owned(), entry);
             part.changed = true;
@@ -248,7 +247,7 @@ impl<'a> Snapshot<'a> {
     }
 
     fn set_open(&mut self, id: &str, open: bool) {
-        let part = self.open.entry(format!("open/{:x}", bucket(id) >> 4)).or_default();
+        let part = self.open.or_default(format!("open/{:x}", bucket(id) >> 4));
         part.changed |= if open { part.ids.insert(id.to_owned()) } else { part.ids.remove(id) };
     }
 }

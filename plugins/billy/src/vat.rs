@@ -1,8 +1,6 @@
-use std::collections::BTreeMap;
-
 use serde_json::Value;
-use switchyard_sdk::gather::gathered;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::SortedMap;
 
 use crate::client::{get, list, read, segment};
 use crate::config::Config;
@@ -16,9 +14,9 @@ const PRODUCTS: usize = 20;
 pub struct Rates<'a> {
     ctx: &'a Ctx<'a, Config>,
     /// By ruleset; none where the rate depends on more than the ruleset.
-    rulesets: BTreeMap<String, Option<i64>>,
+    rulesets: SortedMap<String, Option<i64>>,
     /// By product; none where it cannot be said.
-    products: BTreeMap<String, Option<i64>>,
+    products: SortedMap<String, Option<i64>>,
 }
 
 impl<'a> Rates<'a> {
@@ -27,8 +25,8 @@ impl<'a> Rates<'a> {
         let all = |path: &str| read(list(ctx, path).query("pageSize", "1000").send()?);
         let answer = all("/taxRates")?;
         let rates = records(&answer, "taxRate", "taxRates").into_iter();
-        let rates: BTreeMap<String, i64> =
-            gathered(rates.filter_map(|rate| Some((text(rate, "id")?, basis_points(rate.get("rate")?)?))));
+        let rates: SortedMap<String, i64> =
+            rates.filter_map(|rate| Some((text(rate, "id")?, basis_points(rate.get("rate")?)?))).collect();
         let answer = all("/salesTaxRulesets")?;
         let of_ruleset = |ruleset: &Value| {
             // Rules look at the customer's country and kind; only a ruleset without any is the same for everybody.
@@ -38,7 +36,7 @@ impl<'a> Rates<'a> {
         };
         let rulesets = records(&answer, "salesTaxRuleset", "salesTaxRulesets").into_iter();
         let rulesets = rulesets.filter_map(|ruleset| Some((text(ruleset, "id")?, of_ruleset(ruleset))));
-        Ok(Self { ctx, rulesets: gathered(rulesets), products: BTreeMap::new() })
+        Ok(Self { ctx, rulesets: rulesets.collect(), products: SortedMap::new() })
     }
 
     /// The rate of a line in basis points: that of its product's ruleset, else the one that Billy used. None where

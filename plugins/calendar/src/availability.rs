@@ -1,6 +1,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::by_key;
 
 use crate::busy::{Answer, taken};
 use crate::catalogue::FOUND;
@@ -153,7 +154,7 @@ impl Query {
                 }
             }
         }
-        offers.sort_by_key(|offer| offer.span);
+        by_key(&mut offers, |offer| offer.span);
         offers.truncate(most);
         Ok((offers, silent))
     }

@@ -1,7 +1,7 @@
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::SortedMap;
+use switchyard_sdk::text::lower;
 
 use crate::client::{self, malformed};
 use crate::config::{Config, Rules};
@@ -34,7 +34,7 @@ impl Taken {
 
 /// Places are the same if their letters and digits are.
 fn plain(place: &str) -> String {
-    place.chars().filter(|char| char.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    place.chars().filter(|char| char.is_alphanumeric()).map(lower).collect()
 }
 
 /// What is taken in a calendar, or Google's word for why it does not say.
@@ -47,9 +47,9 @@ pub fn taken(
     rules: &Rules,
     calendars: &[String],
     window: Span,
-) -> Result<BTreeMap<String, Answer>, PluginError> {
+) -> Result<SortedMap<String, Answer>, PluginError> {
     let busy = free_busy(ctx, rules, calendars, window)?;
-    let mut all = BTreeMap::new();
+    let mut all = SortedMap::new();
     for calendar in calendars {
         let answer = match busy.get(calendar) {
             Some(Ok(busy)) => {
@@ -72,7 +72,7 @@ fn free_busy(
     rules: &Rules,
     calendars: &[String],
     window: Span,
-) -> Result<BTreeMap<String, Result<Vec<Span>, String>>, PluginError> {
+) -> Result<SortedMap<String, Result<Vec<Span>, String>>, PluginError> {
     let items: Vec<Value> = calendars.iter().map(|id| json!({ "id": id })).collect();
     let body = json!({
         "timeMin": rfc3339(window.start, rules.zone), "timeMax": rfc3339(window.end, rules.zone),
@@ -80,7 +80,7 @@ fn free_busy(
     });
     let answer = client::read(&client::post(ctx, "/freeBusy", &body).read_only().send()?)?;
     let told = answer.get("calendars").and_then(Value::as_object).ok_or_else(|| malformed("has no calendars"))?;
-    let mut all = BTreeMap::new();
+    let mut all = SortedMap::new();
     for (id, calendar) in told {
         let error = calendar.pointer("/errors/0").map(|error| error["reason"].as_str().unwrap_or("unknown").to_owned());
         let busy = calendar.get("busy").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);

@@ -1,4 +1,5 @@
 use serde_json::Value;
+use switchyard_sdk::compact_json;
 use switchyard_sdk::manifest::{literal, object, spelled};
 use switchyard_sdk::prelude::*;
 
@@ -56,15 +57,15 @@ fn named(name: &str) -> Option<Value> {
         "attendee" => {
             return Some(object(
                 &[],
-                json(
+                json(compact_json!(
                     r#"{
         "email": "$email", "name": {"type": "string", "maxLength": 200}, "phone": "$phone",
         "consent": {
             "type": "boolean",
             "description": "Only with true the person is invited and gets mail; the others are noted and get nothing."
         }
-    }"#,
-                ),
+    }"#
+                )),
             ));
         }
         "slot" => {
@@ -106,22 +107,22 @@ fn json(text: &str) -> Value {
 fn create() -> EventType {
     let schema = object(
         &["title", "start"],
-        json(
+        json(compact_json!(
             r#"{
         "calendar_id": "$text 128", "title": "$text 1000", "start": "$moment", "end": "$moment",
         "duration_minutes": "$minutes 1 10080", "service": "$text 64", "time_zone": "$text 64",
         "location": "$text 1000", "description": {"type": "string", "maxLength": 8000}, "attendees": "$attendees",
         "travel_buffer_minutes": "$minutes 0 1440", "key": "$text 200"
-    }"#,
-        ),
+    }"#
+        )),
     );
-    let example = json(
+    let example = json(compact_json!(
         r#"{
     "calendar_id": "primary", "title": "Besøg: Kunde ApS", "start": "2026-11-24T09:00", "duration_minutes": 60,
     "time_zone": "Europe/Copenhagen", "location": "Nygade 1, 8000 Aarhus",
     "attendees": [{"email": "kunde@example.test", "name": "Kunde", "consent": true}], "key": "sale-1001"
-}"#,
-    );
+}"#
+    ));
     EventType::command(CREATE, "Makes an appointment, unless the time is taken.")
         .data(schema, example)
         .ordered_by("data.calendar_id")
@@ -130,22 +131,22 @@ fn create() -> EventType {
 fn update() -> EventType {
     let schema = object(
         &["appointment_id"],
-        json(
+        json(compact_json!(
             r#"{
         "calendar_id": "$text 128", "appointment_id": "$text 1024", "title": "$text 1000", "start": "$moment",
         "end": "$moment", "duration_minutes": "$minutes 1 10080", "service": "$text 64", "time_zone": "$text 64",
         "location": {"type": "string", "maxLength": 1000},
         "description": {"type": "string", "maxLength": 8000}, "attendees": "$attendees",
         "travel_buffer_minutes": "$minutes 0 1440"
-    }"#,
-        ),
+    }"#
+        )),
     );
-    let example = json(
+    let example = json(compact_json!(
         r#"{
     "calendar_id": "primary", "appointment_id": "hub0a1b2c3d4e5f60718293a4b5c6d7e8f9",
     "start": "2026-11-24T11:00:00+01:00"
-}"#,
-    );
+}"#
+    ));
     EventType::command(UPDATE, "Changes an appointment; what it does not name stays.")
         .data(schema, example)
         .ordered_by("data.calendar_id")
@@ -163,51 +164,51 @@ fn cancel() -> EventType {
 fn query() -> EventType {
     let schema = object(
         &["from", "to"],
-        json(
+        json(compact_json!(
             r#"{
         "calendar_id": "$text 128",
         "calendar_ids": {"type": "array", "maxItems": 20, "items": "$text 128"},
         "from": "$moment", "to": "$moment", "duration_minutes": "$minutes 1 10080", "service": "$text 64",
         "time_zone": "$text 64", "location": "$text 1000", "travel_buffer_minutes": "$minutes 0 1440",
         "slot_step_minutes": "$minutes 5 1440", "max_slots": "$minutes 1 500"
-    }"#,
-        ),
+    }"#
+        )),
     );
-    let example = json(
+    let example = json(compact_json!(
         r#"{
     "calendar_ids": ["primary"], "from": "2026-11-24", "to": "2026-11-28", "duration_minutes": 60,
     "location": "Nygade 1, 8000 Aarhus", "travel_buffer_minutes": 20
-}"#,
-    );
+}"#
+    ));
     EventType::command(QUERY, "Asks when there is time; the answer is `availability.found`.").data(schema, example)
 }
 
 fn found() -> EventType {
     let schema = object(
         &["query_id", "from", "to", "time_zone", "duration_minutes", "slots", "errors"],
-        json(
+        json(compact_json!(
             r#"{
         "query_id": "$text 128", "from": "$moment", "to": "$moment", "time_zone": "$text 64",
         "duration_minutes": "$minutes 1 10080", "slots": {"type": "array", "items": "$slot"},
         "errors": {"type": "array", "items": "$error"}
-    }"#,
-        ),
+    }"#
+        )),
     );
-    let example = json(
+    let example = json(compact_json!(
         r#"{
     "query_id": "evt_0197", "from": "2026-11-24T00:00:00+01:00", "to": "2026-11-28T00:00:00+01:00",
     "time_zone": "Europe/Copenhagen", "duration_minutes": 60,
     "slots": [{"start": "2026-11-24T08:00:00+01:00", "end": "2026-11-24T09:00:00+01:00", "calendar_ids": ["primary"]}],
     "errors": []
-}"#,
-    );
+}"#
+    ));
     EventType::event(FOUND, "The free slots that a query asked for; its subject is the query's id.")
         .data(schema, example)
 }
 
 /// What all events about an appointment may say.
 fn about() -> Value {
-    json(
+    json(compact_json!(
         r#"{
     "appointment_id": "$text 1024", "calendar_id": "$text 128", "title": "$any_text",
     "start": "$moment", "end": "$moment", "all_day": "$boolean", "location": "$any_text",
@@ -215,20 +216,20 @@ fn about() -> Value {
     "attendees": {"type": "array", "items": "$invited"}, "attendees_omitted": "$boolean",
     "uninvited": {"type": "array", "items": "$uninvited"},
     "ical_uid": "$any_text", "recurring_event_id": "$any_text", "hub_ref": "$any_text"
-}"#,
-    )
+}"#
+    ))
 }
 
 fn example() -> Value {
-    json(
+    json(compact_json!(
         r#"{
     "appointment_id": "hub0a1b2c3d4e5f60718293a4b5c6d7e8f9", "calendar_id": "primary", "title": "Besøg: Kunde ApS",
     "start": "2026-11-24T09:00:00+01:00", "end": "2026-11-24T10:00:00+01:00", "all_day": false,
     "location": "Nygade 1, 8000 Aarhus", "status": "confirmed",
     "attendees": [{"email": "kunde@example.test", "response": "needsAction"}],
     "ical_uid": "hub0a1b2c3d4e5f60718293a4b5c6d7e8f9@google.com", "hub_ref": "0a1b2c3d4e5f60718293a4b5c6d7e8f9"
-}"#,
-    )
+}"#
+    ))
 }
 
 const ALWAYS: [&str; 6] = ["appointment_id", "calendar_id", "title", "start", "end", "all_day"];
@@ -240,11 +241,11 @@ fn created() -> EventType {
 
 fn updated() -> EventType {
     let mut properties = about();
-    properties["changed"] = json(
+    properties["changed"] = json(compact_json!(
         r#"{
     "type": "array", "minItems": 1, "items": {"enum": ["start", "end", "title", "location", "attendees"]}
-}"#,
-    );
+}"#
+    ));
     properties["previous"] = object(&["start", "end"], json(r#"{"start": "$moment", "end": "$moment"}"#));
     let required = [&ALWAYS[..], &["changed", "previous"]].concat();
     let mut example = example();
@@ -255,12 +256,12 @@ fn updated() -> EventType {
 }
 
 fn cancelled() -> EventType {
-    let example = json(
+    let example = json(compact_json!(
         r#"{
     "appointment_id": "hub0a1b2c3d4e5f60718293a4b5c6d7e8f9", "calendar_id": "primary", "title": "Besøg: Kunde ApS",
     "start": "2026-11-24T09:00:00+01:00", "end": "2026-11-24T10:00:00+01:00"
-}"#,
-    );
+}"#
+    ));
     EventType::event("appointment.cancelled", "An appointment was cancelled; it says what was known of it.")
         .data(object(&ALWAYS[..2], about()), example)
 }

@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 use switchyard_sdk::http::{RequestBuilder, Response, percent_encode};
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 
 use crate::config::{Config, Login};
@@ -54,7 +55,7 @@ pub fn read(response: &Response) -> Result<Value, PluginError> {
     if !response.is_success() {
         return Err(refusal(response));
     }
-    match serde_json::from_slice(&response.body) {
+    match json::parse(&response.body) {
         Ok(body @ Value::Object(_)) => Ok(body),
         _ => Err(malformed("is no JSON object")),
     }

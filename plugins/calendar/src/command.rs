@@ -1,5 +1,6 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 
 use crate::config::{Config, Rules};
@@ -166,7 +167,7 @@ pub fn uninvited(attendees: &[Attendee]) -> Option<(&'static str, String)> {
         all.push(one);
     }
     while !all.is_empty() {
-        let text = json!(all).to_string();
+        let text = json::write(&json!(all));
         if text.chars().count() <= PROPERTY {
             return Some((UNINVITED, text));
         }

@@ -1,6 +1,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::{SortedMap, by_key};
 
 use crate::time::{DAY, parse_day};
 use crate::zone::Zone;
@@ -118,9 +120,8 @@ pub enum Login {
 }
 
 /// Open times of a week; a day without any is closed.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[schemars(inline)]
+#[derive(Clone, Debug, Default, JsonSchema)]
+#[schemars(inline, deny_unknown_fields, default)]
 pub struct BusinessHours {
     /// Monday.
     pub mon: Vec<Hours>,
@@ -136,6 +137,36 @@ pub struct BusinessHours {
     pub sat: Vec<Hours>,
     /// Sunday.
     pub sun: Vec<Hours>,
+}
+
+/// The days of a week, as the config names them.
+const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+
+impl BusinessHours {
+    /// From Monday on.
+    fn days(&self) -> [&Vec<Hours>; 7] {
+        [&self.mon, &self.tue, &self.wed, &self.thu, &self.fri, &self.sat, &self.sun]
+    }
+}
+
+impl<'de> Deserialize<'de> for BusinessHours {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut week = Self::default();
+        for (name, hours) in SortedMap::<String, Vec<Hours>>::deserialize(deserializer)? {
+            let day = match DAYS.iter().position(|day| *day == name) {
+                Some(0) => &mut week.mon,
+                Some(1) => &mut week.tue,
+                Some(2) => &mut week.wed,
+                Some(3) => &mut week.thu,
+                Some(4) => &mut week.fri,
+                Some(5) => &mut week.sat,
+                Some(_) => &mut week.sun,
+                None => return Err(D::Error::unknown_field(&name, &DAYS)),
+            };
+            *day = hours;
+        }
+        Ok(week)
+    }
 }
 
 /// From one time of the wall clock to another, the second up to `24:00`.
@@ -188,10 +219,8 @@ impl Config {
             let open = vec![(8 * 3600, 17 * 3600)];
             return Ok([open.clone(), open.clone(), open.clone(), open.clone(), open, Vec::new(), Vec::new()]);
         };
-        let days = [&week.mon, &week.tue, &week.wed, &week.thu, &week.fri, &week.sat, &week.sun];
-        let names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
         let mut hours: [Vec<(i64, i64)>; 7] = Default::default();
-        for ((day, name), into) in days.into_iter().zip(names).zip(&mut hours) {
+        for ((day, name), into) in week.days().into_iter().zip(DAYS).zip(&mut hours) {
             for (index, open) in day.iter().enumerate() {
                 let span = clock(&open.from).zip(clock(&open.to)).filter(|(from, to)| from < to);
                 let path = format!("business_hours.{name}[{index}]");
@@ -202,7 +231,7 @@ impl Config {
                     )
                 })?);
             }
-            into.sort_unstable();
+            by_key(into, |open| *open);
         }
         Ok(hours)
     }

@@ -2,7 +2,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use switchyard_sdk::host::Swap;
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::by_key;
 
 use crate::busy::taken;
 use crate::client::no_calendar;
@@ -92,7 +94,7 @@ impl Claim<'_> {
     pub fn reserve(&self, ctx: &Ctx<Config>) -> Result<(), PluginError> {
         let now = ctx.now();
         let mut calendars = self.sharing.clone();
-        calendars.sort_unstable();
+        by_key(&mut calendars, String::clone);
         for calendar in calendars {
             let key = format!("slot/{}", hex::encode(&Sha256::digest(&calendar)[..12]));
             let entry = ctx.kv().get(&key)?;
@@ -110,10 +112,10 @@ impl Claim<'_> {
             }
             let (start, end) = (self.span.start, self.span.end);
             all.push(Reserved { id: self.id.to_owned(), start, end, until: now + RESERVED_MS });
-            let value = serde_json::to_vec(&all).unwrap_or_default();
+            let value = json::written(&all).unwrap_or_default();
             let expected = entry.map(|entry| entry.version);
             let kept = KvOptions::ttl(std::time::Duration::from_millis(2 * RESERVED_MS));
-            if let Swap::Stale(_) = ctx.kv().swap(&key, expected, &value, &kept)? {
+            if let Swap::Stale(_) = ctx.kv().swap(&key, expected, value.as_bytes(), &kept)? {
                 let message = "A reservation changed under the run.";
                 return Err(PluginError::retry(Reason::Other("slot_reserved".to_owned()), "slot_reserved", message));
             }

@@ -1,6 +1,7 @@
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use switchyard_event_types::sync::{RESET, Reset};
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::time::rfc3339;
 
@@ -68,7 +69,7 @@ fn details(calendar: &str, remote: &Remote) -> Map<String, Value> {
     });
     put("attendees", Value::Array(guests.collect()));
     put("attendees_omitted", if remote.more_guests { json!(true) } else { Value::Null });
-    let uninvited = remote.note(UNINVITED).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let uninvited = remote.note(UNINVITED).and_then(|text| json::parse(text.as_bytes()).ok());
     put("uninvited", uninvited.filter(Value::is_array).unwrap_or_default());
     put("ical_uid", json!(remote.ical_uid));
     put("recurring_event_id", json!(remote.series));
@@ -89,7 +90,7 @@ pub fn updated(calendar: &str, remote: &Remote, changed: &[&str], before: (&str,
     data.insert("previous".to_owned(), json!({ "start": before.0, "end": before.1 }));
     let data = Value::Object(data);
     // Without an etag the content tells two changes apart.
-    let version = remote.etag.clone().unwrap_or_else(|| hex::encode(&Sha256::digest(data.to_string())[..8]));
+    let version = remote.etag.clone().unwrap_or_else(|| hex::encode(&Sha256::digest(json::write(&data))[..8]));
     let version = if version.len() > 48 { hex::encode(&Sha256::digest(version)[..8]) } else { version };
     emit("appointment.updated", calendar, &remote.id, &format!("updated:{}", version.trim_matches('"')), data)
 }

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use switchyard_sdk::compact_json;
 use switchyard_sdk::manifest::SecretKind;
 use switchyard_sdk::prelude::*;
 
@@ -92,7 +93,7 @@ pub struct Calendar;
 
 impl Plugin for Calendar {
     type Config = Config;
-    const CONFIG_SCHEMA: Option<&str> = Some(include_str!("config.schema.json"));
+    const CONFIG_SCHEMA: Option<&str> = Some(compact_json!(include_str!("config.schema.json")));
 
     fn manifest() -> Manifest {
         let owner = ConnectionKind::Oauth2 {

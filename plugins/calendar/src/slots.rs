@@ -1,5 +1,7 @@
 //! Free slots, as arithmetic on spans: when a place is open, less what is taken, cut into appointments.
 
+use switchyard_sdk::sorted::SortedSet;
+
 use crate::config::Rules;
 use crate::time::{DAY, Span, weekday};
 
@@ -34,9 +36,8 @@ fn closing(rules: &Rules, day: i64, to: i64) -> i64 {
 }
 
 /// Spans in order, those that touch or overlap as one.
-pub fn merged(mut spans: Vec<Span>) -> Vec<Span> {
-    spans.retain(|span| span.start < span.end);
-    spans.sort_unstable();
+pub fn merged(spans: Vec<Span>) -> Vec<Span> {
+    let spans: SortedSet<Span> = spans.into_iter().filter(|span| span.start < span.end).collect();
     let mut all: Vec<Span> = Vec::with_capacity(spans.len());
     for span in spans {
         match all.last_mut() {

@@ -1,9 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use switchyard_sdk::gather::gathered;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::{SortedMap, SortedSet, by_key};
 
 use crate::config::Config;
 use crate::model::Remote;
@@ -50,7 +48,7 @@ impl Entry {
     pub fn of(remote: &Remote, zone: Zone, life: u32, list: u32) -> Self {
         let span = remote.span(zone);
         let mut guests: Vec<&str> = remote.guests.iter().map(|guest| guest.email.as_str()).collect();
-        guests.sort_unstable();
+        by_key(&mut guests, |guest| *guest);
         let title = remote.title.as_deref().unwrap_or_default();
         Self {
             start: remote.start.as_ref().map(|when| when.text.clone()).unwrap_or_default(),
@@ -93,24 +91,24 @@ fn hash(text: &str) -> u32 {
 pub struct Snapshot<'a> {
     ctx: &'a Ctx<'a, Config>,
     calendar: String,
-    parts: BTreeMap<u8, Part>,
+    parts: SortedMap<u8, Part>,
 }
 
 #[derive(Default)]
 struct Part {
-    entries: BTreeMap<String, Entry>,
+    entries: SortedMap<String, Entry>,
     changed: bool,
 }
 
 impl<'a> Snapshot<'a> {
     /// Nothing is loaded yet.
     pub fn new(ctx: &'a Ctx<'a, Config>, calendar: &str) -> Self {
-        Self { ctx, calendar: calendar.to_owned(), parts: BTreeMap::new() }
+        Self { ctx, calendar: calendar.to_owned(), parts: SortedMap::new() }
     }
 
     /// Loads what was seen of these.
     pub fn prepare<'i>(&mut self, ids: impl Iterator<Item = &'i str>) -> Result<(), PluginError> {
-        let parts: BTreeSet<u8> = gathered(ids.map(part_of));
+        let parts: SortedSet<u8> = ids.map(part_of).collect();
         self.load(parts.into_iter())
     }
 
@@ -118,7 +116,7 @@ impl<'a> Snapshot<'a> {
     pub fn load(&mut self, parts: impl Iterator<Item = u8>) -> Result<(), PluginError> {
         let missing: Vec<u8> = parts.filter(|part| !self.parts.contains_key(part)).collect();
         let keys: Vec<String> = missing.iter().map(|part| key(&self.calendar, *part)).collect();
-        let stored = self.ctx.kv().get_many_json::<BTreeMap<String, Entry>>(&keys)?;
+        let stored = self.ctx.kv().get_many_json::<SortedMap<String, Entry>>(&keys)?;
         for (part, entries) in missing.into_iter().zip(stored) {
             self.parts.insert(part, Part { entries: entries.unwrap_or_default(), changed: false });
         }
@@ -132,7 +130,7 @@ impl<'a> Snapshot<'a> {
 
     /// Remembers what is seen now.
     pub fn put(&mut self, id: &str, entry: Entry) {
-        let part = self.parts.entry(part_of(id)).or_default();
+        let part = self.parts.or_default(part_of(id));
         if part.entries.get(id) != Some(&entry) {
             part.entries.insert(id.to_owned(), entry);
             part.changed = true;

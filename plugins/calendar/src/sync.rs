@@ -1,10 +1,10 @@
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use switchyard_sdk::http::Response;
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::read::from_slice;
+use switchyard_sdk::sorted::SortedMap;
 use switchyard_sdk::time::rfc3339;
 
 use crate::client::{self, malformed};
@@ -33,7 +33,7 @@ const REMEMBERED_S: i64 = 35 * 86_400;
 #[derive(Default, Serialize, Deserialize)]
 struct Cursor {
     #[serde(default)]
-    calendars: BTreeMap<String, Place>,
+    calendars: SortedMap<String, Place>,
 }
 
 /// Where one calendar goes on.
@@ -113,7 +113,7 @@ pub fn poll(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, Plugi
         Some(error) => return Err(error),
         None => {}
     }
-    let cursor = serde_json::to_string(&after).ok();
+    let cursor = json::written(&after).ok();
     Ok(PollOutput { events: run.found, cursor, has_more, next_in: None })
 }
 
@@ -148,7 +148,7 @@ impl Run<'_> {
     }
 
     fn report(&mut self, event: Emit) {
-        self.bytes += event.data.to_string().len() + 500;
+        self.bytes += json::write(&event.data).len() + 500;
         self.found.push(event);
     }
 

@@ -1,33 +1,10 @@
 //! Time zones by the rule that each keeps from now on. The table is made from the time zone database when the plugin is
 //! built; the history of a zone, which is most of that database, has no meaning for appointments.
 
-use crate::time::{DAY, civil, day_number};
+use switchyard_sdk::time::civil;
+use switchyard_sdk::zone::{Change, Day, Rule, Summer};
 
-/// How a zone keeps its clocks.
-#[derive(Debug, PartialEq, Eq)]
-struct Rules {
-    /// Seconds east of UTC.
-    standard: i32,
-    /// The other time of the year, if it has one.
-    summer: Option<Summer>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Summer {
-    offset: i32,
-    begins: Change,
-    ends: Change,
-}
-
-/// The n-th weekday of a month (5 is the last), at this time of the clocks that are about to change.
-#[derive(Debug, PartialEq, Eq)]
-struct Change {
-    month: u8,
-    week: u8,
-    /// Sunday is 0.
-    weekday: u8,
-    time: i32,
-}
+use crate::time::DAY;
 
 include!(concat!(env!("OUT_DIR"), "/zones.rs"));
 
@@ -35,7 +12,7 @@ include!(concat!(env!("OUT_DIR"), "/zones.rs"));
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Zone {
     name: &'static str,
-    rules: &'static Rules,
+    rule: &'static Rule,
 }
 
 /// What a wall clock stands for.
@@ -68,9 +45,10 @@ impl Local {
 impl Zone {
     /// A zone by its IANA name; none for one that does not exist or keeps no rule.
     pub fn named(name: &str) -> Option<Self> {
-        let at = NAMES.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
-        let (name, rules) = NAMES.get(at)?;
-        Some(Self { name, rules: RULES.get(usize::from(*rules))? })
+        let of_rule = |(names, rule): &'static (&str, Rule)| {
+            names.split(' ').find(|known| *known == name).map(|name| Self { name, rule })
+        };
+        ZONES.iter().find_map(of_rule)
     }
 
     /// Its IANA name.
@@ -80,18 +58,14 @@ impl Zone {
 
     /// Seconds east of UTC at a time.
     pub fn offset_at(self, at: i64) -> i32 {
-        let Some(summer) = &self.rules.summer else { return self.rules.standard };
-        let (year, _, _) = civil((at + i64::from(self.rules.standard)).div_euclid(DAY));
-        let (begins, ends) = self.changes(summer, year);
-        let inside = if begins < ends { (begins..ends).contains(&at) } else { !(ends..begins).contains(&at) };
-        if inside { summer.offset } else { self.rules.standard }
+        self.rule.offset_at(at)
     }
 
     /// What the clock of a day shows: `seconds` after its midnight, of which there may be 86,400 or more.
     pub fn local(self, day: i64, seconds: i64) -> Local {
         let shown = day * DAY + seconds;
-        let standard = i64::from(self.rules.standard);
-        let Some(summer) = &self.rules.summer else { return Local::Once(shown - standard) };
+        let standard = i64::from(self.rule.standard);
+        let Some(summer) = &self.rule.summer else { return Local::Once(shown - standard) };
         let other = i64::from(summer.offset);
         let fits = |offset: i64| i64::from(self.offset_at(shown - offset)) == offset;
         let (early, late) = (shown - standard.max(other), shown - standard.min(other));
@@ -101,31 +75,10 @@ impl Zone {
             (false, true) => Local::Once(shown - other),
             (false, false) => {
                 let (year, _, _) = civil(shown.div_euclid(DAY));
-                let (begins, ends) = self.changes(summer, year);
+                let (begins, ends) = self.rule.changes(summer, year);
                 let change = [begins, ends].into_iter().find(|change| (early..=late).contains(change));
                 Local::Skipped(change.unwrap_or(late))
             }
         }
-    }
-
-    /// When the other time begins and ends in a year.
-    fn changes(self, summer: &Summer, year: i64) -> (i64, i64) {
-        (summer.begins.local(year) - i64::from(self.rules.standard), summer.ends.local(year) - i64::from(summer.offset))
-    }
-}
-
-impl Change {
-    /// The wall clock of the change in a year, as seconds since 1970.
-    fn local(&self, year: i64) -> i64 {
-        let month = i64::from(self.month);
-        let first = day_number(year, month, 1);
-        // The first of January 1970 was a Thursday, and Sunday is 0.
-        let weekday = (first + 4).rem_euclid(7);
-        let mut day = first + (i64::from(self.weekday) - weekday).rem_euclid(7) + 7 * (i64::from(self.week) - 1);
-        let next = if month == 12 { day_number(year + 1, 1, 1) } else { day_number(year, month + 1, 1) };
-        while day >= next {
-            day -= 7;
-        }
-        day * DAY + i64::from(self.time)
     }
 }

@@ -1,5 +1,6 @@
 use serde_json::Value;
 use switchyard_event_types::sync;
+use switchyard_sdk::compact_json;
 use switchyard_sdk::manifest::{joined, literal, object, spelled};
 use switchyard_sdk::prelude::*;
 
@@ -30,7 +31,7 @@ fn json(text: &str) -> Value {
 
 /// What every event about a message tells.
 fn about() -> Value {
-    json(
+    json(compact_json!(
         r#"{
     "message_id": "$id",
     "thread_id": "$id",
@@ -46,14 +47,14 @@ fn about() -> Value {
     "rfc822_message_id": {"type": "string", "description": "Without angle brackets."},
     "in_reply_to": "$text",
     "references": "$texts"
-}"#,
-    )
+}"#
+    ))
 }
 
 fn received() -> EventType {
     let attachment = object(
         &["name", "type", "size"],
-        json(
+        json(compact_json!(
             r#"{
         "id": {"type": "string", "description": "For Gmail's attachments.get; it may differ at every read."},
         "part_id": "$text",
@@ -61,10 +62,10 @@ fn received() -> EventType {
         "name": "$text",
         "type": "$text",
         "size": {"type": "integer", "minimum": 0}
-    }"#,
-        ),
+    }"#
+        )),
     );
-    let mut more = json(
+    let mut more = json(compact_json!(
         r#"{
     "snippet": "$text",
     "text": "$text",
@@ -73,8 +74,8 @@ fn received() -> EventType {
     "has_attachments": {"type": "boolean"},
     "attachments": {"type": "array", "items": {}},
     "auto_submitted": {"type": "boolean", "description": "A machine wrote it: do not answer by machine."}
-}"#,
-    );
+}"#
+    ));
     more["attachments"]["items"] = attachment;
     let required = [
         "message_id",
@@ -89,7 +90,7 @@ fn received() -> EventType {
         "has_attachments",
         "attachments",
     ];
-    let example = json(
+    let example = json(compact_json!(
         r#"{
     "message_id": "18c1f0a2b3c4d5e6", "thread_id": "18c1f0a2b3c4d5e6", "mailbox": "office@firma.test",
     "from": "kunde@example.test", "from_name": "Søren Kunde", "to": ["office@firma.test"], "cc": [],
@@ -97,21 +98,21 @@ fn received() -> EventType {
     "label_ids": ["UNREAD", "INBOX"], "rfc822_message_id": "CAF1@mail.example.test",
     "snippet": "Kan I komme i dag?", "text": "Kan I komme i dag?\r\n", "has_attachments": true,
     "attachments": [{"id": "ANGjdJ8", "part_id": "1", "name": "kælder.jpg", "type": "image/jpeg", "size": 48210}]
-}"#,
-    );
+}"#
+    ));
     EventType::event("email.received", "A message arrived in the mailbox.")
         .data(object(&required, joined(about(), more)), example)
 }
 
 fn sent() -> EventType {
-    let more = json(
+    let more = json(compact_json!(
         r#"{
     "bcc": "$addresses",
     "hub_ref": {"type": "string", "description": "The reference of the command that sent it."}
-}"#,
-    );
+}"#
+    ));
     let required = ["message_id", "thread_id", "mailbox", "to", "subject"];
-    let example = json(
+    let example = json(compact_json!(
         r#"{
     "message_id": "18c1f0a2b3c4d5e7", "thread_id": "18c1f0a2b3c4d5e6", "mailbox": "office@firma.test",
     "from": "office@firma.test", "to": ["kunde@example.test"], "cc": [], "bcc": [], "reply_to": [],
@@ -119,8 +120,8 @@ fn sent() -> EventType {
     "rfc822_message_id": "hub.0123456789abcdef0123456789abcdef@firma.test",
     "in_reply_to": "CAF1@mail.example.test", "references": ["CAF1@mail.example.test"],
     "hub_ref": "0123456789abcdef0123456789abcdef"
-}"#,
-    );
+}"#
+    ));
     EventType::event("email.sent", "A message was sent from the mailbox, by a command or by its owner.")
         .data(object(&required, joined(about(), more)), example)
 }
@@ -128,19 +129,19 @@ fn sent() -> EventType {
 fn labels_changed() -> EventType {
     let schema = object(
         &["message_id", "thread_id", "mailbox", "added", "removed"],
-        json(
+        json(compact_json!(
             r#"{
         "message_id": "$id", "thread_id": "$id", "mailbox": "$text",
         "added": "$texts", "removed": "$texts", "label_ids": "$texts"
-    }"#,
-        ),
+    }"#
+        )),
     );
-    let example = json(
+    let example = json(compact_json!(
         r#"{
     "message_id": "18c1f0a2b3c4d5e6", "thread_id": "18c1f0a2b3c4d5e6", "mailbox": "office@firma.test",
     "added": [], "removed": ["UNREAD"], "label_ids": ["INBOX"]
-}"#,
-    );
+}"#
+    ));
     EventType::event("email.labels_changed", "Labels of a message came or went: read, archived, starred, moved.")
         .data(schema, example)
 }
@@ -154,10 +155,12 @@ fn send() -> EventType {
     };
     let list = |least: usize| {
         let mut list = spelled(
-            r#"{"type": "array", "minItems": 0, "maxItems": 500, "items": {"anyOf": ["$one", {
+            compact_json!(
+                r#"{"type": "array", "minItems": 0, "maxItems": 500, "items": {"anyOf": ["$one", {
                 "type": "object", "required": ["email"], "additionalProperties": false,
                 "properties": {"email": "$one", "name": {"type": "string", "maxLength": 200}}
-            }]}}"#,
+            }]}}"#
+            ),
             &named,
         );
         list["minItems"] = least.into();
@@ -165,7 +168,7 @@ fn send() -> EventType {
     };
     let mut schema = object(
         &["to"],
-        json(
+        json(compact_json!(
             r#"{
         "to": null, "cc": null, "bcc": null, "reply_to": null,
         "subject": {"type": "string", "maxLength": 900, "description": "An answer has its thread's without it."},
@@ -176,19 +179,19 @@ fn send() -> EventType {
             "description": "The rfc822_message_id of the message that is answered."
         },
         "thread_id": "$id"
-    }"#,
-        ),
+    }"#
+        )),
     );
     for (name, least) in [("to", 1), ("cc", 0), ("bcc", 0), ("reply_to", 0)] {
         schema["properties"][name] = list(least);
     }
     schema["anyOf"] = json(r#"[{"required": ["text"]}, {"required": ["html"]}]"#);
-    let example = json(
+    let example = json(compact_json!(
         r#"{
     "to": [{"email": "kunde@example.test", "name": "Søren Kunde"}], "subject": "Re: Vand i kælderen",
     "text": "Vi kommer kl. 14.", "in_reply_to": "CAF1@mail.example.test"
-}"#,
-    );
+}"#
+    ));
     EventType::command(SEND, "Sends a message from the mailbox, as a new one or as an answer in a thread.")
         .data(schema, example)
 }

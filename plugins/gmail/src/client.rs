@@ -3,6 +3,7 @@ use std::time::Duration;
 use mail_parser::DateTime;
 use serde_json::{Value, json};
 use switchyard_sdk::http::{RequestBuilder, Response};
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 
 use crate::CONNECTION;
@@ -44,7 +45,7 @@ pub fn read(ctx: &Ctx<Config>, response: &Response) -> Result<Value, PluginError
     if !response.is_success() {
         return Err(refusal(ctx, response));
     }
-    match serde_json::from_slice(&response.body) {
+    match json::parse(&response.body) {
         Ok(body @ Value::Object(_)) => Ok(body),
         _ => Err(malformed("is no JSON object")),
     }

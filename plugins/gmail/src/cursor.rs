@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use switchyard_sdk::json;
 
 /// Where the next poll goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ impl Cursor {
 
     /// For the next poll.
     pub fn write(&self) -> Option<String> {
-        serde_json::to_string(self).ok()
+        json::written(self).ok()
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use switchyard_sdk::compact_json;
 use switchyard_sdk::manifest::SecretKind;
 use switchyard_sdk::prelude::*;
 
@@ -78,7 +79,7 @@ pub struct Gmail;
 
 impl Plugin for Gmail {
     type Config = Config;
-    const CONFIG_SCHEMA: Option<&str> = Some(include_str!("config.schema.json"));
+    const CONFIG_SCHEMA: Option<&str> = Some(compact_json!(include_str!("config.schema.json")));
 
     fn manifest() -> Manifest {
         let oauth2 = ConnectionKind::Oauth2 {

@@ -1,5 +1,8 @@
+use std::borrow::Cow;
+
 use mail_parser::decoders::charsets::map::charset_decoder;
-use mail_parser::{Address, HeaderName, HeaderValue, Message, MessageParser};
+use mail_parser::parsers::MessageStream;
+use mail_parser::{Address, HeaderValue};
 use serde_json::Value;
 
 /// How many fields and bytes of a header are looked at.
@@ -20,45 +23,44 @@ pub struct Mailbox {
 
 /// The header of a message or of a part, decoded: encoded words (RFC 2047), parameters with charsets and continuations
 /// (RFC 2231), comments, groups, ids.
-pub struct Fields(Option<Message<'static>>);
+pub struct Fields(Vec<(String, String)>);
 
 impl Fields {
     /// From Gmail's list of names and values. What is not a field is left out; a value never begins another field.
     pub fn read(list: Option<&Value>) -> Self {
-        let mut block = String::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         let fields = list.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         for field in fields.iter().take(MOST_FIELDS) {
             let of = |name: &str| field.get(name).and_then(Value::as_str);
             let (Some(name), Some(value)) = (of("name"), of("value")) else { continue };
-            let named = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
-            if named && block.len() + value.len() <= MOST_BYTES {
-                block.extend([name, ": "]);
-                block.extend(
-                    value.chars().map(|letter| if matches!(letter, '\r' | '\n' | '\0') { ' ' } else { letter }),
-                );
-                block.push_str("\r\n");
+            if bytes + value.len() <= MOST_BYTES {
+                bytes += name.len() + value.len();
+                let letters =
+                    value.chars().map(|letter| if matches!(letter, '\r' | '\n' | '\0') { ' ' } else { letter });
+                found.push((name.to_owned(), [" ", &letters.collect::<String>(), "\r\n"].concat()));
             }
         }
-        block.push_str("\r\n");
-        Self(parser().parse_headers(&block).map(Message::into_owned))
+        Self(found)
     }
 
-    fn get(&self, name: HeaderName<'static>) -> Option<&HeaderValue<'static>> {
-        self.0.as_ref()?.header(name)
+    /// The last field of a name, read in its grammar. A parser of whole messages would hold the grammars of all fields.
+    fn get<'a>(&'a self, name: &str, grammar: Grammar<'a>) -> Option<HeaderValue<'a>> {
+        let (_, value) = self.0.iter().rev().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        Some(grammar(&mut MessageStream::new(value.as_bytes())))
     }
 
-    /// A field of text, decoded.
-    pub fn text(&self, name: &'static str) -> Option<String> {
-        let name = HeaderName::parse(name)?;
-        let value = self.get(name)?.as_text()?.trim();
-        (!value.is_empty()).then(|| value.to_owned())
+    /// A field of text; only in the subject anything is encoded.
+    pub fn text(&self, name: &str) -> Option<String> {
+        let grammar = if name == "Subject" { MessageStream::parse_unstructured } else { MessageStream::parse_raw };
+        let value = self.get(name, grammar)?;
+        let text = value.as_text()?.trim();
+        (!text.is_empty()).then(|| text.to_owned())
     }
 
     /// The addresses of a field, members of groups included.
-    pub fn addresses(&self, name: &'static str) -> Vec<Mailbox> {
-        let Some(list) = HeaderName::parse(name).and_then(|name| self.get(name)?.as_address()) else {
-            return Vec::new();
-        };
+    pub fn addresses(&self, name: &str) -> Vec<Mailbox> {
+        let value = self.get(name, MessageStream::parse_address);
+        let Some(list) = value.as_ref().and_then(HeaderValue::as_address) else { return Vec::new() };
         Address::iter(list)
             .filter_map(|entry| {
                 let email = entry.address.as_deref()?.trim();
@@ -70,43 +72,30 @@ impl Fields {
     }
 
     /// The ids of a field, without angle brackets.
-    pub fn ids(&self, name: &'static str) -> Vec<String> {
-        match HeaderName::parse(name).and_then(|name| self.get(name)) {
-            Some(HeaderValue::Text(id)) => vec![id.to_string()],
-            Some(HeaderValue::TextList(ids)) => ids.iter().map(ToString::to_string).collect(),
+    pub fn ids(&self, name: &str) -> Vec<String> {
+        match self.get(name, MessageStream::parse_id) {
+            Some(HeaderValue::Text(id)) => vec![id.into_owned()],
+            Some(HeaderValue::TextList(ids)) => ids.into_iter().map(Cow::into_owned).collect(),
             _ => Vec::new(),
         }
     }
 
     /// A parameter of `Content-Type` or `Content-Disposition`, decoded.
-    pub fn parameter(&self, field: &'static str, name: &str) -> Option<String> {
-        let value = HeaderName::parse(field).and_then(|field| self.get(field)?.as_content_type())?;
-        value.attribute(name).filter(|text| !text.is_empty()).map(str::to_owned)
+    pub fn parameter(&self, field: &str, name: &str) -> Option<String> {
+        let value = self.get(field, MessageStream::parse_content_type)?;
+        value.as_content_type()?.attribute(name).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
     /// Whether `Content-Disposition` begins with this word.
     pub fn disposition_is(&self, word: &str) -> bool {
-        let found = self.get(HeaderName::ContentDisposition).and_then(HeaderValue::as_content_type);
+        let value = self.get("Content-Disposition", MessageStream::parse_content_type);
+        let found = value.as_ref().and_then(HeaderValue::as_content_type);
         found.is_some_and(|found| found.c_type.eq_ignore_ascii_case(word))
     }
 }
 
-/// Reads only the fields that somebody asks for, each in its own grammar.
-fn parser() -> MessageParser {
-    MessageParser::new()
-        .header_text(HeaderName::Subject)
-        .header_address(HeaderName::From)
-        .header_address(HeaderName::To)
-        .header_address(HeaderName::Cc)
-        .header_address(HeaderName::Bcc)
-        .header_address(HeaderName::ReplyTo)
-        .header_id(HeaderName::MessageId)
-        .header_id(HeaderName::InReplyTo)
-        .header_id(HeaderName::References)
-        .header_id(HeaderName::ContentId)
-        .header_content_type(HeaderName::ContentType)
-        .header_content_type(HeaderName::ContentDisposition)
-}
+/// How the value of a field is read.
+type Grammar<'a> = fn(&mut MessageStream<'a>) -> HeaderValue<'a>;
 
 /// Text in a charset. Bytes that are UTF-8 are taken as such, whatever they are labelled: a provider that has converted
 /// them leaves the label, and hardly any text in another charset is UTF-8 by chance.

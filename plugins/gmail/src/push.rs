@@ -2,6 +2,7 @@ use base64::Engine as _;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::Value;
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 
 use crate::client::{number, text};
@@ -100,8 +101,8 @@ pub fn check_claims(claims: &Value, audience: &str, email: &str, now: u64) -> Re
 
 /// The notification inside a push in the wrapped form; none if it is anything else.
 pub fn notification(body: &[u8]) -> Option<Notification> {
-    let envelope: Value = serde_json::from_slice(body).ok()?;
-    let data: Value = serde_json::from_slice(&decode(text(envelope.get("message")?, "data")?)?).ok()?;
+    let envelope: Value = json::parse(body).ok()?;
+    let data: Value = json::parse(&decode(text(envelope.get("message")?, "data")?)?).ok()?;
     let mailbox = text(&data, "emailAddress")?.to_owned();
     Some(Notification { mailbox, history_id: number(data.get("historyId"))? })
 }

@@ -1,5 +1,6 @@
 use mail_parser::DateTime;
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
 use serde_json::{Value, json};
 use switchyard_sdk::once::SendOnce;
 use switchyard_sdk::prelude::*;
@@ -38,11 +39,21 @@ struct Command {
 }
 
 /// A bare address, or one with a name.
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Address {
     Bare(String),
     Named { email: String, name: Option<String> },
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let own = |name: &str| text(&value, name).map(str::to_owned);
+        match (&value, own("email")) {
+            (Value::String(bare), _) => Ok(Self::Bare(bare.clone())),
+            (_, Some(email)) => Ok(Self::Named { email, name: own("name") }),
+            (_, None) => Err(D::Error::custom("it is neither an address nor one with a name")),
+        }
+    }
 }
 
 /// What Gmail has of a message that was sent.

@@ -1,8 +1,9 @@
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::SortedSet;
 
 use crate::client::{ask, get, malformed, number, read, refusal, segment, text};
 use crate::config::Config;
@@ -29,7 +30,7 @@ const SINCE: &str = "newer_than:7d";
 
 /// Follows the mailbox from the stored id. Gmail's pushes are hints only: what they say is not used.
 pub fn poll(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, PluginError> {
-    let run = Run { ctx, found: Vec::new(), bytes: 0, fetched: 0, fetches: 0, seen: BTreeSet::new() };
+    let run = Run { ctx, found: Vec::new(), bytes: 0, fetched: 0, fetches: 0, seen: SortedSet::new() };
     let cursor = match cursor.map(Cursor::read) {
         Some(Some(cursor)) => cursor,
         Some(None) => {
@@ -69,7 +70,7 @@ struct Run<'a> {
     fetched: usize,
     fetches: usize,
     /// Messages that this run has fetched.
-    seen: BTreeSet<String>,
+    seen: SortedSet<String>,
 }
 
 impl Run<'_> {
@@ -190,7 +191,7 @@ impl Run<'_> {
     }
 
     fn tell(&mut self, event: Emit) {
-        self.bytes += event.data.to_string().len();
+        self.bytes += json::write(&event.data).len();
         self.found.push(event);
     }
 

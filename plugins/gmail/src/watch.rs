@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::SortedSet;
 
 use crate::client::{ask, get, malformed, number, post, read, refusal, text};
 use crate::config::{Config, Push};
@@ -141,9 +142,7 @@ fn stop(ctx: &Ctx<Config>) -> Result<(), PluginError> {
 fn wanted(ctx: &Ctx<Config>) -> Vec<String> {
     let mut labels = ctx.config.labels.clone();
     labels.push(SENT.to_owned());
-    labels.sort();
-    labels.dedup();
-    labels
+    labels.into_iter().collect::<SortedSet<_>>().into()
 }
 
 fn millis(wait: Duration) -> u64 {

@@ -1,4 +1,5 @@
 use switchyard_event_types::{customer, invoice, invoice_command, payment, reconcile, sales_receipt, sync};
+use switchyard_sdk::compact_json;
 use switchyard_sdk::manifest::literal;
 use switchyard_sdk::prelude::*;
 
@@ -39,7 +40,7 @@ pub fn declare(manifest: Manifest) -> Manifest {
 }
 
 fn changed() -> EventType {
-    let schema = literal(
+    let schema = literal(compact_json!(
         r#"{
     "type": "object",
     "required": ["key", "entity", "id", "operation"],
@@ -49,13 +50,13 @@ fn changed() -> EventType {
         "time": {"type": "string"}
     },
     "additionalProperties": true
-}"#,
-    );
-    let example = literal(
+}"#
+    ));
+    let example = literal(compact_json!(
         r#"{
     "key": "invoice:239", "entity": "invoice", "id": "239", "operation": "updated", "time": "2026-11-20T13:31:25Z"
-}"#,
-    );
+}"#
+    ));
     EventType::event(CHANGED, "Something changed at QuickBooks; what it is now has to be fetched.")
         .data(schema, example)
 }

@@ -1,6 +1,6 @@
-use serde::Serialize;
 use serde_json::{Value, json};
 use switchyard_sdk::http::{RequestBuilder, Response, percent_encode};
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 
 use crate::CONNECTION;
@@ -19,8 +19,13 @@ pub fn get<'a>(ctx: &Ctx<'a, Config>, path: &str) -> RequestBuilder<'a> {
 }
 
 /// A POST of a record; the host adds the request id.
-pub fn post<'a>(ctx: &Ctx<'a, Config>, path: &str, record: &impl Serialize) -> RequestBuilder<'a> {
-    usual(ctx.http(CONNECTION).post(company_path(ctx, path))).json(record)
+pub fn post<'a>(ctx: &Ctx<'a, Config>, path: &str, record: &Value) -> RequestBuilder<'a> {
+    post_text(ctx, path, json::write(record))
+}
+
+/// The same of a record that is JSON text.
+pub fn post_text<'a>(ctx: &Ctx<'a, Config>, path: &str, record: String) -> RequestBuilder<'a> {
+    usual(ctx.http(CONNECTION).post(company_path(ctx, path))).body("application/json", record)
 }
 
 /// A POST that only tells QuickBooks to do something.
@@ -38,7 +43,7 @@ fn usual(request: RequestBuilder<'_>) -> RequestBuilder<'_> {
 
 /// The JSON of an answer, the fault in it, or the disposition of an answer that is neither.
 pub fn read(response: &Response) -> Result<Result<Value, Fault>, PluginError> {
-    let body: Option<Value> = serde_json::from_slice(&response.body).ok();
+    let body: Option<Value> = json::parse(&response.body).ok();
     if let Some(fault) = body.as_ref().and_then(|body| Fault::read(response.status, body)) {
         return Ok(Err(fault));
     }

@@ -2,6 +2,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use switchyard_event_types::customer::Customer;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::text::lowered;
 
 use crate::client::{self, malformed, post, query, quoted};
 use crate::config::Config;
@@ -54,7 +55,7 @@ fn create(ctx: &Ctx<Config>, customer: &Customer) -> Result<(String, Vec<Emit>),
     for name in names(customer) {
         let mut body = attributes(customer);
         body.insert("DisplayName".to_owned(), json!(name));
-        let request = post(ctx, "/customer", &body);
+        let request = post(ctx, "/customer", &Value::Object(body));
         let record = match write::create(&request, "Customer", || named(ctx, customer, &name))? {
             Ok(record) => record,
             Err(fault) if fault.code == fault::DUPLICATE_NAME => match named(ctx, customer, &name)? {
@@ -110,7 +111,7 @@ fn fits(customer: &Customer, record: &Value) -> bool {
 }
 
 fn same(a: &str, b: &str) -> bool {
-    a.trim().to_lowercase() == b.trim().to_lowercase()
+    lowered(a.trim()) == lowered(b.trim())
 }
 
 /// The name, and the name made different by what tells this customer from others of the same name.
@@ -182,9 +183,9 @@ fn differences(customer: &Customer, there: &Value) -> Map<String, Value> {
 /// Under which the customer is remembered: by the best identification, hashed, since it may name a person.
 fn memory(ctx: &Ctx<Config>, customer: &Customer) -> String {
     let identity = match (&customer.registration_no, &customer.email) {
-        (Some(number), _) => format!("reg:{}", number.trim().to_lowercase()),
-        (None, Some(email)) => format!("email:{}", email.trim().to_lowercase()),
-        (None, None) => format!("name:{}", customer.name.trim().to_lowercase()),
+        (Some(number), _) => format!("reg:{}", lowered(number.trim())),
+        (None, Some(email)) => format!("email:{}", lowered(email.trim())),
+        (None, None) => format!("name:{}", lowered(customer.name.trim())),
     };
     format!("customer/{}", hex::encode(Sha256::digest(format!("{}|{identity}", ctx.config.realm_id))))
 }

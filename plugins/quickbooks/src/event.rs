@@ -1,4 +1,3 @@
-use serde::Serialize;
 use serde_json::{Value, json};
 use switchyard_event_types::{customer, invoice, payment, sales_receipt};
 use switchyard_sdk::money::minor_of;
@@ -31,7 +30,7 @@ impl<'a> Events<'a> {
             due_date: invoice.due_date.clone(),
             state: if invoice.is_void { "voided" } else { "approved" }.to_owned(),
         };
-        self.invoice(invoice::CREATED, &invoice.meta.id, "created", &data)
+        self.invoice(invoice::CREATED, &invoice.meta.id, "created", json!(data))
     }
 
     /// `invoice.sent`; `marker` tells one sending from another.
@@ -42,7 +41,7 @@ impl<'a> Events<'a> {
             to: invoice.email.clone(),
             sent_at: invoice.sent_at.clone(),
         };
-        self.invoice(invoice::SENT, &invoice.meta.id, &format!("sent:{marker}"), &data)
+        self.invoice(invoice::SENT, &invoice.meta.id, &format!("sent:{marker}"), json!(data))
     }
 
     /// `invoice.updated`, once per version and content.
@@ -54,7 +53,7 @@ impl<'a> Events<'a> {
             balance: self.money(invoice, invoice.balance),
         };
         let transition = format!("updated:{}:{hash}", invoice.meta.token);
-        self.invoice(invoice::UPDATED, &invoice.meta.id, &transition, &data)
+        self.invoice(invoice::UPDATED, &invoice.meta.id, &transition, json!(data))
     }
 
     /// `invoice.paid`; `times` counts payments in full, since a payment can be taken back.
@@ -66,20 +65,20 @@ impl<'a> Events<'a> {
             payment_ids: invoice.payment_ids.clone(),
         };
         let transition = if times <= 1 { "paid".to_owned() } else { format!("paid:{times}") };
-        self.invoice(invoice::PAID, &invoice.meta.id, &transition, &data)
+        self.invoice(invoice::PAID, &invoice.meta.id, &transition, json!(data))
     }
 
     /// `invoice.voided`, also of one that was deleted.
     pub fn voided(&self, invoice: &Invoice) -> Emit {
         let data = invoice::Voided { about: about(invoice), voided_at: self.moment(invoice.meta.updated) };
-        self.invoice(invoice::VOIDED, &invoice.meta.id, "voided", &data)
+        self.invoice(invoice::VOIDED, &invoice.meta.id, "voided", json!(data))
     }
 
     /// `invoice.voided` of an invoice of which only the id is left.
     pub fn gone(&self, id: &str) -> Emit {
         let about = invoice::About { invoice_id: id.to_owned(), ..invoice::About::default() };
         let data = invoice::Voided { about, voided_at: rfc3339(self.now) };
-        self.invoice(invoice::VOIDED, id, "voided", &data)
+        self.invoice(invoice::VOIDED, id, "voided", json!(data))
     }
 
     /// `payment.recorded`.
@@ -91,7 +90,7 @@ impl<'a> Events<'a> {
             entry_date: payment.date.clone(),
             method: payment.method.clone(),
         };
-        self.emit(payment::RECORDED, "payment", &payment.meta.id, "created", &data)
+        self.emit(payment::RECORDED, "payment", &payment.meta.id, "created", json!(data))
     }
 
     /// `payment.voided`; what it was stands in no record any more.
@@ -102,7 +101,7 @@ impl<'a> Events<'a> {
             invoice_ids: invoice_ids.to_vec(),
             voided_at: rfc3339(self.now),
         };
-        self.emit(payment::VOIDED, "payment", id, "voided", &data)
+        self.emit(payment::VOIDED, "payment", id, "voided", json!(data))
     }
 
     /// `contact.created`, or `contact.updated` to a version; none for a customer without a name.
@@ -121,7 +120,7 @@ impl<'a> Events<'a> {
         } else {
             (customer::CONTACT_UPDATED, format!("updated:{}", meta.token))
         };
-        Some(self.emit(name, "contact", &meta.id, &transition, &data))
+        Some(self.emit(name, "contact", &meta.id, &transition, json!(data)))
     }
 
     /// `salesreceipt.created`; none for a record without id or amount.
@@ -141,7 +140,7 @@ impl<'a> Events<'a> {
             reference: memo.filter(|_| hub_ref.is_some()),
             hub_ref,
         };
-        Some(self.emit(sales_receipt::CREATED, "salesreceipt", &meta.id, "created", &data))
+        Some(self.emit(sales_receipt::CREATED, "salesreceipt", &meta.id, "created", json!(data)))
     }
 
     /// What an invoice's amounts are in its currency.
@@ -155,13 +154,13 @@ impl<'a> Events<'a> {
     }
 
     /// An event about an invoice.
-    pub fn invoice(&self, name: &str, id: &str, transition: &str, data: &impl Serialize) -> Emit {
+    pub fn invoice(&self, name: &str, id: &str, transition: &str, data: Value) -> Emit {
         self.emit(name, "invoice", id, transition, data)
     }
 
-    fn emit(&self, name: &str, kind: &str, id: &str, transition: &str, data: &impl Serialize) -> Emit {
+    fn emit(&self, name: &str, kind: &str, id: &str, transition: &str, data: Value) -> Emit {
         let key = format!("quickbooks:{}:{kind}:{id}", self.config.realm_id);
-        Emit::new(name, json!(data)).subject(id).dedupe(format!("{key}:{transition}")).ordering(key)
+        Emit::new(name, data).subject(id).dedupe(format!("{key}:{transition}")).ordering(key)
     }
 
     fn moment(&self, at: u64) -> String {

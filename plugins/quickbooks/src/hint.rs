@@ -1,7 +1,6 @@
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::SortedMap;
 
 use crate::client;
 use crate::config::Config;
@@ -26,7 +25,7 @@ pub fn handle(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
                 Some(record) => observe::payment(ctx, &record)?,
                 None => observe::voided_payment(ctx, &hint.id)?,
             };
-            found.extend(observe::invoices(ctx, &touched, &BTreeMap::new())?);
+            found.extend(observe::invoices(ctx, &touched, &SortedMap::new())?);
             found
         }
         "customer" => match client::fetch(ctx, "Customer", &hint.id)? {

@@ -17,16 +17,9 @@ pub fn parse(text: &str) -> Option<u64> {
             if *sign == b'-' { -minutes } else { minutes }
         }
     };
-    let seconds = days(year, month, day) * 86_400 + hour * 3_600 + (minute - offset) * 60 + second;
+    let seconds =
+        switchyard_sdk::time::day_number(year, month, day) * 86_400 + hour * 3_600 + (minute - offset) * 60 + second;
     u64::try_from(seconds.checked_mul(1_000)?).ok()
-}
-
-/// Days since 1970 of a date in the Gregorian calendar, counted with years that begin in March.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let march_month = (month + 9) % 12;
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    year * 365 + leap_days + (march_month * 153 + 2) / 5 + day - 719_469
 }
 
 /// A day so many days after another, as `2026-11-28`; none if the text is no day.

@@ -4,7 +4,7 @@ use switchyard_event_types::invoice_command::{CreateInvoice, QueryInvoice, SendI
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::time::rfc3339;
 
-use crate::client::{self, order, post, query as ask, quoted, segment};
+use crate::client::{self, order, post_text, query as ask, quoted, segment};
 use crate::config::Config;
 use crate::event::{Events, about};
 use crate::fault::{self, Fault};
@@ -36,7 +36,7 @@ pub fn create(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     let sale = sale(&customer_id);
     let due = days_after(&sale.date(ctx), command.due_days.unwrap_or(ctx.config.payment_terms_days));
     let body = sale.body(ctx, due.map_or_else(|| json!({}), |due| json!({ "DueDate": due })))?;
-    let request = post(ctx, "/invoice", &body);
+    let request = post_text(ctx, "/invoice", body);
     let record = match write::create(&request, "Invoice", || sale.find(ctx, "Invoice"))? {
         Ok(record) => record,
         Err(fault) if fault.code == fault::DUPLICATE_NUMBER => {

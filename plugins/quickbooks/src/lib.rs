@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use switchyard_event_types::{customer as customer_types, invoice_command, payment as payment_types, sales_receipt};
+use switchyard_sdk::compact_json;
 use switchyard_sdk::manifest::{KeyEncoding, SecretKind};
 use switchyard_sdk::prelude::*;
 
@@ -91,7 +92,7 @@ pub struct QuickBooks;
 
 impl Plugin for QuickBooks {
     type Config = Config;
-    const CONFIG_SCHEMA: Option<&str> = Some(include_str!("config.schema.json"));
+    const CONFIG_SCHEMA: Option<&str> = Some(compact_json!(include_str!("config.schema.json")));
 
     fn manifest() -> Manifest {
         let login = ConnectionKind::Oauth2 {

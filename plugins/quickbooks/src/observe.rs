@@ -1,7 +1,7 @@
-use std::collections::BTreeMap;
-
 use serde_json::Value;
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::{SortedMap, SortedSet};
 
 use crate::client;
 use crate::config::Config;
@@ -151,10 +151,8 @@ pub fn payment(ctx: &Ctx<Config>, record: &Value) -> Result<(Vec<Emit>, Vec<Stri
     {
         return Ok((Vec::new(), Vec::new()));
     }
-    let mut touched = payment.invoice_ids.clone();
+    let mut touched: SortedSet<String> = payment.invoice_ids.iter().cloned().collect();
     touched.extend(sight.before.iter().flat_map(|before| before.invoice_ids.clone()));
-    touched.sort();
-    touched.dedup();
     let is_news = sight.before.is_none() && payment.meta.created >= snapshot::begin(ctx)?;
     let found = if is_news { vec![Events::new(ctx).recorded(&payment)] } else { Vec::new() };
     let now = PaymentEntry {
@@ -166,7 +164,7 @@ pub fn payment(ctx: &Ctx<Config>, record: &Value) -> Result<(Vec<Emit>, Vec<Stri
         token: payment.meta.token,
     };
     sight.store(ctx, &now, &KvOptions::default())?;
-    Ok((found, touched))
+    Ok((found, touched.into()))
 }
 
 /// A payment that was taken back. One never seen is not reported, since nothing can be said of it.
@@ -192,7 +190,7 @@ pub fn customer(ctx: &Ctx<Config>, record: &Value) -> Result<Vec<Emit>, PluginEr
         return Ok(Vec::new());
     }
     let person = update.data["email"].as_str().or(update.data["phone"].as_str()).map(str::to_owned);
-    let hash = short_hash(&update.data.to_string());
+    let hash = short_hash(&json::write(&update.data));
     let found = match &sight.before {
         Some(before) if before.hash == hash => None,
         Some(_) => Some(update),
@@ -216,7 +214,7 @@ pub fn receipt(ctx: &Ctx<Config>, record: &Value) -> Result<Vec<Emit>, PluginErr
 }
 
 /// What happened to these invoices, of which some are known already.
-pub fn invoices(ctx: &Ctx<Config>, ids: &[String], known: &BTreeMap<String, Value>) -> Result<Vec<Emit>, PluginError> {
+pub fn invoices(ctx: &Ctx<Config>, ids: &[String], known: &SortedMap<String, Value>) -> Result<Vec<Emit>, PluginError> {
     let unknown: Vec<&String> = ids.iter().filter(|id| !known.contains_key(*id)).collect();
     let mut found = Vec::new();
     for part in unknown.chunks(IDS_AT_ONCE) {

@@ -1,11 +1,12 @@
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use switchyard_event_types::payment::{RecordPayment, VoidPayment};
+use switchyard_sdk::json::ObjectText;
 use switchyard_sdk::money::parse_minor;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::SortedMap;
 use switchyard_sdk::time::date;
 
-use crate::client::{self, malformed, post};
+use crate::client::{self, malformed, post_text};
 use crate::config::Config;
 use crate::decimal::Decimal;
 use crate::event::Events;
@@ -13,24 +14,6 @@ use crate::model::{self, Invoice, Payment};
 use crate::sale::{find, reference};
 use crate::snapshot::{PaymentEntry, Sight};
 use crate::{hint, observe, write};
-
-/// A payment of one invoice as QuickBooks takes it.
-#[derive(Serialize)]
-struct Body {
-    #[serde(flatten)]
-    head: Map<String, Value>,
-    #[serde(rename = "TotalAmt")]
-    total: Decimal,
-    #[serde(rename = "Line")]
-    lines: [Line; 1],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Line {
-    amount: Decimal,
-    linked_txn: Value,
-}
 
 /// Records a payment of all that is open, or of a given amount.
 pub fn record(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
@@ -52,7 +35,7 @@ pub fn record(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     let customer = invoice.customer_id.as_deref().ok_or_else(malformed)?;
     let day = command.entry_date.clone().unwrap_or_else(|| date(ctx.time()));
     let body = body(ctx, &command, customer, &day, amount);
-    let request = post(ctx, "/payment", &body);
+    let request = post_text(ctx, "/payment", body);
     let made = write::create(&request, "Payment", || find(ctx, "Payment", customer, &day))??;
     let payment = Payment::read(&made).ok_or_else(malformed)?;
     let sight: Sight<PaymentEntry> = Sight::load(ctx, "payment", &payment.meta.id)?;
@@ -70,11 +53,10 @@ pub fn record(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     Ok(events.into())
 }
 
-fn body(ctx: &Ctx<Config>, command: &RecordPayment, customer: &str, day: &str, amount: i64) -> Body {
-    let mut head = Map::new();
-    let mut put = |name: &str, value: Value| {
-        head.insert(name.to_owned(), value);
-    };
+/// A payment of one invoice as QuickBooks takes it.
+fn body(ctx: &Ctx<Config>, command: &RecordPayment, customer: &str, day: &str, amount: i64) -> String {
+    let mut body = ObjectText::new();
+    let mut put = |name: &str, value: Value| body.member(name, &value);
     put("CustomerRef", reference(customer));
     put("TxnDate", json!(day));
     put("PrivateNote", json!(model::note(ctx.reference())));
@@ -84,9 +66,13 @@ fn body(ctx: &Ctx<Config>, command: &RecordPayment, customer: &str, day: &str, a
     if let Some(method) = command.method.as_deref().or(ctx.config.payment_method_id.as_deref()) {
         put("PaymentMethodRef", reference(method));
     }
-    let linked_txn = json!([{ "TxnId": command.invoice_id, "TxnType": "Invoice" }]);
-    let line = Line { amount: Decimal::from_minor(amount), linked_txn };
-    Body { head, total: Decimal::from_minor(amount), lines: [line] }
+    let amount = Decimal::from_minor(amount).text();
+    let mut line = ObjectText::new();
+    line.verbatim("Amount", &amount);
+    line.member("LinkedTxn", &json!([{ "TxnId": command.invoice_id, "TxnType": "Invoice" }]));
+    body.verbatim("TotalAmt", &amount);
+    body.verbatim("Line", &format!("[{}]", line.finish()));
+    body.finish()
 }
 
 /// Takes a payment back; its invoices are open again.
@@ -102,6 +88,6 @@ pub fn void(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     write::change(ctx, "Payment", &command.payment_id, "/payment?operation=void", voiding)?;
     let (voided, touched) = observe::voided_payment(ctx, &command.payment_id)?;
     events.extend(voided);
-    events.extend(observe::invoices(ctx, &touched, &std::collections::BTreeMap::new())?);
+    events.extend(observe::invoices(ctx, &touched, &SortedMap::new())?);
     Ok(events.into())
 }

@@ -1,11 +1,10 @@
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchyard_event_types::sync;
-use switchyard_sdk::gather::gathered;
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::read::from_slice;
+use switchyard_sdk::sorted::{SortedMap, SortedSet};
 use switchyard_sdk::time::rfc3339;
 
 use crate::client::{self, get, malformed, read};
@@ -85,7 +84,7 @@ pub fn poll(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, Plugi
         }
     }
     let has_more = cursor.walk.is_some();
-    Ok(PollOutput { events: found, cursor: serde_json::to_string(&cursor).ok(), has_more, next_in: None })
+    Ok(PollOutput { events: found, cursor: json::written(&cursor).ok(), has_more, next_in: None })
 }
 
 /// What was deleted longer ago than QuickBooks remembers stays unknown, and whoever keeps a copy should be told.
@@ -101,7 +100,7 @@ fn reset(ctx: &Ctx<Config>, from: u64) -> Emit {
 }
 
 /// The records that changed, by entity.
-type Records = BTreeMap<&'static str, Vec<Value>>;
+type Records = SortedMap<&'static str, Vec<Value>>;
 
 /// What change data capture told.
 struct Capture {
@@ -116,7 +115,7 @@ impl Capture {
     fn deleted(&self) -> Records {
         let is_deleted = |record: &&Value| Meta::read(record).is_some_and(|meta| meta.is_deleted);
         let of = |records: &[Value]| records.iter().filter(is_deleted).take(MOST).cloned().collect();
-        gathered(self.records.iter().map(|(entity, records)| (*entity, of(records.as_slice()))))
+        self.records.iter().map(|(entity, records)| (*entity, of(records.as_slice()))).collect()
     }
 }
 
@@ -135,13 +134,15 @@ fn capture(ctx: &Ctx<Config>, from: u64) -> Result<Capture, PluginError> {
     let mut is_all = true;
     for entity in ENTITIES {
         let listed = responses.iter().filter_map(|response| response.get(entity));
-        let mut all: Vec<Value> = Vec::new();
+        let mut all: SortedMap<(u64, usize), Value> = SortedMap::new();
         for list in listed {
-            all.extend(list.as_array().ok_or_else(malformed)?.iter().cloned());
+            for record in list.as_array().ok_or_else(malformed)? {
+                let updated = Meta::read(record).map_or(0, |meta| meta.updated);
+                all.insert((updated, all.len()), record.clone());
+            }
         }
         is_all &= all.len() < CAPTURED;
-        all.sort_by_key(|record| Meta::read(record).map_or(0, |meta| meta.updated));
-        records.insert(entity, all);
+        records.insert(entity, all.into_iter().map(|(_, record)| record).collect());
     }
     let time = answer.get("time").and_then(Value::as_str).and_then(instant::parse);
     Ok(Capture { records, time, is_all })
@@ -157,16 +158,15 @@ fn report(ctx: &Ctx<Config>, records: &Records) -> Result<Vec<Emit>, PluginError
     for record in of("SalesReceipt") {
         found.extend(observe::receipt(ctx, record)?);
     }
-    let invoices: BTreeMap<String, Value> =
-        gathered(of("Invoice").iter().filter_map(|record| Some((Meta::read(record)?.id, record.clone()))));
-    let mut touched: Vec<String> = Vec::new();
+    let invoices: SortedMap<String, Value> =
+        of("Invoice").iter().filter_map(|record| Some((Meta::read(record)?.id, record.clone()))).collect();
+    let mut touched: SortedSet<String> = SortedSet::new();
     for record in of("Payment") {
         let (told, invoices) = observe::payment(ctx, record)?;
         found.extend(told);
         touched.extend(invoices);
     }
-    touched.sort();
-    touched.dedup();
+    let touched: Vec<String> = touched.into();
     found.extend(observe::invoices(ctx, &touched, &invoices)?);
     for record in
         of("Invoice").iter().filter(|record| Meta::read(record).is_some_and(|meta| !touched.contains(&meta.id)))
@@ -192,6 +192,6 @@ impl Walk {
         } else {
             self.position += PAGE;
         }
-        report(ctx, &Records::from([(*entity, listed)]))
+        report(ctx, &Records::from_iter([(*entity, listed)]))
     }
 }

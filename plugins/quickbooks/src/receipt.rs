@@ -2,7 +2,7 @@ use serde_json::{Map, Value, json};
 use switchyard_event_types::sales_receipt::CreateSalesReceipt;
 use switchyard_sdk::prelude::*;
 
-use crate::client::{malformed, post};
+use crate::client::{malformed, post_text};
 use crate::config::Config;
 use crate::event::Events;
 use crate::sale::{Sale, reference};
@@ -30,7 +30,7 @@ pub fn create(ctx: &Ctx<Config>, event: &Event) -> Result<Output, PluginError> {
     if let Some(method) = command.method.as_deref().or(ctx.config.payment_method_id.as_deref()) {
         more.insert("PaymentMethodRef".to_owned(), reference(method));
     }
-    let request = post(ctx, "/salesreceipt", &sale.body(ctx, Value::Object(more))?);
+    let request = post_text(ctx, "/salesreceipt", sale.body(ctx, Value::Object(more))?);
     let record = match write::create(&request, "SalesReceipt", || sale.find(ctx, "SalesReceipt"))? {
         Ok(record) => record,
         Err(fault) if fault.code == fault::DUPLICATE_NUMBER => {

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchyard_event_types::reconcile::{self, Mismatch};
+use switchyard_sdk::json;
 use switchyard_sdk::money::minor_of;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::read::from_slice;
@@ -53,7 +54,7 @@ pub fn poll(ctx: &Ctx<Config>, cursor: Option<&str>) -> Result<PollOutput, Plugi
     }
     if listed.len() == PAGE {
         cursor.position = position + PAGE;
-        let text = serde_json::to_string(&cursor).ok();
+        let text = json::written(&cursor).ok();
         return Ok(PollOutput { events: found, cursor: text, has_more: true, next_in: None });
     }
     found.push(reconciled(ctx, &cursor));
@@ -64,7 +65,7 @@ fn mismatched(ctx: &Ctx<Config>, invoice: &Invoice, mismatches: Vec<Mismatch>) -
     let data = reconcile::Mismatched { about: about(invoice), mismatches, checked_at: rfc3339(ctx.time()) };
     // Once per version of the invoice: it stays wrong until somebody changes it.
     let transition = format!("mismatched:{}", invoice.meta.token);
-    Events::new(ctx).invoice(reconcile::MISMATCHED, &invoice.meta.id, &transition, &data)
+    Events::new(ctx).invoice(reconcile::MISMATCHED, &invoice.meta.id, &transition, json!(data))
 }
 
 fn reconciled(ctx: &Ctx<Config>, cursor: &Cursor) -> Emit {

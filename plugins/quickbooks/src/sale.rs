@@ -1,6 +1,6 @@
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use switchyard_event_types::invoice_command::Line;
+use switchyard_sdk::json::ObjectText;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::time::date;
 
@@ -31,35 +31,6 @@ pub struct Sale<'a> {
     pub reference: Option<&'a str>,
 }
 
-/// A sale as QuickBooks takes it. Amounts are numbers that never were floats.
-#[derive(Serialize)]
-pub struct Body {
-    #[serde(flatten)]
-    head: Map<String, Value>,
-    #[serde(rename = "Line")]
-    lines: Vec<BodyLine>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct BodyLine {
-    amount: Decimal,
-    description: String,
-    detail_type: &'static str,
-    sales_item_line_detail: Detail,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Detail {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    item_ref: Option<Value>,
-    qty: Decimal,
-    unit_price: Decimal,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tax_code_ref: Option<Value>,
-}
-
 impl Sale<'_> {
     /// The day it is dated.
     pub fn date(&self, ctx: &Ctx<Config>) -> String {
@@ -72,13 +43,11 @@ impl Sale<'_> {
         self.reference.filter(|_| config.number_from_reference).filter(fits)
     }
 
-    /// The body to send, with more members.
-    pub fn body(&self, ctx: &Ctx<Config>, more: Value) -> Result<Body, PluginError> {
+    /// The body to send, with more members. Amounts in it are numbers that never were floats.
+    pub fn body(&self, ctx: &Ctx<Config>, more: Value) -> Result<String, PluginError> {
         let config = &ctx.config;
-        let mut head = Map::new();
-        let mut put = |name: &str, value: Value| {
-            head.insert(name.to_owned(), value);
-        };
+        let mut body = ObjectText::new();
+        let mut put = |name: &str, value: Value| body.member(name, &value);
         put("CustomerRef", reference(self.customer_id));
         put("TxnDate", json!(self.date(ctx)));
         put("GlobalTaxCalculation", json!(config.tax_mode.as_str()));
@@ -95,11 +64,12 @@ impl Sale<'_> {
         if let Some(currency) = self.currency.filter(|currency| *currency != config.currency) {
             put("CurrencyRef", reference(currency));
         }
-        if let Value::Object(more) = more {
-            head.extend(more);
+        for (name, value) in more.as_object().into_iter().flatten() {
+            put(name, value.clone());
         }
-        let lines = self.lines.iter().map(|line| body_line(config, line)).collect::<Result<_, _>>()?;
-        Ok(Body { head, lines })
+        let lines = self.lines.iter().map(|line| body_line(config, line)).collect::<Result<Vec<_>, _>>()?;
+        body.verbatim("Line", &format!("[{}]", lines.join(",")));
+        Ok(body.finish())
     }
 
     /// The record that carries this run's reference, among the customer's newest of the day.
@@ -123,22 +93,26 @@ pub fn reference(id: &str) -> Value {
     json!({ "value": id })
 }
 
-fn body_line(config: &Config, line: &Line) -> Result<BodyLine, PluginError> {
+fn body_line(config: &Config, line: &Line) -> Result<String, PluginError> {
     let bad = |what: &str| PluginError::reject(Reason::BadData, "bad_line", format!("A line's {what}."));
     let quantity = line.quantity_text().and_then(|text| Decimal::parse(&text));
     let quantity = quantity.ok_or_else(|| bad("quantity is no decimal number"))?;
     let price = Decimal::parse(&line.unit_price).ok_or_else(|| bad("unit price is no decimal number"))?;
     let amount = quantity.times(&price).ok_or_else(|| bad("amount is too large"))?;
     let tax_code = line.tax_code.as_deref().or(config.tax_code.as_deref()).filter(|_| config.tax_mode != TaxMode::None);
-    Ok(BodyLine {
-        amount: Decimal::from_minor(amount),
-        description: line.description.clone(),
-        detail_type: "SalesItemLineDetail",
-        sales_item_line_detail: Detail {
-            item_ref: line.product_id.as_deref().or(config.item_id.as_deref()).map(reference),
-            qty: quantity,
-            unit_price: price,
-            tax_code_ref: tax_code.map(reference),
-        },
-    })
+    let mut detail = ObjectText::new();
+    if let Some(item) = line.product_id.as_deref().or(config.item_id.as_deref()) {
+        detail.member("ItemRef", &reference(item));
+    }
+    detail.verbatim("Qty", &quantity.text());
+    detail.verbatim("UnitPrice", &price.text());
+    if let Some(code) = tax_code {
+        detail.member("TaxCodeRef", &reference(code));
+    }
+    let mut text = ObjectText::new();
+    text.verbatim("Amount", &Decimal::from_minor(amount).text());
+    text.member("Description", &json!(line.description));
+    text.member("DetailType", &json!("SalesItemLineDetail"));
+    text.verbatim("SalesItemLineDetail", &detail.finish());
+    Ok(text.finish())
 }

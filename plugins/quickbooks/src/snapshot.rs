@@ -2,6 +2,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use switchyard_sdk::host::Swap;
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 
 use crate::config::Config;
@@ -175,8 +176,8 @@ impl<T: DeserializeOwned + Serialize + PartialEq> Sight<T> {
         if self.before.as_ref() == Some(now) {
             return Ok(());
         }
-        let value = serde_json::to_vec(now).unwrap_or_default();
-        match ctx.kv().swap(&self.key, self.version, &value, options)? {
+        let value = json::written(now).unwrap_or_default();
+        match ctx.kv().swap(&self.key, self.version, value.as_bytes(), options)? {
             Swap::Swapped(_) => Ok(()),
             Swap::Stale(_) => {
                 let message = "What was last seen of a record changed under the run.";

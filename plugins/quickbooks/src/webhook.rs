@@ -2,6 +2,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 
 use crate::catalogue::CHANGED;
@@ -74,7 +75,7 @@ fn unknown(ctx: &Ctx<Config>, is_app: bool) -> Result<Received, PluginError> {
 /// The entities of an array of CloudEvents or of the older object; none if it is neither. A member that cannot be read is
 /// left out, so that it does not take its neighbours with it.
 fn read(body: &[u8]) -> Option<Vec<Hint>> {
-    match serde_json::from_slice(body).ok()? {
+    match json::parse(body).ok()? {
         Value::Array(events) => Some(events.iter().filter_map(cloud_event).collect()),
         Value::Object(body) => {
             let notifications = body.get("eventNotifications")?.as_array()?;

@@ -1,4 +1,5 @@
 use serde_json::Value;
+use switchyard_sdk::compact_json;
 use switchyard_sdk::manifest::{joined, literal, object, spelled};
 use switchyard_sdk::prelude::*;
 
@@ -75,19 +76,23 @@ fn subscription(name: &str, description: &str) -> EventType {
         name,
         description,
         &["livemode", "customer_id", "subscription_id", "status"],
-        r#"{
+        compact_json!(
+            r#"{
         "subscription_id": "$text", "status": "$text", "previous_status": "$text", "plan": "$text",
         "product_id": "$text", "trial_end": "$text", "period_end": "$text", "ends_at": "$text"
-    }"#,
-        r#"{
+    }"#
+        ),
+        compact_json!(
+            r#"{
         "subscription_id": "sub_1", "status": "active", "previous_status": "trialing", "plan": "pro_monthly",
         "product_id": "prod_1", "period_end": "2026-12-20T00:00:00Z"
-    }"#,
+    }"#
+        ),
     )
 }
 
 fn plan_changed() -> EventType {
-    let schema = json(
+    let schema = json(compact_json!(
         r#"{
     "type": "object",
     "required": ["customer_id", "state", "status", "since", "subscription_id"],
@@ -97,15 +102,15 @@ fn plan_changed() -> EventType {
         "subscription_id": "$text"
     },
     "additionalProperties": true
-}"#,
-    );
-    let example = json(
+}"#
+    ));
+    let example = json(compact_json!(
         r#"{
     "customer_id": "cus_1", "state": "active", "status": "active", "previous_state": "trialing",
     "since": "2026-11-20T00:00:00Z", "until": "2026-12-20T00:00:00Z", "plan": "pro_monthly",
     "product_id": "prod_1", "subscription_id": "sub_1"
-}"#,
-    );
+}"#
+    ));
     EventType::event(PLAN_CHANGED, "What a customer may use changed, or how long it is known to last.")
         .data(schema, example)
 }
@@ -115,13 +120,17 @@ fn payment_succeeded() -> EventType {
         PAYMENT_SUCCEEDED,
         "A subscription's invoice was paid at Stripe.",
         &["livemode", "billing_invoice_id", "amount"],
-        r#"{
+        compact_json!(
+            r#"{
         "billing_invoice_id": "$text", "subscription_id": "$text", "number": "$text", "email": "$email",
         "amount": "$money", "period_end": "$text"
-    }"#,
-        r#"{
+    }"#
+        ),
+        compact_json!(
+            r#"{
         "billing_invoice_id": "in_1", "subscription_id": "sub_1", "number": "A-0001", "amount": "$EUR 99.00"
-    }"#,
+    }"#
+        ),
     )
 }
 
@@ -130,15 +139,19 @@ fn payment_failed() -> EventType {
         PAYMENT_FAILED,
         "A subscription's invoice could not be paid at Stripe, or waits for its payer to confirm.",
         &["livemode", "billing_invoice_id", "amount", "action_required"],
-        r#"{
+        compact_json!(
+            r#"{
         "billing_invoice_id": "$text", "subscription_id": "$text", "number": "$text", "email": "$email",
         "amount": "$money", "action_required": "$boolean",
         "attempt_count": {"type": "integer", "minimum": 0}, "next_attempt_at": "$text"
-    }"#,
-        r#"{
+    }"#
+        ),
+        compact_json!(
+            r#"{
         "billing_invoice_id": "in_1", "subscription_id": "sub_1", "amount": "$EUR 99.00",
         "action_required": false, "attempt_count": 1, "next_attempt_at": "2026-11-23T00:00:00Z"
-    }"#,
+    }"#
+        ),
     )
 }
 
@@ -147,14 +160,18 @@ fn checkout_completed() -> EventType {
         CHECKOUT_COMPLETED,
         "A person went through a checkout; a payment that takes time may still be on its way.",
         &["livemode", "checkout_id", "mode", "payment_status"],
-        r#"{
+        compact_json!(
+            r#"{
         "checkout_id": "$text", "mode": "$text", "payment_status": "$text", "subscription_id": "$text",
         "reference": "$text", "email": "$email", "amount": "$money"
-    }"#,
-        r#"{
+    }"#
+        ),
+        compact_json!(
+            r#"{
         "checkout_id": "cs_1", "mode": "subscription", "payment_status": "paid", "subscription_id": "sub_1",
         "reference": "acme", "email": "owner@acme.test", "amount": "$EUR 99.00"
-    }"#,
+    }"#
+        ),
     )
 }
 
@@ -163,10 +180,12 @@ fn charge_refunded() -> EventType {
         CHARGE_REFUNDED,
         "A charge was given back, in part or as a whole.",
         &["livemode", "charge_id", "refunded", "amount", "is_full"],
-        r#"{
+        compact_json!(
+            r#"{
         "charge_id": "$text", "refunded": "$money", "amount": "$money",
         "is_full": "$boolean", "payment_intent_id": "$text"
-    }"#,
+    }"#
+        ),
         r#"{"charge_id": "ch_1", "refunded": "$EUR 20.00", "amount": "$EUR 99.00", "is_full": false}"#,
     )
 }
@@ -176,14 +195,18 @@ fn dispute(name: &str, description: &str, status: &str) -> EventType {
         name,
         description,
         &["livemode", "dispute_id", "amount", "status"],
-        r#"{
+        compact_json!(
+            r#"{
         "dispute_id": "$text", "charge_id": "$text", "amount": "$money", "status": "$text",
         "reason": "$text", "evidence_due_at": "$text"
-    }"#,
-        r#"{
+    }"#
+        ),
+        compact_json!(
+            r#"{
         "dispute_id": "dp_1", "charge_id": "ch_1", "amount": "$EUR 99.00", "status": "",
         "reason": "fraudulent", "evidence_due_at": "2026-12-01T00:00:00Z"
-    }"#,
+    }"#
+        ),
     );
     if let Some(example) = &mut dispute.example {
         example["status"] = status.into();
@@ -192,16 +215,16 @@ fn dispute(name: &str, description: &str, status: &str) -> EventType {
 }
 
 fn seen() -> EventType {
-    let schema = json(
+    let schema = json(compact_json!(
         r#"{
     "type": "object", "required": ["event_id", "at", "step", "customer_id", "subscription_id", "status"]
-}"#,
-    );
-    let example = json(
+}"#
+    ));
+    let example = json(compact_json!(
         r#"{
     "event_id": "evt_1", "at": 1795132800, "step": "changed", "customer_id": "cus_1",
     "subscription_id": "sub_1", "status": "active", "previous_status": "trialing"
-}"#,
-    );
+}"#
+    ));
     EventType::event(SEEN, "What an event of Stripe says of a subscription.").data(schema, example)
 }

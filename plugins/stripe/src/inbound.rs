@@ -1,4 +1,5 @@
 use serde_json::{Map, Value, json};
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 use switchyard_sdk::time::rfc3339;
 
@@ -14,7 +15,7 @@ const PLATFORM: &str = "platform";
 /// What an authentic request means: an event of a type that is known, or nothing to keep.
 pub fn receive(ctx: &Ctx<Config>, request: &InboundRequest) -> Result<Received, PluginError> {
     let bad = || PluginError::reject(Reason::BadData, "no_event", "The signed body is no event of Stripe.");
-    let body: Value = serde_json::from_slice(&request.body).map_err(|_| bad())?;
+    let body: Value = json::parse(&request.body).map_err(|_| bad())?;
     // Thin events carry no object, and what they would be about cannot be asked for here.
     if text(&body, "object").is_some_and(|object| object.starts_with("v2.")) {
         ctx.debug("a thin event was left out: let the endpoint send snapshot events", &[]);

@@ -4,6 +4,7 @@
 //! names of ours ([`inbound`]). What it says of a subscription also becomes a private event, whose handler keeps the
 //! customer's plan: late and repeated webhooks never take it back ([`subscription`], [`plan`]).
 
+use switchyard_sdk::compact_json;
 use switchyard_sdk::manifest::{KeyEncoding, SecretKind};
 use switchyard_sdk::prelude::*;
 
@@ -41,7 +42,7 @@ pub struct Stripe;
 
 impl Plugin for Stripe {
     type Config = Config;
-    const CONFIG_SCHEMA: Option<&str> = Some(include_str!("config.schema.json"));
+    const CONFIG_SCHEMA: Option<&str> = Some(compact_json!(include_str!("config.schema.json")));
 
     fn manifest() -> Manifest {
         let key = SecretKind::MacKey(KeyEncoding::Text);

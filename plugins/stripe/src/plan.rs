@@ -1,9 +1,9 @@
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::SortedMap;
 use switchyard_sdk::time::rfc3339;
 
 use crate::catalogue::PLAN_CHANGED;
@@ -57,7 +57,7 @@ struct Plan {
 /// All that is known of a customer: every subscription by its id, and what was told of them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Customer {
-    subscriptions: BTreeMap<String, Subscription>,
+    subscriptions: SortedMap<String, Subscription>,
     plan: Option<Plan>,
 }
 

@@ -1,6 +1,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use switchyard_sdk::PluginError;
+use switchyard_sdk::read::read;
 
 use crate::voice::config::Voice;
 
@@ -35,7 +36,7 @@ impl Config {
     /// # Errors
     /// It does not fit its schema, which the hub checks when it is saved.
     pub fn voice(&self) -> Result<Option<Voice>, PluginError> {
-        let voice = self.voice.as_ref().map(Voice::deserialize).transpose();
+        let voice = self.voice.as_ref().map(read).transpose();
         voice.map_err(|error| PluginError::bad_config("voice", &error.to_string()))
     }
 }

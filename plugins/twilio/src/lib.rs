@@ -6,6 +6,7 @@
 //! all to somebody who does not want it ([`suppress`]). A call is answered with a document that the config describes
 //! ([`voice`]); what is heard of it becomes transitions that never go back, and `call.create` places one ([`call`]).
 
+use switchyard_sdk::compact_json;
 use switchyard_sdk::prelude::*;
 
 /// The installation's settings.
@@ -54,7 +55,7 @@ pub struct Twilio;
 
 impl Plugin for Twilio {
     type Config = Config;
-    const CONFIG_SCHEMA: Option<&str> = Some(include_str!("config.schema.json"));
+    const CONFIG_SCHEMA: Option<&str> = Some(compact_json!(include_str!("config.schema.json")));
 
     fn manifest() -> Manifest {
         let manifest = Manifest::new("twilio", env!("CARGO_PKG_VERSION"), "Twilio: text messages and calls.")

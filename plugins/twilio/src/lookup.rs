@@ -1,6 +1,7 @@
 use serde_json::Value;
 use switchyard_sdk::UnknownOutcome;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::SortedMap;
 use switchyard_sdk::time::{date, parse_rfc2822};
 
 use crate::CONNECTION;
@@ -33,7 +34,7 @@ pub fn find(
         request = request.query("From", number);
     }
     let mut page: Value = request.query("DateSent>", &date(since)).query("PageSize", "100").send()?.ok()?.json()?;
-    let mut found: Vec<(u64, Value)> = Vec::new();
+    let mut found: SortedMap<(u64, usize), Value> = SortedMap::new();
     for _ in 1..PAGES {
         collect(&page, command, sender, since, &mut found);
         let Some(next) = page.get("next_page_uri").and_then(Value::as_str).filter(|next| next.starts_with('/')) else {
@@ -43,7 +44,6 @@ pub fn find(
         page = ctx.http(CONNECTION).get(next).send()?.ok()?.json()?;
     }
     collect(&page, command, sender, since, &mut found);
-    found.sort_by_key(|(made, _)| *made);
     for (_, message) in found {
         let id = message.get("sid").and_then(Value::as_str).unwrap_or_default();
         if owner(ctx, id)?.is_none_or(|owner| owner == ctx.reference()) {
@@ -71,7 +71,7 @@ fn claim_key(id: &str) -> String {
     format!("sid/{id}")
 }
 
-fn collect(page: &Value, command: &Command, sender: &Sender, since: u64, into: &mut Vec<(u64, Value)>) {
+fn collect(page: &Value, command: &Command, sender: &Sender, since: u64, into: &mut SortedMap<(u64, usize), Value>) {
     let messages = page.get("messages").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     for message in messages {
         let text = |name: &str| message.get(name).and_then(Value::as_str);
@@ -83,7 +83,7 @@ fn collect(page: &Value, command: &Command, sender: &Sender, since: u64, into: &
         let outbound = text("direction").is_none_or(|direction| direction == "outbound-api");
         let same = text("to") == Some(&command.to) && text("body") == Some(&command.body);
         if ours && outbound && same && made >= since && text("sid").is_some() {
-            into.push((made, message.clone()));
+            into.insert((made, into.len()), message.clone());
         }
     }
 }

@@ -4,7 +4,9 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::SortedSet;
 
 use crate::config::{Algorithm, Config};
 use crate::url;
@@ -169,16 +171,14 @@ fn key(config: &Config, request: &InboundRequest) -> Result<Key, Refusal> {
 
 /// Decodes a form, blank values kept.
 fn sorted(encoded: &[u8]) -> Result<Parameters<'_>, Refusal> {
-    let mut pairs = Vec::with_capacity(32);
-    for pair in form_urlencoded::parse(encoded) {
-        if pairs.len() >= MAX_PARAMETERS {
+    let mut pairs = SortedSet::new();
+    for (count, pair) in form_urlencoded::parse(encoded).enumerate() {
+        if count >= MAX_PARAMETERS {
             return Err(Refusal::TooManyParameters);
         }
-        pairs.push(pair);
+        pairs.insert(pair);
     }
-    pairs.sort_unstable();
-    pairs.dedup();
-    Ok(pairs)
+    Ok(pairs.into())
 }
 
 fn check_body_hash(request: &InboundRequest) -> Result<(), Refusal> {
@@ -189,7 +189,7 @@ fn check_body_hash(request: &InboundRequest) -> Result<(), Refusal> {
 
 /// The members of a JSON object whose values are text, numbers or truth values. Any other body has no parameters.
 fn json_parameters(body: &[u8]) -> Parameters<'static> {
-    let members = match serde_json::from_slice(body) {
+    let members = match json::parse(body) {
         Ok(serde_json::Value::Object(members)) => members,
         _ => return Vec::new(),
     };
@@ -200,7 +200,5 @@ fn json_parameters(body: &[u8]) -> Parameters<'static> {
         _ => None,
     };
     let pair = |(name, value)| Some((Cow::Owned(name), Cow::Owned(text(value)?)));
-    let mut pairs: Parameters = members.into_iter().filter_map(pair).collect();
-    pairs.sort_unstable();
-    pairs
+    members.into_iter().filter_map(pair).collect::<SortedSet<_>>().into()
 }

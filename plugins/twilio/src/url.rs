@@ -1,4 +1,5 @@
 use switchyard_sdk::http::percent_encode;
+use switchyard_sdk::sorted::SortedMap;
 
 /// The parts of an http or https URL, as they were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,9 +168,11 @@ fn requery(query: &str) -> String {
             None => groups.push((name.into_owned(), vec![value.into_owned()])),
         }
     }
-    groups.sort_by_key(|(name, _)| array_index(name).map_or((1, 0), |index| (0, index)));
+    let index_at = |at: usize| Some((array_index(&groups.get(at)?.0)?, at));
+    let indexes: SortedMap<u32, usize> = (0..groups.len()).filter_map(index_at).collect();
+    let others = (0..groups.len()).filter(|at| index_at(*at).is_none());
     let mut text = String::with_capacity(query.len());
-    for (name, values) in &groups {
+    for (name, values) in indexes.values().copied().chain(others).filter_map(|at| groups.get(at)) {
         for value in values {
             if !text.is_empty() {
                 text.push('&');

@@ -4,6 +4,7 @@
 //! looked into ([`event`]): its type from a fixed name, the body or a header, its data from the body, its identity for
 //! deduplication from signed bytes alone.
 
+use switchyard_sdk::compact_json;
 use switchyard_sdk::manifest::{KeyEncoding, SecretKind};
 use switchyard_sdk::prelude::*;
 
@@ -38,7 +39,7 @@ pub struct Webhook;
 
 impl Plugin for Webhook {
     type Config = Config;
-    const CONFIG_SCHEMA: Option<&str> = Some(include_str!("config.schema.json"));
+    const CONFIG_SCHEMA: Option<&str> = Some(compact_json!(include_str!("config.schema.json")));
 
     fn manifest() -> Manifest {
         let secret = |name: &str, encoding: KeyEncoding, description: &str| {

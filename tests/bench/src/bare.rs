@@ -1,7 +1,7 @@
 //! What the machine does without a hub: a handler that stores nothing, and one that inserts the rows that the hub would,
 //! through the same group commit. Each is a process of its own, as the hub is.
 
-use std::{net::SocketAddr, path::Path, process::Stdio, sync::Arc, time::Duration};
+use std::{net::SocketAddr, process::Stdio, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
@@ -13,10 +13,11 @@ use switchyard::{
     id::Ids,
     observe::trace::new_traceparent,
     store::{
-        Ledger,
+        SharedStore,
         ledger::{Accept, NewDelivery, NewEvent, Start},
-        registry::{AuditEntry, Registry, TenantRow},
-        sqlite::{Options, SqliteStore},
+        postgres::{self, PostgresStore},
+        registry::{AuditEntry, TenantRow},
+        sqlite::{self, SqliteStore},
     },
 };
 use tokio::{
@@ -25,7 +26,9 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{options::Bare, process::Watched};
+use switchyard_tests::database::Database;
+
+use crate::{Bench, options::Bare, process::Watched};
 
 /// How long it may take to listen.
 const LISTENS_WITHIN: Duration = Duration::from_secs(30);
@@ -38,18 +41,22 @@ pub(crate) struct BareServer {
     pub(crate) watched: Watched,
     _child: Child,
     _folder: tempfile::TempDir,
+    _database: Option<Database>,
 }
 
 impl BareServer {
-    pub(crate) async fn start(kind: Bare) -> anyhow::Result<Self> {
+    pub(crate) async fn start(bench: &Bench, kind: Bare) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
+        let server = if bench.postgres { Some(Database::fresh().await) } else { None };
+        let file = || folder.path().join("bare.db").to_string_lossy().into_owned();
+        let database = server.as_ref().map_or_else(file, Database::url);
         let name = match kind {
             Bare::Empty => "empty",
             Bare::Insert => "insert",
         };
         let mut child = Command::new(std::env::current_exe()?)
             .args(["bare", name])
-            .arg(folder.path().join("bare.db"))
+            .arg(database)
             // It is kept open: if this process is killed, the child reads its end and stops.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -60,12 +67,12 @@ impl BareServer {
         let line =
             tokio::time::timeout(LISTENS_WITHIN, lines.next_line()).await.context("the handler is too slow")??;
         let address = line.context("the handler does not say where it listens")?.parse()?;
-        Ok(Self { address, watched: Watched::new(id), _child: child, _folder: folder })
+        Ok(Self { address, watched: Watched::new(id), _child: child, _folder: folder, _database: server })
     }
 }
 
 struct Rows {
-    store: SqliteStore,
+    store: SharedStore,
     clock: SharedClock,
     ids: Ids,
     tenant: TenantId,
@@ -73,11 +80,11 @@ struct Rows {
 }
 
 /// The process itself: prints its address and serves until its input ends.
-pub(crate) async fn serve(kind: Bare, file: &Path) -> anyhow::Result<()> {
+pub(crate) async fn serve(kind: Bare, database: &str) -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let router = match kind {
         Bare::Empty => Router::new().route("/{*path}", post(answer)),
-        Bare::Insert => Router::new().route("/{*path}", post(insert)).with_state(Arc::new(rows(file).await?)),
+        Bare::Insert => Router::new().route("/{*path}", post(insert)).with_state(Arc::new(rows(database).await?)),
     };
     println!("{}", listener.local_addr()?);
     let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
@@ -137,9 +144,13 @@ async fn insert(State(rows): State<Arc<Rows>>, body: Bytes) -> (StatusCode, Json
     }
 }
 
-async fn rows(file: &Path) -> anyhow::Result<Rows> {
+async fn rows(database: &str) -> anyhow::Result<Rows> {
     let clock = SystemClock::shared();
-    let store = SqliteStore::open(&file.to_string_lossy(), Options::default(), clock.clone()).await?;
+    let store: SharedStore = if database.starts_with("postgres") {
+        Arc::new(PostgresStore::open(database, postgres::Options::default(), clock.clone()).await?)
+    } else {
+        Arc::new(SqliteStore::open(database, sqlite::Options::default(), clock.clone()).await?)
+    };
     let (ids, tenant, now) = (Ids::from_os(clock.clone()), "bare".parse::<TenantId>()?, clock.now());
     let row = TenantRow {
         id: tenant.clone(),

@@ -24,12 +24,14 @@ use futures_util::FutureExt as _;
 use switchyard::clock::{SharedClock, SystemClock};
 
 use options::{Command, Options};
-use report::Report;
+use report::{Report, Target};
 
 /// What every scenario is given.
 pub(crate) struct Bench {
     /// Small counts, for a smoke check.
     pub(crate) quick: bool,
+    /// Whether hubs keep everything in PostgreSQL.
+    pub(crate) postgres: bool,
     /// How often each throughput is measured.
     pub(crate) runs: usize,
     /// Time, shared by tool and sink, so that a stamp of one means something to the other.
@@ -40,6 +42,16 @@ impl Bench {
     /// The value for a whole run, or the one for a smoke check.
     pub(crate) fn pick<T>(&self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
+    }
+
+    /// The figure that hubs on SQLite, or on PostgreSQL, should reach at least.
+    pub(crate) fn at_least(&self, sqlite: f64, postgres: f64) -> Option<Target> {
+        Some(Target::AtLeast(if self.postgres { postgres } else { sqlite }))
+    }
+
+    /// A bound that is set for hubs on SQLite alone.
+    pub(crate) fn on_sqlite(&self, target: Target) -> Option<Target> {
+        (!self.postgres).then_some(target)
     }
 
     /// Seconds of a whole run, or of a smoke check.
@@ -54,12 +66,12 @@ impl Bench {
 /// # Errors
 /// The report could not be written.
 pub async fn run(options: Options) -> anyhow::Result<bool> {
-    if let Some(Command::Bare { kind, file }) = options.command {
-        bare::serve(kind, &file).await?;
+    if let Some(Command::Bare { kind, database }) = options.command {
+        bare::serve(kind, &database).await?;
         return Ok(true);
     }
     let clock = SystemClock::shared();
-    let bench = Bench { quick: options.quick, runs: options.runs(), clock: clock.clone() };
+    let bench = Bench { quick: options.quick, postgres: options.postgres, runs: options.runs(), clock: clock.clone() };
     let mut report = Report::new(machine::describe(), bench.quick, bench.runs);
     for scenario in options.scenarios() {
         eprintln!("{:>6.1} s  {}", clock.monotonic().as_secs_f64(), scenario.question());

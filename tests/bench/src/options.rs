@@ -14,6 +14,9 @@ pub struct Options {
     /// Only these scenarios.
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<Scenario>,
+    /// On PostgreSQL instead of SQLite; the server is that of the tests, named by SWITCHYARD_TEST_POSTGRES_URL.
+    #[arg(long)]
+    pub postgres: bool,
     /// How often each throughput is measured; without it 3 times, or once with `--quick`.
     #[arg(long)]
     pub runs: Option<usize>,
@@ -29,7 +32,11 @@ impl Options {
     /// The scenarios to measure, each once, in the order of the table.
     #[must_use]
     pub fn scenarios(&self) -> Vec<Scenario> {
-        let wanted = |scenario: &Scenario| self.only.is_empty() || self.only.contains(scenario);
+        // Several nodes need a database that they can share.
+        let wanted = |scenario: &Scenario| match self.only.is_empty() {
+            true => *scenario != Scenario::Nodes || self.postgres,
+            false => self.only.contains(scenario),
+        };
         Scenario::value_variants().iter().copied().filter(wanted).collect()
     }
 
@@ -48,8 +55,8 @@ pub enum Command {
     Bare {
         /// What it does.
         kind: Bare,
-        /// The database that it makes, if it needs one.
-        file: PathBuf,
+        /// The database that it fills, if it needs one: a file, or the URL of an empty one.
+        database: String,
     },
 }
 
@@ -83,6 +90,8 @@ pub enum Scenario {
     Start,
     /// Tenants whose plugins spin.
     Neighbours,
+    /// Three nodes on one PostgreSQL database.
+    Nodes,
 }
 
 impl Scenario {
@@ -99,6 +108,7 @@ impl Scenario {
             Self::Backlog => "backlog",
             Self::Start => "start",
             Self::Neighbours => "neighbours",
+            Self::Nodes => "nodes",
         }
     }
 
@@ -115,6 +125,7 @@ impl Scenario {
             Self::Backlog => "backlog: what a long queue in other lanes changes",
             Self::Start => "start: how soon the hub is ready, and how much memory it takes",
             Self::Neighbours => "neighbours: what spinning plugins of other tenants change",
+            Self::Nodes => "nodes: what three nodes on one database do against one",
         }
     }
 
@@ -127,7 +138,7 @@ impl Scenario {
         Duration::from_secs(match self {
             Self::Accept | Self::Burst | Self::Backlog => 900,
             Self::Steady | Self::Webhooks | Self::Sandbox | Self::Receive | Self::Start => 300,
-            Self::Neighbours => 600,
+            Self::Neighbours | Self::Nodes => 600,
         })
     }
 }

@@ -1,15 +1,20 @@
 //! A hub with tenants and endpoints, as the scenarios need them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use switchyard_tests::{
     api::{Reply, Tenant, text},
-    hub::Hub,
+    database::Database,
+    hub::{Builder, Hub},
 };
 
-use crate::{message::Publications, process::Watched, sink::Sink};
+use crate::{Bench, message::Publications, process::Watched, sink::Sink};
 
 /// The event that most scenarios send.
 pub(crate) const SENT: &str = "bench.sent";
@@ -21,15 +26,42 @@ pub(crate) const CONNECTIONS: usize = 32;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Starts the real binary in real time, without the limits on how often one caller may call.
-pub(crate) async fn hub(bundled: bool) -> Hub {
-    let mut builder = Hub::builder().time_factor(1);
-    for rate in ["IP_PER_SECOND", "IP_BURST", "SOURCE_PER_SECOND", "SOURCE_BURST"] {
-        builder = builder.set(&format!("SWITCHYARD_RATES__{rate}"), "0");
+pub(crate) async fn hub(bench: &Bench, bundled: bool) -> Stage {
+    let database = if bench.postgres { Some(Database::fresh().await) } else { None };
+    let mut builder = unlimited(Hub::builder());
+    if let Some(database) = &database {
+        builder = builder.on(database);
     }
     if bundled {
         builder = builder.with_bundled_plugins();
     }
-    builder.start().await
+    Stage { hub: builder.start().await, _database: database }
+}
+
+/// In real time, without the limits on how often one caller may call.
+pub(crate) fn unlimited(builder: Builder) -> Builder {
+    let rates = ["IP_PER_SECOND", "IP_BURST", "SOURCE_PER_SECOND", "SOURCE_BURST"];
+    rates.iter().fold(builder.time_factor(1), |builder, rate| builder.set(&format!("SWITCHYARD_RATES__{rate}"), "0"))
+}
+
+/// A hub with the database that it may need.
+pub(crate) struct Stage {
+    hub: Hub,
+    _database: Option<Database>,
+}
+
+impl Deref for Stage {
+    type Target = Hub;
+
+    fn deref(&self) -> &Hub {
+        &self.hub
+    }
+}
+
+impl DerefMut for Stage {
+    fn deref_mut(&mut self) -> &mut Hub {
+        &mut self.hub
+    }
 }
 
 /// Where a hub listens.
@@ -77,6 +109,11 @@ impl Client {
     /// `count` publications.
     pub(crate) fn publications(&self, count: u64) -> anyhow::Result<Publications> {
         self.publications_of(SENT, "", count)
+    }
+
+    /// `count` publications through the node at an address.
+    pub(crate) fn publications_at(&self, address: SocketAddr, count: u64) -> anyhow::Result<Publications> {
+        Publications::new(address, &self.tenant.id, &self.key, SENT, "", count)
     }
 
     /// `count` publications of a type, with more members of the payload.

@@ -28,6 +28,9 @@ pub mod rounds;
 /// Harm of every kind, for the long run.
 pub mod faults;
 
+/// Several nodes on one database, and what goes wrong there.
+pub mod cluster;
+
 /// The process as the system sees it: signals, limits, memory, time on the processor.
 pub mod process;
 

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use switchyard::{
     clock::Timestamp,
     event::{Target, Urgency},
-    queue::state::State,
+    queue::{partition::PartitionSet, state::State},
     store::{
         StoreError,
         ledger::{Accept, EventOutcome, NewEvent, RawRequest, Start},
@@ -183,7 +183,7 @@ pub async fn a_claimed_start_runs_at_epoch_one(hub: &Fixture) {
     let row = hub.row(key).await;
     assert_eq!((row.state, row.epoch, row.tries), (State::Running, 1, 1));
     assert!(hub.claim_at(key, 1).await.is_none());
-    assert!(hub.store.lanes().await.expect("lanes").is_empty());
+    assert!(hub.store.lanes(PartitionSet::all()).await.expect("lanes").is_empty());
 }
 
 /// Every field.

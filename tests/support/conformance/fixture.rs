@@ -143,7 +143,7 @@ impl Fixture {
     /// Installs `billy` for the tenant with one source and one schedule that is due.
     pub async fn install_billy(&self, tenant: &TenantId) -> InstallationRow {
         let mut row = self.installation(tenant, "billy");
-        row.sources.push(SourceRow { id: self.ids.next().with_prefix("src"), name: "default".into() });
+        row.sources.push(SourceRow { id: self.ids.next().with_prefix("src"), name: "default".into(), queue: None });
         row.schedules.push(ScheduleRow { name: "payments".into(), due_at: None, succeeded_at: None });
         self.store.put_installation(row, self.audit(tenant, "plugin.installed")).await.expect("it is installed")
     }
@@ -155,6 +155,7 @@ impl Fixture {
             key: self.ids.next(),
             tenant: tenant.clone(),
             url: "https://example.com/hooks".into(),
+            amqp: None,
             event_types: vec!["*".into()],
             filter: None,
             description: None,

@@ -4,7 +4,7 @@ use switchyard::{
     clock::Timestamp,
     event::Target,
     id::Key,
-    queue::state::State,
+    queue::{partition::PartitionSet, state::State},
     store::{
         StoreError, StoreResult,
         ledger::{
@@ -187,7 +187,7 @@ pub async fn a_removed_tenant_leaves_nothing_and_others_stay(hub: &Fixture) {
             .expect("committed")
             .is_empty()
     );
-    assert_eq!(store.lanes().await.expect("lanes").len(), 1);
+    assert_eq!(store.lanes(PartitionSet::all()).await.expect("lanes").len(), 1);
     store.event(&hub.globex, "stays").await.expect("the other tenant's event stays");
     let orphan = hub.queued(hub.event(gone), &hub.endpoint());
     let accept = switchyard::store::ledger::Accept { events: vec![orphan], ..Default::default() };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use switchyard::{
     id::Key,
-    queue::state::State,
+    queue::{partition::PartitionSet, state::State},
     store::ledger::{Claimed, Expected, Intent, IntentOutcome, KvRow, KvWrite, Outcome, Settle, Settled},
 };
 
@@ -156,7 +156,7 @@ pub async fn an_intent_is_durable_before_the_settle(hub: &Fixture) {
     let kv = vec![write("reserved", Expected::Absent, Some("1"))];
     assert_eq!(intend(hub, &claimed, claimed.epoch, kv).await, IntentOutcome::Committed);
     assert_eq!(journal(hub, claimed.delivery).await, Some(b"sealed".to_vec()));
-    hub.store.rescue(None, hub.now()).await.expect("rescued");
+    hub.store.rescue(None, PartitionSet::all(), hub.now()).await.expect("rescued");
     assert_eq!(get(hub, "reserved").await, row(Some("1"), 1));
     assert!(hub.claim(claimed.delivery).await.journalled);
 }

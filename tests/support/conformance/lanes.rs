@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use switchyard::{
     event::{Target, Urgency},
-    queue::lane::{Lane, LaneKey},
+    queue::{
+        lane::{Lane, LaneKey},
+        partition::PartitionSet,
+    },
     store::ledger::Outcome,
 };
 
@@ -16,7 +19,7 @@ fn lane(hub: &Fixture, target: &Target, urgency: Urgency) -> LaneKey {
 
 /// One entry a lane, however many deliveries wait.
 pub async fn lanes_are_listed_with_their_first_due_time(hub: &Fixture) {
-    assert!(hub.store.lanes().await.expect("lanes").is_empty());
+    assert!(hub.store.lanes(PartitionSet::all()).await.expect("lanes").is_empty());
     let targets = [hub.endpoint(), plugin("billy"), hub.endpoint()];
     let first_due = hub.now();
     for _ in 0..5 {
@@ -25,13 +28,27 @@ pub async fn lanes_are_listed_with_their_first_due_time(hub: &Fixture) {
         }
         hub.pass(Duration::from_secs(1));
     }
-    let mut lanes = hub.store.lanes().await.expect("lanes");
+    let mut lanes = hub.store.lanes(PartitionSet::all()).await.expect("lanes");
     assert_eq!(lanes.len(), targets.len());
     for target in &targets {
         let place = lanes.iter().position(|head| head.lane.target == *target).expect("the lane is listed");
         let head = lanes.remove(place);
         assert_eq!((head.due_at, head.lane.tenant, head.lane.urgency), (first_due, hub.acme.clone(), Urgency::Normal));
     }
+}
+
+/// Of two nodes that share the lanes each finds its own, and between them all.
+pub async fn lanes_are_listed_for_the_partitions_asked_for(hub: &Fixture) {
+    let target = hub.endpoint();
+    hub.deliver(&target).await;
+    hub.deliver(&plugin("billy")).await;
+    let own = PartitionSet::from_iter([lane(hub, &target, Urgency::Normal).partition()]);
+    let others = PartitionSet::all().iter().filter(|one| !own.contains(*one)).collect();
+    let (mine, theirs) = (hub.store.lanes(own).await.expect("lanes"), hub.store.lanes(others).await.expect("lanes"));
+    assert!(mine.iter().any(|head| head.lane.target == target));
+    assert!(theirs.iter().all(|head| head.lane.target != target));
+    assert_eq!(mine.len() + theirs.len(), 2);
+    assert!(hub.store.lanes(PartitionSet::none()).await.expect("lanes").is_empty());
 }
 
 /// By due time, then by age, the future included, and never more than asked for.
@@ -62,7 +79,7 @@ pub async fn emergencies_have_their_own_lane(hub: &Fixture) {
     let mut event = hub.event(&hub.acme);
     event.urgency = Urgency::Emergency;
     let emergency = hub.deliver_event(event, &target).await;
-    assert_eq!(hub.store.lanes().await.expect("lanes").len(), 2);
+    assert_eq!(hub.store.lanes(PartitionSet::all()).await.expect("lanes").len(), 2);
     for (urgency, key) in [(Urgency::Normal, normal), (Urgency::Emergency, emergency)] {
         let head = hub.store.lane_head(lane(hub, &target, urgency), 10).await.expect("a head");
         assert_eq!(head.iter().map(|one| one.delivery).collect::<Vec<_>>(), [key]);
@@ -83,7 +100,7 @@ pub async fn running_and_ended_deliveries_are_in_no_lane(hub: &Fixture) {
     hub.settle(&hub.claim(keys[1]).await, Outcome::Delivered).await;
     hub.kill(keys[2]).await;
     hub.store.cancel(&hub.acme, keys[3], hub.audit(&hub.acme, "delivery.cancelled")).await.expect("cancelled");
-    assert!(hub.store.lanes().await.expect("lanes").is_empty());
+    assert!(hub.store.lanes(PartitionSet::all()).await.expect("lanes").is_empty());
     let head = hub.store.lane_head(lane(hub, &target, Urgency::Normal), 10).await.expect("a head");
     assert!(head.is_empty());
 }

@@ -50,6 +50,9 @@ pub mod isolation;
 /// What outlives the process.
 pub mod reopen;
 
+/// What admins do through two nodes of one database.
+pub mod admins;
+
 pub use fixture::{Backend, Fixture};
 
 /// Hands the list of all cases, as `module::name`, to the macro `$run`.
@@ -116,10 +119,12 @@ macro_rules! store_cases {
             polls::a_cancelled_poll_does_not_stop_its_schedule,
             polls::an_installation_that_is_off_polls_nothing,
             lanes::lanes_are_listed_with_their_first_due_time,
+            lanes::lanes_are_listed_for_the_partitions_asked_for,
             lanes::a_lane_head_comes_in_the_order_of_start,
             lanes::emergencies_have_their_own_lane,
             lanes::running_and_ended_deliveries_are_in_no_lane,
             upkeep::a_lost_worker_burns_no_try_and_leaves_a_lost_attempt,
+            upkeep::only_the_partitions_asked_for_are_rescued,
             upkeep::three_crashes_make_a_plugin_delivery_a_suspect,
             upkeep::an_endpoint_delivery_never_becomes_a_suspect,
             upkeep::a_suspect_that_died_alone_is_dead_and_told,
@@ -129,7 +134,6 @@ macro_rules! store_cases {
             upkeep::pruning_keeps_events_with_live_deliveries,
             upkeep::pruning_takes_all_that_hangs_on_an_event,
             upkeep::a_dedupe_key_outlives_its_event_and_goes_with_its_window,
-            upkeep::the_clock_of_the_queue_never_steps_back,
             intake::a_parked_request_comes_back_byte_for_byte,
             intake::a_second_try_of_a_parked_request_is_noted,
             intake::a_source_parks_at_most_a_thousand_requests,

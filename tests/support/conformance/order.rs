@@ -5,7 +5,7 @@ use std::time::Duration;
 use switchyard::{
     event::{Target, Urgency},
     id::Key,
-    queue::{lane::Lane, state::State},
+    queue::{lane::Lane, partition::PartitionSet, state::State},
     store::ledger::Outcome,
 };
 
@@ -70,7 +70,7 @@ pub async fn a_waiting_head_holds_the_order_back(hub: &Fixture) {
     assert_eq!(ready(hub, &target).await, [first]);
     assert!(!hub.settle(&hub.claim(first).await, Outcome::Released { failure: None }).await);
     hub.claim(first).await;
-    hub.store.rescue(None, hub.now()).await.expect("rescued");
+    hub.store.rescue(None, PartitionSet::all(), hub.now()).await.expect("rescued");
     assert_eq!(ready(hub, &target).await, [first]);
     assert!(hub.row(second).await.behind);
 }

@@ -141,7 +141,7 @@ pub async fn sources_keep_their_url_and_schedules_their_cursor(hub: &Fixture) {
     let first = hub.install_billy(&hub.acme).await;
     let mut changed = first.clone();
     changed.sources = ["default", "second"]
-        .map(|name| SourceRow { id: hub.ids.next().with_prefix("src"), name: name.into() })
+        .map(|name| SourceRow { id: hub.ids.next().with_prefix("src"), name: name.into(), queue: None })
         .to_vec();
     let audit = || hub.audit(&hub.acme, "plugin.changed");
     let stored = hub.store.put_installation(changed, audit()).await.expect("changed");

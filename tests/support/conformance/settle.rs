@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use switchyard::{
     queue::{
+        partition::PartitionSet,
         reason::{Failure, ReasonClass},
         state::State,
     },
@@ -27,7 +28,7 @@ pub async fn a_delivered_settle_ends_the_delivery_and_records_the_attempt(hub: &
     assert_eq!(attempts.len(), 1);
     assert_eq!((attempts[0].number, attempts[0].outcome.as_str(), attempts[0].status), (1, "succeeded", Some(200)));
     assert_eq!(attempts[0].duration_us, 1500);
-    assert!(hub.store.lanes().await.expect("lanes").is_empty());
+    assert!(hub.store.lanes(PartitionSet::all()).await.expect("lanes").is_empty());
 }
 
 async fn lost(hub: &Fixture, settle: switchyard::store::ledger::Settle) -> bool {
@@ -53,7 +54,7 @@ pub async fn a_late_settle_lost_its_lease_and_writes_nothing(hub: &Fixture) {
 pub async fn a_settle_under_a_newer_epoch_does_not_pass(hub: &Fixture) {
     let key = hub.deliver(&hub.endpoint()).await;
     let zombie = hub.claim(key).await;
-    hub.store.rescue(None, hub.now()).await.expect("rescued");
+    hub.store.rescue(None, PartitionSet::all(), hub.now()).await.expect("rescued");
     let successor = hub.claim(key).await;
     assert!(lost(hub, hub.settle_of(&zombie, Outcome::Delivered)).await);
     assert_eq!((hub.row(key).await.state, hub.row(key).await.epoch), (State::Running, successor.epoch));
@@ -243,7 +244,7 @@ pub async fn the_epoch_never_decreases(hub: &Fixture) {
         last = claimed.epoch;
         match round % 3 {
             0 => assert!(!hub.settle(&claimed, Outcome::Released { failure: None }).await),
-            1 => assert_eq!(hub.store.rescue(None, hub.now()).await.expect("rescued").len(), 1),
+            1 => assert_eq!(hub.store.rescue(None, PartitionSet::all(), hub.now()).await.expect("rescued").len(), 1),
             _ => {
                 hub.settle(&claimed, Outcome::Dead(failure())).await;
                 let replay = super::records::replay_of(hub, vec![key]);

@@ -8,6 +8,7 @@ use switchyard::{
     id::Key,
     queue::{
         lane::{Lane, LaneKey},
+        partition::PartitionSet,
         reason::{Failure, ReasonClass},
         state::State,
     },
@@ -28,20 +29,38 @@ pub async fn a_lost_worker_burns_no_try_and_leaves_a_lost_attempt(hub: &Fixture)
     let idle = hub.deliver(&plugin("billy")).await;
     hub.claim(key).await;
     hub.pass(Duration::from_secs(2));
-    let rescued = hub.store.rescue(None, hub.now()).await.expect("rescued");
+    let rescued = hub.store.rescue(None, PartitionSet::all(), hub.now()).await.expect("rescued");
     assert_eq!(rescued.iter().map(|one| (one.delivery, one.crashes)).collect::<Vec<_>>(), [(key, 1)]);
     let row = hub.row(key).await;
     assert_eq!((row.state, row.epoch, row.tries, row.crashes), (State::Queued, 1, 0, 1));
     let attempts = hub.store.attempts(&hub.acme, key).await.expect("attempts");
     assert_eq!((attempts[0].number, attempts[0].outcome.as_str(), attempts[0].duration_us), (1, "lost", 2_000_000));
     assert_eq!(hub.row(idle).await.crashes, 0);
-    assert!(hub.store.rescue(None, hub.now()).await.expect("rescued").is_empty());
+    assert!(hub.store.rescue(None, PartitionSet::all(), hub.now()).await.expect("rescued").is_empty());
+}
+
+/// What runs in the partitions of another node goes on.
+pub async fn only_the_partitions_asked_for_are_rescued(hub: &Fixture) {
+    let (one, other) = (hub.deliver(&hub.endpoint()).await, hub.deliver(&plugin("billy")).await);
+    for key in [one, other] {
+        hub.claim(key).await;
+    }
+    let partition = hub.row(one).await.lane.key().partition();
+    let rest: PartitionSet = PartitionSet::all().iter().filter(|other| *other != partition).collect();
+    for rescued in hub.store.rescue(None, rest, hub.now()).await.expect("rescued") {
+        assert_ne!(rescued.lane.key().partition(), partition);
+    }
+    assert_eq!(hub.row(one).await.state, State::Running);
+    let own = PartitionSet::from_iter([partition]);
+    let rescued = hub.store.rescue(None, own, hub.now()).await.expect("rescued");
+    assert!(rescued.iter().any(|rescued| rescued.delivery == one));
+    assert_eq!((hub.row(one).await.state, hub.row(other).await.state), (State::Queued, State::Queued));
 }
 
 async fn crash(hub: &Fixture, key: Key, times: u32) {
     for _ in 0..times {
         hub.claim(key).await;
-        hub.store.rescue(None, hub.now()).await.expect("rescued");
+        hub.store.rescue(None, PartitionSet::all(), hub.now()).await.expect("rescued");
     }
 }
 
@@ -89,7 +108,7 @@ pub async fn a_suspect_that_died_alone_is_dead_and_told(hub: &Fixture) {
     assert!(hub.store.running_suspect(key).await.expect("read").is_none());
     let early = death(hub, key, 1, "killed_host");
     let never_told = told(&early);
-    hub.store.rescue(Some(early), hub.now()).await.expect("rescued");
+    hub.store.rescue(Some(early), PartitionSet::all(), hub.now()).await.expect("rescued");
     assert_eq!(hub.row(key).await.state, State::Queued);
     assert!(matches!(hub.store.delivery(&hub.acme, never_told).await, Err(StoreError::NotFound)));
     crash(hub, key, 2).await;
@@ -97,7 +116,7 @@ pub async fn a_suspect_that_died_alone_is_dead_and_told(hub: &Fixture) {
     let suspect = hub.store.running_suspect(key).await.expect("read").expect("a suspect");
     let end = death(hub, key, suspect.epoch, "killed_host");
     let news = told(&end);
-    hub.store.rescue(Some(end), hub.now()).await.expect("rescued");
+    hub.store.rescue(Some(end), PartitionSet::all(), hub.now()).await.expect("rescued");
     let row = hub.row(key).await;
     let failure = row.failure.expect("a failure");
     assert_eq!(
@@ -230,7 +249,7 @@ pub async fn a_dedupe_key_outlives_its_event_and_goes_with_its_window(hub: &Fixt
     assert_eq!(hub.accept(keyed()).await, EventOutcome::Stored);
 }
 
-/// The latest time that any caller knew.
+/// The latest time that any caller knew. Of SQLite, whose one process has no other clock to hold its own against.
 pub async fn the_clock_of_the_queue_never_steps_back(hub: &Fixture) {
     let mut event = hub.event(&hub.acme);
     event.accepted_at = hub.now().after(DAY);

@@ -16,6 +16,9 @@ mod hostile;
 /// From an accepted event to a signed request at a subscriber.
 mod delivery;
 
+/// Brokers of tenants: endpoints that are exchanges.
+mod amqp;
+
 /// Installing, upgrading and removing plugins that want to be told.
 mod lifecycle;
 
@@ -34,6 +37,9 @@ mod preview;
 /// What was accepted outlives the process.
 mod durability;
 
+/// Several nodes on one database.
+mod nodes;
+
 /// What goes out: hostile sinks, forged URLs, what the host says, signatures, replays.
 mod outbound;
 
@@ -42,6 +48,9 @@ mod secrets;
 
 /// What operators do while it works.
 mod operations;
+
+/// Everything on a PostgreSQL server.
+mod server;
 
 /// The interface is what its description says.
 mod openapi;

@@ -4,133 +4,24 @@ use std::collections::HashSet;
 
 use super::{
     direct::{Each, WriteConnection},
-    duplicate::Firsts,
-    intake, order, schedule,
+    duplicate, intake, order, schedule,
     writer::Memory,
 };
+pub(super) use crate::store::group::NewRow;
 use crate::{
-    clock::Timestamp,
-    event::{Event, TenantId, Urgency},
+    event::Urgency,
     id::Key,
-    queue::{
-        lane::{Lane, LaneKey},
-        state::State,
-    },
     store::{
         StoreError, StoreResult,
-        ledger::{Accept, Accepted, EventOutcome, NewDelivery, NewEvent, Start},
+        group::{Part, rows_of, with_told},
+        ledger::{Accepted, EventOutcome, NewEvent, Start},
     },
 };
-
-/// An accept with the rows of its deliveries, computed on the caller's task.
-pub(super) struct Prepared {
-    accept: Accept,
-    /// For each event its deliveries.
-    rows: Vec<Vec<NewRow>>,
-}
-
-/// A delivery as it will be stored.
-pub(super) struct NewRow {
-    pub(super) key: Key,
-    pub(super) tenant: TenantId,
-    pub(super) event: Key,
-    pub(super) target: String,
-    pub(super) shard: i64,
-    pub(super) lane: LaneKey,
-    pub(super) start: Start,
-    pub(super) fingerprint: Option<String>,
-    pub(super) ordering_key: Option<String>,
-    pub(super) at: Timestamp,
-    pub(super) due_at: Timestamp,
-    pub(super) expires_at: Option<Timestamp>,
-}
-
-impl NewRow {
-    /// The row of a delivery of `event` made at `at`.
-    pub(super) fn of(event: &Event, delivery: &NewDelivery, at: Timestamp) -> Self {
-        let lane = Lane { tenant: event.tenant.clone(), target: delivery.target.clone(), urgency: event.urgency };
-        let target = delivery.target.to_string();
-        let fingerprint = match &delivery.start {
-            Start::Dead(failure) => Some(failure.fingerprint(&target)),
-            Start::Queued | Start::Claimed => None,
-        };
-        Self {
-            key: delivery.key,
-            tenant: event.tenant.clone(),
-            event: event.key,
-            target,
-            shard: lane.shard(),
-            lane: lane.key(),
-            start: delivery.start.clone(),
-            fingerprint,
-            ordering_key: delivery.ordering_key.clone(),
-            at,
-            due_at: at,
-            expires_at: event.expires_at,
-        }
-    }
-
-    const fn state(&self) -> State {
-        match self.start {
-            Start::Queued => State::Queued,
-            Start::Claimed => State::Running,
-            Start::Dead(_) => State::Dead,
-        }
-    }
-}
-
-impl Prepared {
-    /// Computes lanes and fingerprints.
-    pub(super) fn of(accept: Accept) -> Self {
-        let rows = |new| with_told(new).flat_map(rows_of).collect();
-        Self { rows: accept.events.iter().map(rows).collect(), accept }
-    }
-
-    /// Whether a provider's request brought it.
-    pub(super) const fn is_received(&self) -> bool {
-        self.accept.request.is_some()
-    }
-
-    /// Whether it makes polls due.
-    pub(super) const fn starts_polls(&self) -> bool {
-        !self.accept.polls_started.is_empty()
-    }
-
-    /// Roughly how many bytes it writes.
-    pub(super) fn size(&self) -> usize {
-        let request = self.accept.request.as_ref().map_or(0, |request| request.body.len() + 1024);
-        let events: usize = self.accept.events.iter().flat_map(with_told).map(|new| new.event.data.len() + 1024).sum();
-        request + events + self.rows.iter().map(Vec::len).sum::<usize>() * 512
-    }
-
-    /// The latest time it knows.
-    pub(super) fn latest(&self) -> Timestamp {
-        self.accept.events.iter().map(|new| new.event.accepted_at).max().unwrap_or_default()
-    }
-}
-
-/// An event, and the events that tell of deliveries of it that are dead at once. Those tell of no further ones.
-fn with_told(new: &NewEvent) -> impl Iterator<Item = &NewEvent> {
-    std::iter::once(new).chain(new.deliveries.iter().filter_map(|delivery| delivery.told.as_deref()))
-}
-
-fn rows_of(new: &NewEvent) -> impl Iterator<Item = NewRow> {
-    new.deliveries.iter().map(|delivery| NewRow::of(&new.event, delivery, new.event.accepted_at))
-}
 
 /// Stores events by which the host tells of what the same transaction does. Their ids are new and they have no dedupe key.
 pub(super) fn tell(conn: &mut WriteConnection, told: &[&NewEvent]) -> StoreResult<()> {
     let rows: Vec<NewRow> = told.iter().flat_map(|new| rows_of(new)).collect();
     Inserts { events: told.to_vec(), rows: rows.iter().collect(), requests: Vec::new() }.write(conn)
-}
-
-/// One accept of the group.
-pub(super) struct Part<'a> {
-    /// Its place among the callers.
-    pub(super) place: usize,
-    pub(super) prepared: &'a Prepared,
-    /// For what a settle emits: whether that settle let another delivery of its order go.
-    pub(super) settled: Option<bool>,
 }
 
 /// What the group will insert.
@@ -153,7 +44,7 @@ pub(super) async fn run(
     learn_tenants(conn, parts, memory)?;
     let all = || parts.iter().flat_map(|part| &part.prepared.accept.events);
     // A group that breaks on a key that was used before is run caller by caller, and then every id is looked up.
-    let mut firsts = Firsts::read(conn, all(), parts.len() == 1)?;
+    let mut firsts = duplicate::read(conn, all(), parts.len() == 1)?;
     let mut inserts = Inserts::default();
     let mut answers = Vec::with_capacity(parts.len());
     let now = memory.now();
@@ -196,7 +87,7 @@ pub(super) async fn run(
         for poll in &accept.polls_now {
             schedule::make_due(conn, poll, now).await?;
         }
-        answers.push(Ok(Accepted { events: outcomes }));
+        answers.push(Ok(Accepted { events: outcomes, not_started: Vec::new() }));
     }
     inserts.write(conn)?;
     Ok(answers)

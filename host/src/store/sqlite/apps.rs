@@ -49,7 +49,7 @@ async fn list(conn: &mut SqliteConnection) -> StoreResult<Vec<AppRow>> {
     for row in &sqlx::query(SOURCES).fetch_all(&mut *conn).await? {
         let mut fields = Fields::of(row);
         let of = sources.entry(fields.key()?).or_default();
-        of.push(SourceRow { id: fields.text()?, name: fields.text()? });
+        of.push(SourceRow { id: fields.text()?, name: fields.text()?, queue: None });
     }
     let rows = sqlx::query(LIST).fetch_all(conn).await?;
     rows.iter()

@@ -7,7 +7,6 @@ use std::{
 
 use super::{
     direct::{Each, WriteConnection},
-    group::{Call, Reply},
     row::event_columns,
 };
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     queue::state::{Cause, transition},
     store::{
         StoreError, StoreResult,
+        group::{Call, Reply},
         ledger::{ClaimRequest, Claimed},
     },
 };

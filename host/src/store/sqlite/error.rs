@@ -12,7 +12,7 @@ const DAMAGED: [i32; 2] = [11, 26];
 const UNIQUE: [i32; 3] = [19 | (6 << 8), 19 | (8 << 8), 19 | (10 << 8)];
 
 /// What a failure of the database means, by its extended result code.
-fn meaning(code: i32, message: &str) -> StoreError {
+pub(in crate::store) fn meaning(code: i32, message: &str) -> StoreError {
     let primary = code & 0xff;
     if AWAY.contains(&primary) {
         StoreError::Unavailable(message.to_owned())
@@ -31,23 +31,6 @@ impl From<rusqlite::Error> for StoreError {
             rusqlite::Error::SqliteFailure(inner, message) => {
                 let told = message.clone().unwrap_or_else(|| inner.to_string());
                 meaning(inner.extended_code, &told)
-            }
-            other => Self::Inconsistent(other.to_string()),
-        }
-    }
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::RowNotFound => Self::NotFound,
-            sqlx::Error::Database(inner) => {
-                let code = inner.code().and_then(|code| code.parse::<i32>().ok()).unwrap_or(1);
-                meaning(code, inner.message())
-            }
-            sqlx::Error::PoolTimedOut => Self::Unavailable("no reader became free".to_owned()),
-            sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-                Self::Unavailable(error.to_string())
             }
             other => Self::Inconsistent(other.to_string()),
         }

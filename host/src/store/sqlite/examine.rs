@@ -11,11 +11,11 @@ use super::{
     open::{self, beside, path_of},
     registry::{api_key, data_key},
     row::Fields,
-    schema::{self, SchemaStep},
+    schema,
 };
 use crate::{
     clock::Timestamp,
-    store::{StoreError, StoreResult, registry::WrappedKey},
+    store::{StoreError, StoreResult, examine::Kept},
 };
 
 /// What was found.
@@ -33,16 +33,10 @@ pub struct Examined {
     pub damage: Option<String>,
     /// Whether a running hub has it open.
     pub in_use: bool,
-    /// The steps of its schema, and those that this version has.
-    pub steps: Vec<SchemaStep>,
     /// The latest time that was stored.
     pub last_seen: Timestamp,
-    /// Master keys that were used with it: name and fingerprint.
-    pub fingerprints: Vec<(String, String)>,
-    /// All data keys.
-    pub keys: Vec<WrappedKey>,
-    /// The key that seals compiled plugins.
-    pub plugin_cache_key: Option<[u8; 32]>,
+    /// What the hub keeps there.
+    pub kept: Kept,
 }
 
 /// Reads what there is to know of a file; none if it is not there. Pages are looked at up to a file of `check_up_to`
@@ -69,11 +63,8 @@ pub async fn examine(url: &str, check_up_to: u64) -> StoreResult<Option<Examined
         checked,
         damage,
         in_use,
-        steps: Vec::new(),
         last_seen: Timestamp(0),
-        fingerprints: Vec::new(),
-        keys: Vec::new(),
-        plugin_cache_key: None,
+        kept: Kept::default(),
     };
     if found.damage.is_none() {
         read(&mut conn, &mut found).await?;
@@ -87,7 +78,7 @@ async fn read(conn: &mut SqliteConnection, found: &mut Examined) -> StoreResult<
     const TABLES: &str = "select count(*) from sqlite_schema where type = 'table' and name in ('meta', 'tenant')";
     const FINGERPRINTS: &str =
         "select substr(name, 12), cast(value as text) from meta where name like 'master_key:%' order by name";
-    found.steps = schema::steps(conn).await?;
+    found.kept.steps = schema::steps(conn).await?;
     let tables = sqlx::query(TABLES).fetch_one(&mut *conn).await?;
     if Fields::of(&tables).int()? != 2 {
         return Ok(());
@@ -95,10 +86,10 @@ async fn read(conn: &mut SqliteConnection, found: &mut Examined) -> StoreResult<
     found.last_seen = Timestamp(open::stored_clock(conn).await?);
     for row in sqlx::query(FINGERPRINTS).fetch_all(&mut *conn).await? {
         let mut fields = Fields::of(&row);
-        found.fingerprints.push((fields.text()?, fields.text()?));
+        found.kept.fingerprints.push((fields.text()?, fields.text()?));
     }
-    found.keys = data_key::list(conn).await?;
-    found.plugin_cache_key = api_key::meta(conn, "plugin_cache_key").await?.and_then(|key| key.try_into().ok());
+    found.kept.keys = data_key::list(conn).await?;
+    found.kept.plugin_cache_key = api_key::meta(conn, "plugin_cache_key").await?.and_then(|key| key.try_into().ok());
     Ok(())
 }
 

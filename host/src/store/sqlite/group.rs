@@ -1,74 +1,14 @@
 //! One group of callers: decide each, write once.
 
-use super::{
-    accept::{self, Part, Prepared},
-    claim,
-    direct::WriteConnection,
-    settle,
-    writer::Memory,
-};
-use crate::{
-    clock::Timestamp,
-    failpoint::{self, Around, Point},
-    store::{
-        StoreError, StoreResult,
-        ledger::{Accepted, ClaimRequest, Claimed, Intent, IntentOutcome, Settle, Settled},
-    },
+use super::{accept, claim, direct::WriteConnection, settle, writer::Memory};
+use crate::store::{
+    StoreError, StoreResult,
+    group::{Call, Part, Reply},
+    ledger::Settled,
 };
 
 /// How far the clock may run ahead of the stored one.
 pub(super) const CLOCK_STEP_MS: i64 = 1000;
-
-/// What a caller asks of a group.
-pub(super) enum Call {
-    Accept(Prepared),
-    Claim(Vec<ClaimRequest>, Timestamp),
-    Intend(Intent),
-    Settle(Box<Settle>, Prepared),
-}
-
-/// What it is answered.
-pub(super) enum Reply {
-    Accepted(Accepted),
-    Claimed(Vec<Claimed>),
-    Intended(IntentOutcome),
-    Settled(Settled),
-}
-
-impl Call {
-    /// Roughly how many bytes it writes.
-    pub(super) fn size(&self) -> usize {
-        match self {
-            Self::Accept(prepared) => prepared.size(),
-            Self::Claim(requests, _) => requests.len() * 64,
-            Self::Intend(intent) => intent.journal.len() + settle::kv_size(&intent.kv),
-            Self::Settle(settle, emitted) => settle::size(settle) + emitted.size(),
-        }
-    }
-
-    /// The latest time it knows.
-    fn latest(&self) -> Timestamp {
-        match self {
-            Self::Accept(prepared) => prepared.latest(),
-            Self::Claim(_, now) => *now,
-            Self::Intend(_) => Timestamp::default(),
-            Self::Settle(settle, _) => settle.now,
-        }
-    }
-
-    /// The fail points around its commit.
-    fn points(&self) -> Around {
-        match self {
-            Self::Accept(prepared) if prepared.is_received() => (Point::ReceiveBeforeCommit, Point::ReceiveAfterCommit),
-            Self::Accept(prepared) if prepared.starts_polls() => (Point::PollBeforeCommit, Point::PollAfterCommit),
-            Self::Accept(_) => (Point::AcceptBeforeCommit, Point::AcceptAfterCommit),
-            Self::Claim(..) => (Point::ClaimBeforeCommit, Point::ClaimAfterCommit),
-            Self::Intend(_) => (Point::IntentBeforeCommit, Point::IntentAfterCommit),
-            Self::Settle(settle, _) if settle.poll.is_some() => (Point::CursorBeforeCommit, Point::CursorAfterCommit),
-            Self::Settle(..) => (Point::SettleBeforeCommit, Point::SettleAfterCommit),
-        }
-    }
-}
 
 /// Decides every caller and writes for those that won. An error means that nothing may be committed.
 pub(super) async fn run(
@@ -124,21 +64,4 @@ pub(super) async fn store_clock(conn: &mut WriteConnection, latest: i64) -> Stor
         "insert into meta (name, value) values ('clock', ?) on conflict do update set value = excluded.value";
     sqlx::query(STORE).bind(latest.to_be_bytes().to_vec()).execute(&mut **conn).await?;
     Ok(())
-}
-
-/// The fail points between the last write and the commit.
-pub(super) async fn before_commit(calls: &[Call]) -> StoreResult<()> {
-    for call in calls {
-        failpoint::pass(call.points().0).await?;
-    }
-    failpoint::pass(Point::GroupBeforeCommit).await?;
-    failpoint::pass(Point::GroupSync).await
-}
-
-/// The fail points between the commit and the answers.
-pub(super) async fn after_commit(calls: &[Call]) -> StoreResult<()> {
-    for call in calls {
-        failpoint::pass(call.points().1).await?;
-    }
-    failpoint::pass(Point::GroupAfterCommit).await
 }

@@ -14,41 +14,10 @@ use crate::{
     id::Key,
     store::{
         StoreResult,
-        ledger::{Expected, KvRow, KvWrite},
+        group::{KvPlace, Slot, Staged, place},
+        ledger::{KvRow, KvWrite},
     },
 };
-
-/// (tenant, plugin, key)
-type Place = (String, String, String);
-
-/// A value, the person whom it is about, and when it was written.
-type Written = (Option<Vec<u8>>, Option<[u8; 32]>, Timestamp);
-
-/// One key as a group sees it.
-#[derive(Clone, Default)]
-struct Slot {
-    version: u64,
-    present: bool,
-    expires_at: Option<Timestamp>,
-    /// The last write of this group.
-    written: Option<Written>,
-}
-
-impl Slot {
-    fn accepts(&self, expected: Expected, now: Timestamp) -> bool {
-        match expected {
-            Expected::Any => true,
-            Expected::Absent => !self.present || self.expires_at.is_some_and(|at| at <= now),
-            Expected::Version(version) => self.version == version,
-        }
-    }
-}
-
-/// The keys that a group writes, with what was there and what will be.
-#[derive(Default)]
-pub(super) struct Staged {
-    slots: HashMap<Place, Slot>,
-}
 
 static READ: Each =
     Each("select version, value is not null, expires_at from kv where tenant = ? and plugin = ? and key = ?");
@@ -59,67 +28,41 @@ static WRITE: Each = Each(
      expires_at = excluded.expires_at, person = excluded.person, updated_at = excluded.updated_at",
 );
 
-fn place(tenant: &TenantId, plugin: &str, write: &KvWrite) -> Place {
-    (tenant.as_str().to_owned(), plugin.to_owned(), write.key.clone())
+/// Reads the keys that any caller of the group writes.
+pub(super) fn read_staged<'a>(
+    conn: &mut WriteConnection,
+    writes: impl Iterator<Item = (&'a TenantId, &'a str, &'a KvWrite)>,
+) -> StoreResult<Staged> {
+    let mut slots: HashMap<KvPlace, Slot> =
+        writes.map(|(tenant, plugin, write)| (place(tenant, plugin, write), Slot::default())).collect();
+    let wanted: Vec<KvPlace> = slots.keys().cloned().collect();
+    slots.extend(READ.read(
+        conn,
+        &wanted,
+        |query, (tenant, plugin, key)| query.bind(tenant).bind(plugin).bind(key),
+        |place, fields| {
+            let (version, present, expires_at) = (fields.number()?, fields.flag()?, fields.opt_time()?);
+            Ok((place.clone(), Slot { version, present, expires_at, written: None }))
+        },
+    )?);
+    Ok(Staged { slots })
 }
 
-impl Staged {
-    /// Reads the keys that any caller of the group writes.
-    pub(super) fn read<'a>(
-        conn: &mut WriteConnection,
-        writes: impl Iterator<Item = (&'a TenantId, &'a str, &'a KvWrite)>,
-    ) -> StoreResult<Self> {
-        let mut slots: HashMap<Place, Slot> =
-            writes.map(|(tenant, plugin, write)| (place(tenant, plugin, write), Slot::default())).collect();
-        let wanted: Vec<Place> = slots.keys().cloned().collect();
-        slots.extend(READ.read(
-            conn,
-            &wanted,
-            |query, (tenant, plugin, key)| query.bind(tenant).bind(plugin).bind(key),
-            |place, fields| {
-                let (version, present, expires_at) = (fields.number()?, fields.flag()?, fields.opt_time()?);
-                Ok((place.clone(), Slot { version, present, expires_at, written: None }))
-            },
-        )?);
-        Ok(Self { slots })
-    }
-
-    /// Stages all writes of one caller, or none of them if one of its swaps is lost.
-    pub(super) fn swap(&mut self, tenant: &TenantId, plugin: &str, writes: &[KvWrite], now: Timestamp) -> bool {
-        let mut undo = Vec::with_capacity(writes.len());
-        for write in writes {
-            let place = place(tenant, plugin, write);
-            let slot = self.slots.entry(place.clone()).or_default();
-            undo.push((place, slot.clone()));
-            if !slot.accepts(write.expected, now) {
-                // Backwards, so that a key written twice ends as it was.
-                self.slots.extend(undo.into_iter().rev());
-                return false;
-            }
-            slot.version += 1;
-            slot.present = write.value.is_some();
-            slot.expires_at = write.expires_at;
-            slot.written = Some((write.value.clone(), write.person, now));
-        }
-        true
-    }
-
-    /// Writes what was staged.
-    pub(super) fn write(self, conn: &mut WriteConnection) -> StoreResult<()> {
-        let written: Vec<_> = self.slots.iter().filter(|(_, slot)| slot.written.is_some()).collect();
-        WRITE.write_all(conn, &written, |query, ((tenant, plugin, key), slot)| {
-            let (value, person, at) = slot.written.clone().unwrap_or_default();
-            query
-                .bind(tenant)
-                .bind(plugin)
-                .bind(key)
-                .bind(i64::try_from(slot.version).unwrap_or(i64::MAX))
-                .bind(value)
-                .bind(slot.expires_at.map(|at| at.0))
-                .bind(person.map(|person| person.to_vec()))
-                .bind(at.0)
-        })
-    }
+/// Writes what was staged.
+pub(super) fn write_staged(staged: Staged, conn: &mut WriteConnection) -> StoreResult<()> {
+    let written: Vec<_> = staged.slots.iter().filter(|(_, slot)| slot.written.is_some()).collect();
+    WRITE.write_all(conn, &written, |query, ((tenant, plugin, key), slot)| {
+        let (value, person, at) = slot.written.clone().unwrap_or_default();
+        query
+            .bind(tenant)
+            .bind(plugin)
+            .bind(key)
+            .bind(i64::try_from(slot.version).unwrap_or(i64::MAX))
+            .bind(value)
+            .bind(slot.expires_at.map(|at| at.0))
+            .bind(person.map(|person| person.to_vec()))
+            .bind(at.0)
+    })
 }
 
 /// One key; an expired value is absent and keeps its version.

@@ -5,7 +5,7 @@ use sqlx::SqliteConnection;
 use super::{accept::bytes, row::Fields};
 use crate::{
     id::Key,
-    queue::lane::LaneKey,
+    queue::{lane::LaneKey, partition::PartitionSet},
     store::{
         StoreResult,
         ledger::{LaneHead, ReadyDelivery},
@@ -27,15 +27,19 @@ pub(super) const LANES: &str = "with recursive head (lane) as ( \
       where f.lane = head.lane and f.state in (0, 2) and f.behind = 0 order by f.due_at, f.key limit 1) \
     where head.lane is not null";
 
-/// The lanes with deliveries that could start, and when their first is due.
-pub(super) async fn lanes(conn: &mut SqliteConnection) -> StoreResult<Vec<LaneHead>> {
+/// The lanes of `partitions` with deliveries that could start, and when their first is due. One process owns a file and so
+/// asks for all of them; leaving some out costs no less than reading them.
+pub(super) async fn lanes(conn: &mut SqliteConnection, partitions: PartitionSet) -> StoreResult<Vec<LaneHead>> {
     let rows = sqlx::query(LANES).fetch_all(conn).await?;
-    rows.iter()
-        .map(|row| {
-            let mut fields = Fields::of(row);
-            Ok(LaneHead { lane: fields.lane()?, due_at: fields.time()? })
-        })
-        .collect()
+    let mut heads = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let mut fields = Fields::of(row);
+        let head = LaneHead { lane: fields.lane()?, due_at: fields.time()? };
+        if partitions.is_all() || partitions.contains(head.lane.key().partition()) {
+            heads.push(head);
+        }
+    }
+    Ok(heads)
 }
 
 pub(super) const HEAD: &str = "select key, epoch, due_at, crashes from delivery \

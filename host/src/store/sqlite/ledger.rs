@@ -2,20 +2,17 @@
 
 use async_trait::async_trait;
 
-use super::{
-    SqliteStore,
-    accept::Prepared,
-    group::{Call, Reply},
-    intake, kv, lanes, prune, rescue, schedule,
-};
+use super::{SqliteStore, intake, kv, lanes, prune, rescue, schedule};
 use crate::{
     clock::Timestamp,
     event::TenantId,
     failpoint,
     id::Key,
-    queue::lane::LaneKey,
+    queue::{lane::LaneKey, partition::PartitionSet},
     store::{
         Ledger, StoreError, StoreResult,
+        cluster::Cluster,
+        group::{Call, Prepared, Reply},
         ledger::{
             Accept, Accepted, ClaimRequest, Claimed, Death, Intent, IntentOutcome, KvRow, LaneHead, LiveDelivery,
             Parked, ParkedRequest, PollDue, ReadyDelivery, Rejection, Rescued, Settle, Settled,
@@ -60,17 +57,24 @@ impl Ledger for SqliteStore {
         }
     }
 
-    async fn lanes(&self) -> StoreResult<Vec<LaneHead>> {
-        lanes::lanes(&mut *self.reader().await?).await
+    async fn lanes(&self, partitions: PartitionSet) -> StoreResult<Vec<LaneHead>> {
+        lanes::lanes(&mut *self.reader().await?, partitions).await
     }
 
     async fn lane_head(&self, lane: LaneKey, limit: u32) -> StoreResult<Vec<ReadyDelivery>> {
         lanes::lane_head(&mut *self.reader().await?, lane, limit).await
     }
 
-    async fn rescue(&self, killed_alone: Option<Death>, now: Timestamp) -> StoreResult<Vec<Rescued>> {
+    async fn rescue(
+        &self,
+        killed_alone: Option<Death>,
+        partitions: PartitionSet,
+        now: Timestamp,
+    ) -> StoreResult<Vec<Rescued>> {
         self.saw(now);
-        self.writer.alone_at(failpoint::RESCUE, move |conn| Box::pin(rescue::rescue(conn, killed_alone, now))).await
+        self.writer
+            .alone_at(failpoint::RESCUE, move |conn| Box::pin(rescue::rescue(conn, killed_alone, partitions, now)))
+            .await
     }
 
     async fn running_suspect(&self, key: Key) -> StoreResult<Option<LiveDelivery>> {
@@ -177,3 +181,7 @@ impl Ledger for SqliteStore {
         Self::close(self).await;
     }
 }
+
+/// The file is this process's alone.
+#[async_trait]
+impl Cluster for SqliteStore {}

@@ -60,11 +60,12 @@ impl Logins for SqliteStore {
         version: u64,
         until: Timestamp,
         now: Timestamp,
-    ) -> StoreResult<bool> {
+    ) -> StoreResult<Option<Timestamp>> {
         const CLAIM: &str = "update connection set refreshing_until = ?4 where tenant = ?1 and key = ?2 \
             and token_version = ?3 and (refreshing_until is null or refreshing_until <= ?5)";
         let query = of_version(CLAIM, tenant, connection, version).bind(until.0).bind(now.0);
-        self.writer.alone_at(failpoint::REFRESH_CLAIM, |conn| Box::pin(won(conn, query))).await
+        let won = self.writer.alone_at(failpoint::REFRESH_CLAIM, |conn| Box::pin(won(conn, query))).await?;
+        Ok(won.then_some(until))
     }
 
     async fn release_refresh(

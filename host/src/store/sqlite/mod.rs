@@ -82,6 +82,9 @@ mod examine;
 /// Copies of the whole file.
 mod backup;
 
+/// Everything on its way to another database.
+mod unload;
+
 /// The ledger's interface.
 mod ledger;
 
@@ -110,7 +113,10 @@ mod plans;
 pub use backup::{back_up, restore};
 pub use examine::{Examined, examine};
 pub use open::Options;
-pub use schema::{SchemaStep, Undone, migrate_down, migrate_up, schema_steps};
+pub use schema::{migrate_down, migrate_up, schema_steps};
+pub(super) use unload::Source;
+
+pub(super) use error::meaning;
 
 /// A store on one SQLite file that no other process may open.
 pub struct SqliteStore {

@@ -6,10 +6,8 @@ use super::{
     accept::NewRow,
     direct::{Each, Values, WriteConnection},
 };
-use crate::{id::Key, queue::lane::LaneKey, store::StoreResult};
-
-/// A lane and an ordering key.
-pub(super) type Place = (LaneKey, String);
+pub(super) use crate::store::group::Place;
+use crate::{id::Key, store::StoreResult};
 
 pub(super) static HEAD: Each = Each(
     "select 1 from delivery where lane = ? and ordering_key = ? and ordering_key is not null and state in (0, 1, 2) \

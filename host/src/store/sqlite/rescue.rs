@@ -21,6 +21,7 @@ use crate::{
     id::Key,
     queue::{
         lane::{Lane, LaneKey},
+        partition::PartitionSet,
         reason::Failure,
         state::{Cause, State, transition},
     },
@@ -84,13 +85,15 @@ async fn die(conn: &mut SqliteConnection, deaths: &[NewlyDead]) -> StoreResult<(
     .await
 }
 
-/// Gives every running delivery back and records the lost attempts.
+/// Gives every running delivery of `partitions` back and records the lost attempts.
 pub(super) async fn rescue(
     conn: &mut WriteConnection,
     killed_alone: Option<Death>,
+    partitions: PartitionSet,
     now: Timestamp,
 ) -> StoreResult<Vec<Rescued>> {
-    let lost = lost(conn, killed_alone.as_ref().map(|death| death.delivery)).await?;
+    let mut lost = lost(conn, killed_alone.as_ref().map(|death| death.delivery)).await?;
+    lost.retain(|row| partitions.is_all() || partitions.contains(row.lane.key().partition()));
     LOST_ATTEMPT
         .write_all(conn, &lost, |query, row| {
             let duration = i64::try_from(now.since(row.started_at).as_micros()).unwrap_or(i64::MAX);

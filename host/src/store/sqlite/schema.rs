@@ -1,6 +1,10 @@
 //! The schema's steps: which there are, which a file has, and the way up and down between them.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::LazyLock,
+};
 
 use sqlx::{
     AssertSqlSafe, Connection as _, Executor as _, SqliteConnection,
@@ -13,36 +17,22 @@ use super::{
 };
 use crate::{
     failpoint::{self, Point},
-    store::{StoreError, StoreResult},
+    store::{
+        StoreError, StoreResult,
+        schema::{SchemaStep, Undone, mark, marked, refuse_unknown, says_compatible},
+    },
 };
 
 /// The steps of this version, each with its way back.
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+pub(super) static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut steps = sqlx::migrate!("../migrations/sqlite");
+    // Which unknown steps may be there is judged by what they say of themselves.
+    steps.set_ignore_missing(true);
+    steps
+});
 
 /// Where a file keeps which steps it has.
 const TABLE: &str = "_sqlx_migrations";
-
-/// One step of the schema.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SchemaStep {
-    /// Its number; steps are made in this order.
-    pub number: i64,
-    /// What it is about.
-    pub name: String,
-    /// Whether the file has it.
-    pub applied: bool,
-    /// Whether this version of switchyard knows it.
-    pub known: bool,
-}
-
-/// What going down undid, or would undo.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Undone {
-    /// The steps, the newest first.
-    pub steps: Vec<String>,
-    /// Tables that go, with the rows that are in them.
-    pub lost: Vec<(String, u64)>,
-}
 
 fn label(migration: &Migration) -> String {
     format!("{:04} {}", migration.version, migration.description)
@@ -50,11 +40,6 @@ fn label(migration: &Migration) -> String {
 
 fn ups() -> impl Iterator<Item = &'static Migration> {
     MIGRATIONS.iter().filter(|migration| !migration.migration_type.is_down_migration())
-}
-
-/// The highest step that this version knows.
-fn latest() -> i64 {
-    ups().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 /// The steps that a file has, with their names. Without the table it has none.
@@ -76,28 +61,48 @@ async fn applied(conn: &mut SqliteConnection) -> StoreResult<BTreeMap<i64, Strin
 /// All steps that this version or the file knows.
 pub(super) async fn steps(conn: &mut SqliteConnection) -> StoreResult<Vec<SchemaStep>> {
     let mut applied = applied(conn).await?;
+    let marked = if applied.is_empty() { BTreeSet::new() } else { compatible(conn).await? };
     let known = ups().map(|migration| SchemaStep {
         number: migration.version,
         name: migration.description.to_string(),
         applied: applied.remove(&migration.version).is_some(),
         known: true,
+        compatible: says_compatible(migration.sql.as_str()),
     });
     let mut steps: Vec<_> = known.collect();
-    steps.extend(applied.into_iter().map(|(number, name)| SchemaStep { number, name, applied: true, known: false }));
+    steps.extend(applied.into_iter().map(|(number, name)| SchemaStep {
+        number,
+        name,
+        applied: true,
+        known: false,
+        compatible: marked.contains(&number),
+    }));
     steps.sort_by_key(|step| step.number);
     Ok(steps)
 }
 
-/// A file with a step that this version does not know is left alone.
-async fn refuse_newer(conn: &mut SqliteConnection) -> StoreResult<()> {
-    let (found, known) = (applied(conn).await?.into_keys().max().unwrap_or(0), latest());
-    if found <= known {
-        return Ok(());
+/// Steps of which the database remembers that a version without them may use it. The table of its values is that of the
+/// first step.
+async fn compatible(conn: &mut SqliteConnection) -> StoreResult<BTreeSet<i64>> {
+    const MARKED: &str = "select name from meta where name like 'schema\\_compatible:%' escape '\\'";
+    let rows = sqlx::query(MARKED).fetch_all(conn).await?;
+    let names: Vec<String> = rows.iter().map(|row| Fields::of(row).text()).collect::<StoreResult<_>>()?;
+    Ok(names.iter().filter_map(|name| marked(name)).collect())
+}
+
+/// Lets the database remember which of its steps are compatible. Once more when it opens, since a crash may have come
+/// between a step and this.
+async fn remember_compatible(conn: &mut SqliteConnection) -> StoreResult<()> {
+    const REMEMBER: &str = "insert into meta (name, value) values (?, ?) on conflict (name) do nothing";
+    for step in steps(conn).await?.iter().filter(|step| step.applied && step.known && step.compatible) {
+        sqlx::query(REMEMBER).bind(mark(step.number)).bind(b"yes".to_vec()).execute(&mut *conn).await?;
     }
-    Err(StoreError::Refused(format!(
-        "the database has schema {found}, this version of switchyard knows {known}; start the newer version, or restore \
-         the backup from before its update"
-    )))
+    Ok(())
+}
+
+/// See [`refuse_unknown`].
+async fn refuse_newer(conn: &mut SqliteConnection) -> StoreResult<()> {
+    refuse_unknown(&steps(conn).await?)
 }
 
 /// Makes the steps that are missing, up to `to`. Each is one transaction, so a crash leaves whole steps, and the next
@@ -110,6 +115,7 @@ pub(super) async fn up(conn: &mut SqliteConnection, to: Option<i64>) -> StoreRes
         .run_direct(to, conn, false)
         .await
         .map_err(|error| StoreError::Refused(format!("the schema could not be brought up to date: {error}")))?;
+    remember_compatible(conn).await?;
     failpoint::pass(Point::MigrationAfter).await
 }
 
@@ -121,7 +127,9 @@ pub async fn schema_steps(url: &str) -> StoreResult<Vec<SchemaStep>> {
     let path = path_of(url)?;
     if !path.exists() {
         let none = ups().map(|migration| (migration.version, migration.description.to_string()));
-        return Ok(none.map(|(number, name)| SchemaStep { number, name, applied: false, known: true }).collect());
+        return Ok(none
+            .map(|(number, name)| SchemaStep { number, name, applied: false, known: true, compatible: false })
+            .collect());
     }
     let mut conn = reading(&path).await?;
     let steps = steps(&mut conn).await?;
@@ -158,6 +166,7 @@ pub async fn migrate_up(url: &str, to: Option<i64>) -> StoreResult<Vec<String>> 
 /// `Refused` if a hub has the file open, the file was written by a newer version, or a step has no way back; `NotFound`
 /// if there is no file. A step that fails changes nothing; the ones before it stay undone.
 pub async fn migrate_down(url: &str, to: i64, only_look: bool) -> StoreResult<Undone> {
+    const FORGET: &str = "delete from meta where name = ?";
     let path = path_of(url)?;
     if !path.exists() {
         return Err(StoreError::NotFound);
@@ -177,6 +186,10 @@ pub async fn migrate_down(url: &str, to: i64, only_look: bool) -> StoreResult<Un
             conn.revert(TABLE, down)
                 .await
                 .map_err(|error| StoreError::Refused(format!("step {} could not be undone: {error}", label(down))))?;
+            // The first step takes the table along.
+            if down.version > 1 {
+                sqlx::query(FORGET).bind(mark(down.version)).execute(&mut conn).await?;
+            }
         }
     }
     conn.close().await?;

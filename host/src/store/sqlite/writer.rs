@@ -15,16 +15,15 @@ use futures_util::future::BoxFuture;
 use sqlx::Connection as _;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{
-    checkpoint::Checkpoints,
-    direct::WriteConnection,
-    group::{self, Call, Reply},
-};
+use super::{checkpoint::Checkpoints, direct::WriteConnection, group};
 use crate::{
     clock::{SharedClock, Timestamp},
     event::TenantId,
     failpoint::{self, Around},
-    store::{StoreError, StoreResult},
+    store::{
+        StoreError, StoreResult,
+        group::{Call, Reply, after_commit, before_commit},
+    },
 };
 
 /// The most callers in one group.
@@ -324,13 +323,13 @@ impl WriterTask {
         if store_clock {
             group::store_clock(&mut self.conn, latest).await?;
         }
-        group::before_commit(calls).await?;
+        before_commit(calls).await?;
         self.conn.run("commit")?;
         self.memory.checkpoints.committed(calls.iter().map(Call::size).sum());
         if store_clock {
             self.memory.stored = latest;
         }
-        group::after_commit(calls).await?;
+        after_commit(calls).await?;
         Ok(replies)
     }
 

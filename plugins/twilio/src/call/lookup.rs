@@ -1,6 +1,7 @@
 use serde_json::Value;
 use switchyard_sdk::UnknownOutcome;
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::sorted::SortedMap;
 use switchyard_sdk::time::parse_rfc2822;
 
 use crate::CONNECTION;
@@ -22,12 +23,12 @@ pub fn find(ctx: &Ctx<Config>, to: &str, from: &str, lost: &UnknownOutcome) -> R
     // Not narrowed by `StartTime`, which a call that nobody answered yet does not have.
     let first = ctx.http(CONNECTION).get(format!("{folder}.json"));
     let mut request = first.query("To", to).query("From", from).query("PageSize", "100");
-    let mut found: Vec<(u64, Value)> = Vec::new();
+    let mut found: SortedMap<(u64, usize), Value> = SortedMap::new();
     for _ in 0..PAGES {
         let page: Value = request.send()?.ok()?.json()?;
         for call in page.get("calls").and_then(Value::as_array).into_iter().flatten() {
             if let Some(made) = made_after(call, to, from, since) {
-                found.push((made, call.clone()));
+                found.insert((made, found.len()), call.clone());
             }
         }
         match page.get("next_page_uri").and_then(Value::as_str).filter(|next| next.starts_with('/')) {
@@ -35,7 +36,6 @@ pub fn find(ctx: &Ctx<Config>, to: &str, from: &str, lost: &UnknownOutcome) -> R
             None => break,
         }
     }
-    found.sort_by_key(|(made, _)| *made);
     for (_, call) in found {
         let id = call.get("sid").and_then(Value::as_str).unwrap_or_default();
         if owner(ctx, id)?.is_none_or(|owner| owner == ctx.reference()) {

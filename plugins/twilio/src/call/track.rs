@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 
 use super::progress::{News, Progress, Stage};
@@ -79,7 +80,7 @@ fn progress_key(call_id: &str) -> String {
 }
 
 fn changed(report: &Report, stage: Stage, before: Option<Stage>, time: u64) -> Emit {
-    let mut data = serde_json::to_value(report).unwrap_or_default();
+    let mut data = json::value(report);
     let status = match stage {
         Stage::Transfer | Stage::Voicemail => IN_PROGRESS,
         _ => report.status.as_deref().unwrap_or(IN_PROGRESS),

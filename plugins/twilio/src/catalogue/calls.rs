@@ -1,3 +1,4 @@
+use switchyard_sdk::compact_json;
 use switchyard_sdk::prelude::*;
 
 use super::with_data;
@@ -22,7 +23,8 @@ pub fn declare(manifest: Manifest) -> Manifest {
 fn create() -> EventType {
     with_data(
         EventType::command(CREATE, "Places a telephone call."),
-        r#"{"type": "object", "required": ["to"], "additionalProperties": true,
+        compact_json!(
+            r#"{"type": "object", "required": ["to"], "additionalProperties": true,
             "anyOf": [{"required": ["say"]}, {"required": ["connect_to"]}], "properties": {
             "to": {"type": "string", "pattern": "^\\+[0-9]{5,15}$", "x-person": "phone"},
             "from": {"type": "string", "pattern": "^\\+[0-9]{5,15}$"},
@@ -31,7 +33,8 @@ fn create() -> EventType {
             "record": {"type": "boolean"},
             "detect_machine": {"type": "boolean"},
             "timeout_s": {"type": "integer", "minimum": 5, "maximum": 600}
-        }}"#,
+        }}"#
+        ),
         r#"{"to": "+4520123456", "say": "Your plumber is on the way."}"#,
     )
 }
@@ -39,7 +42,8 @@ fn create() -> EventType {
 fn received() -> EventType {
     with_data(
         EventType::event("call.received", "Somebody calls."),
-        r#"{"type": "object", "required": ["call_id", "from", "to"], "additionalProperties": true, "properties": {
+        compact_json!(
+            r#"{"type": "object", "required": ["call_id", "from", "to"], "additionalProperties": true, "properties": {
             "call_id": {"type": "string", "minLength": 1},
             "account": {"type": "string"},
             "from": {"type": "string", "x-person": "phone"},
@@ -47,16 +51,20 @@ fn received() -> EventType {
             "caller_name": {"type": "string"},
             "forwarded_from": {"type": "string"},
             "after_hours": {"type": "boolean"}
-        }}"#,
-        r#"{"call_id": "CAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "account": "AC00000000000000000000000000000001",
-            "from": "+4520123456", "to": "+4570000001", "after_hours": false}"#,
+        }}"#
+        ),
+        compact_json!(
+            r#"{"call_id": "CAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "account": "AC00000000000000000000000000000001",
+            "from": "+4520123456", "to": "+4570000001", "after_hours": false}"#
+        ),
     )
 }
 
 fn state_changed() -> EventType {
     with_data(
         EventType::event("call.state_changed", "A call came further; it never goes back."),
-        r#"{"type": "object", "required": ["call_id", "state", "status"], "additionalProperties": true, "properties": {
+        compact_json!(
+            r#"{"type": "object", "required": ["call_id", "state", "status"], "additionalProperties": true, "properties": {
             "call_id": {"type": "string", "minLength": 1},
             "account": {"type": "string"},
             "state": {"enum": ["initiated", "active", "transfer", "voicemail", "ended"]},
@@ -72,10 +80,13 @@ fn state_changed() -> EventType {
             "sip_code": {"type": "integer", "minimum": 0},
             "dial_status": {"type": "string"},
             "hub_ref": {"type": "string"}
-        }}"#,
-        r#"{"call_id": "CAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "account": "AC00000000000000000000000000000001",
+        }}"#
+        ),
+        compact_json!(
+            r#"{"call_id": "CAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "account": "AC00000000000000000000000000000001",
             "state": "ended", "previous": "active", "status": "completed", "outcome": "completed", "sequence": 3,
-            "direction": "inbound", "from": "+4520123456", "to": "+4570000001", "duration_s": 42}"#,
+            "direction": "inbound", "from": "+4520123456", "to": "+4570000001", "duration_s": 42}"#
+        ),
     )
 }
 
@@ -83,23 +94,28 @@ fn state_changed() -> EventType {
 fn report() -> EventType {
     with_data(
         EventType::event(REPORT, "What a request says of a call, before it is known whether that is news."),
-        r#"{"type": "object", "required": ["call_id", "account"], "additionalProperties": true, "properties": {
+        compact_json!(
+            r#"{"type": "object", "required": ["call_id", "account"], "additionalProperties": true, "properties": {
             "call_id": {"type": "string", "minLength": 1},
             "account": {"type": "string"},
             "status": {"type": "string"},
             "step": {"enum": ["transfer", "voicemail"]},
             "from": {"type": "string", "x-person": "phone"},
             "to": {"type": "string", "x-person": "phone"}
-        }}"#,
-        r#"{"call_id": "CAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "account": "AC00000000000000000000000000000001",
-            "status": "completed", "sequence": 3, "direction": "inbound", "from": "+4520123456", "to": "+4570000001"}"#,
+        }}"#
+        ),
+        compact_json!(
+            r#"{"call_id": "CAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "account": "AC00000000000000000000000000000001",
+            "status": "completed", "sequence": 3, "direction": "inbound", "from": "+4520123456", "to": "+4570000001"}"#
+        ),
     )
 }
 
 fn input_received() -> EventType {
     with_data(
         EventType::event("call.input_received", "A caller pressed keys or said something."),
-        r#"{"type": "object", "required": ["call_id", "from", "to", "turn"], "additionalProperties": true,
+        compact_json!(
+            r#"{"type": "object", "required": ["call_id", "from", "to", "turn"], "additionalProperties": true,
             "properties": {
             "call_id": {"type": "string", "minLength": 1},
             "account": {"type": "string"},
@@ -110,16 +126,20 @@ fn input_received() -> EventType {
             "speech": {"type": "string"},
             "confidence": {"type": "number"},
             "choice": {"type": "integer", "minimum": 0}
-        }}"#,
-        r#"{"call_id": "CAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "account": "AC00000000000000000000000000000001",
-            "from": "+4520123456", "to": "+4570000001", "turn": 0, "digits": "1", "choice": 0}"#,
+        }}"#
+        ),
+        compact_json!(
+            r#"{"call_id": "CAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "account": "AC00000000000000000000000000000001",
+            "from": "+4520123456", "to": "+4570000001", "turn": 0, "digits": "1", "choice": 0}"#
+        ),
     )
 }
 
 fn recording_ready() -> EventType {
     with_data(
         EventType::event("call.recording_ready", "A recording of a call can be fetched."),
-        r#"{"type": "object", "required": ["recording_id", "call_id", "url"], "additionalProperties": true,
+        compact_json!(
+            r#"{"type": "object", "required": ["recording_id", "call_id", "url"], "additionalProperties": true,
             "properties": {
             "recording_id": {"type": "string", "minLength": 1},
             "call_id": {"type": "string", "minLength": 1},
@@ -127,17 +147,21 @@ fn recording_ready() -> EventType {
             "url": {"type": "string", "minLength": 1},
             "duration_s": {"type": "integer", "minimum": 0},
             "source": {"type": "string"}
-        }}"#,
-        r#"{"recording_id": "REaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "call_id": "CAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        }}"#
+        ),
+        compact_json!(
+            r#"{"recording_id": "REaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "call_id": "CAaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
             "account": "AC00000000000000000000000000000001", "duration_s": 12, "source": "RecordVerb",
-            "url": "https://api.twilio.com/2010-04-01/Accounts/AC00000000000000000000000000000001/Recordings/REaa"}"#,
+            "url": "https://api.twilio.com/2010-04-01/Accounts/AC00000000000000000000000000000001/Recordings/REaa"}"#
+        ),
     )
 }
 
 fn created() -> EventType {
     with_data(
         EventType::event("call.created", "Twilio took a call that was asked for."),
-        r#"{"type": "object", "required": ["call_id", "from", "to", "status"], "additionalProperties": true,
+        compact_json!(
+            r#"{"type": "object", "required": ["call_id", "from", "to", "status"], "additionalProperties": true,
             "properties": {
             "call_id": {"type": "string", "minLength": 1},
             "account": {"type": "string"},
@@ -145,9 +169,12 @@ fn created() -> EventType {
             "to": {"type": "string", "minLength": 1, "x-person": "phone"},
             "status": {"type": "string"},
             "hub_ref": {"type": "string"}
-        }}"#,
-        r#"{"call_id": "CAbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "account": "AC00000000000000000000000000000001",
+        }}"#
+        ),
+        compact_json!(
+            r#"{"call_id": "CAbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "account": "AC00000000000000000000000000000001",
             "from": "+4570000001", "to": "+4520123456", "status": "queued",
-            "hub_ref": "0123456789abcdef0123456789abcdef"}"#,
+            "hub_ref": "0123456789abcdef0123456789abcdef"}"#
+        ),
     )
 }

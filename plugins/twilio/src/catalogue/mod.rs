@@ -1,4 +1,5 @@
-use serde_json::Value;
+use switchyard_sdk::compact_json;
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 
 use crate::suppress;
@@ -33,18 +34,20 @@ pub fn declare(manifest: Manifest) -> Manifest {
 /// A type with its schema and an example. Both stand here as text: the code that would build them is several times as
 /// large as they are. A test reads them all.
 fn with_data(event_type: EventType, schema: &str, example: &str) -> EventType {
-    let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+    let parsed = |text: &str| json::parse(text.as_bytes()).unwrap_or_default();
     event_type.data(parsed(schema), parsed(example))
 }
 
 fn send() -> EventType {
     with_data(
         EventType::command(SEND, "Sends a text message."),
-        r#"{"type": "object", "required": ["to", "body"], "additionalProperties": true, "properties": {
+        compact_json!(
+            r#"{"type": "object", "required": ["to", "body"], "additionalProperties": true, "properties": {
             "to": {"type": "string", "pattern": "^\\+[0-9]{5,15}$", "x-person": "phone"},
             "body": {"type": "string", "minLength": 1, "maxLength": 1600},
             "from": {"type": "string", "minLength": 1}
-        }}"#,
+        }}"#
+        ),
         r#"{"to": "+4520123456", "body": "Your plumber arrives at 14:00."}"#,
     )
 }
@@ -52,7 +55,8 @@ fn send() -> EventType {
 fn received() -> EventType {
     with_data(
         EventType::event("sms.received", "A text message arrived."),
-        r#"{"type": "object", "additionalProperties": true,
+        compact_json!(
+            r#"{"type": "object", "additionalProperties": true,
             "required": ["message_id", "from", "to", "body", "num_media", "media", "num_segments"], "properties": {
             "message_id": {"type": "string", "minLength": 1},
             "account": {"type": "string"},
@@ -65,17 +69,21 @@ fn received() -> EventType {
             "num_segments": {"type": "integer", "minimum": 0},
             "messaging_service_id": {"type": "string"},
             "opt_out": {"enum": ["STOP", "START", "HELP"]}
-        }}"#,
-        r#"{"message_id": "SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "account": "AC00000000000000000000000000000001",
+        }}"#
+        ),
+        compact_json!(
+            r#"{"message_id": "SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "account": "AC00000000000000000000000000000001",
             "from": "+4520123456", "to": "+4570000001", "body": "Water everywhere, call now!",
-            "num_media": 0, "media": [], "num_segments": 1}"#,
+            "num_media": 0, "media": [], "num_segments": 1}"#
+        ),
     )
 }
 
 fn sent() -> EventType {
     with_data(
         EventType::event("sms.sent", "Twilio took a text message for sending."),
-        r#"{"type": "object", "required": ["message_id", "from", "to", "status"], "additionalProperties": true,
+        compact_json!(
+            r#"{"type": "object", "required": ["message_id", "from", "to", "status"], "additionalProperties": true,
             "properties": {
             "message_id": {"type": "string", "minLength": 1},
             "account": {"type": "string"},
@@ -84,25 +92,32 @@ fn sent() -> EventType {
             "body": {"type": "string"},
             "status": {"type": "string"},
             "hub_ref": {"type": "string"}
-        }}"#,
-        r#"{"message_id": "SMbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "account": "AC00000000000000000000000000000001",
+        }}"#
+        ),
+        compact_json!(
+            r#"{"message_id": "SMbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "account": "AC00000000000000000000000000000001",
             "from": "+4570000001", "to": "+4520123456", "body": "Your plumber arrives at 14:00.",
-            "status": "queued", "hub_ref": "0123456789abcdef0123456789abcdef"}"#,
+            "status": "queued", "hub_ref": "0123456789abcdef0123456789abcdef"}"#
+        ),
     )
 }
 
 fn failed() -> EventType {
     with_data(
         EventType::event("sms.failed", "A text message was not sent, because its recipient opted out."),
-        r#"{"type": "object", "required": ["to", "code", "reason"], "additionalProperties": true, "properties": {
+        compact_json!(
+            r#"{"type": "object", "required": ["to", "code", "reason"], "additionalProperties": true, "properties": {
             "to": {"type": "string", "minLength": 1, "x-person": "phone"},
             "from": {"type": "string"},
             "code": {"type": "string"},
             "reason": {"type": "string"},
             "hub_ref": {"type": "string"}
-        }}"#,
-        r#"{"to": "+4520123456", "from": "+4570000001", "code": "21610", "reason": "opted_out",
-            "hub_ref": "0123456789abcdef0123456789abcdef"}"#,
+        }}"#
+        ),
+        compact_json!(
+            r#"{"to": "+4520123456", "from": "+4570000001", "code": "21610", "reason": "opted_out",
+            "hub_ref": "0123456789abcdef0123456789abcdef"}"#
+        ),
     )
 }
 
@@ -118,7 +133,8 @@ fn callback() -> EventType {
 fn about_status(event_type: EventType) -> EventType {
     with_data(
         event_type,
-        r#"{"type": "object", "required": ["message_id", "status"], "additionalProperties": true, "properties": {
+        compact_json!(
+            r#"{"type": "object", "required": ["message_id", "status"], "additionalProperties": true, "properties": {
             "message_id": {"type": "string", "minLength": 1},
             "account": {"type": "string"},
             "status": {"type": "string", "minLength": 1},
@@ -126,10 +142,13 @@ fn about_status(event_type: EventType) -> EventType {
             "to": {"type": "string", "minLength": 1, "x-person": "phone"},
             "error_code": {"type": "string"},
             "hub_ref": {"type": "string"}
-        }}"#,
-        r#"{"message_id": "SMbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "account": "AC00000000000000000000000000000001",
+        }}"#
+        ),
+        compact_json!(
+            r#"{"message_id": "SMbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "account": "AC00000000000000000000000000000001",
             "status": "delivered", "from": "+4570000001", "to": "+4520123456",
-            "hub_ref": "0123456789abcdef0123456789abcdef"}"#,
+            "hub_ref": "0123456789abcdef0123456789abcdef"}"#
+        ),
     )
 }
 
@@ -140,14 +159,18 @@ fn opt(name: &str) -> EventType {
     };
     with_data(
         EventType::event(name, description),
-        r#"{"type": "object", "required": ["from", "to", "reason"], "additionalProperties": true, "properties": {
+        compact_json!(
+            r#"{"type": "object", "required": ["from", "to", "reason"], "additionalProperties": true, "properties": {
             "from": {"type": "string", "minLength": 1, "x-person": "phone"},
             "to": {"type": "string"},
             "reason": {"type": "string", "minLength": 1},
             "message_id": {"type": "string"},
             "messaging_service_id": {"type": "string"}
-        }}"#,
-        r#"{"from": "+4520123456", "to": "+4570000001", "reason": "keyword",
-            "message_id": "SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}"#,
+        }}"#
+        ),
+        compact_json!(
+            r#"{"from": "+4520123456", "to": "+4570000001", "reason": "keyword",
+            "message_id": "SMaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}"#
+        ),
     )
 }

@@ -1,4 +1,5 @@
 use switchyard_sdk::prelude::*;
+use switchyard_sdk::text::lowered;
 
 use super::config::{Choice, Menu, Next, Voice};
 use super::twiml::{Names, Twiml};
@@ -104,8 +105,8 @@ impl<'a> Flow<'a> {
     }
 
     fn means(&self, choice: &Choice) -> bool {
-        let said = self.names.speech.to_lowercase();
-        let word = |word: &String| !word.is_empty() && said.contains(&word.to_lowercase());
+        let said = lowered(self.names.speech);
+        let word = |word: &String| !word.is_empty() && said.contains(&lowered(word));
         choice.digits.as_deref().is_some_and(|digits| digits == self.names.digits) || choice.words.iter().any(word)
     }
 

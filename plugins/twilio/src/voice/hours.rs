@@ -1,7 +1,6 @@
-use jiff::Timestamp;
-use jiff::civil::Weekday;
-use jiff::tz::TimeZone;
 use switchyard_sdk::PluginError;
+use switchyard_sdk::time::civil;
+use switchyard_sdk::zone::Rule;
 
 use super::config::{Day, Hours};
 
@@ -29,26 +28,21 @@ const CENTRAL: &str = "CET-1CEST,M3.5.0,M10.5.0/3";
 pub fn is_open(hours: &Hours, time: u64) -> Result<bool, PluginError> {
     let rule =
         ZONES.iter().find(|(name, _)| *name == hours.time_zone).map_or(hours.time_zone.as_str(), |(_, rule)| *rule);
-    let zone = TimeZone::posix(rule).map_err(|_| {
+    let rule = Rule::parse(rule).ok_or_else(|| {
         let message = "it is neither a zone known here nor a POSIX rule such as CET-1CEST,M3.5.0,M10.5.0/3.";
         PluginError::bad_config("voice.hours.time_zone", message)
     })?;
-    let moment = i64::try_from(time).ok().and_then(|time| Timestamp::from_millisecond(time).ok()).unwrap_or_default();
-    let local = zone.to_datetime(moment);
-    let date = format!("{:04}-{:02}-{:02}", local.year(), local.month(), local.day());
-    if hours.closed.contains(&date) {
+    let moment = i64::try_from(time / 1_000).unwrap_or_default();
+    let local = moment + i64::from(rule.offset_at(moment));
+    let (day_number, second) = (local.div_euclid(86_400), local.rem_euclid(86_400));
+    let (year, month, day) = civil(day_number);
+    if hours.closed.contains(&format!("{year:04}-{month:02}-{day:02}")) {
         return Ok(false);
     }
-    let today = match local.weekday() {
-        Weekday::Monday => Day::Mon,
-        Weekday::Tuesday => Day::Tue,
-        Weekday::Wednesday => Day::Wed,
-        Weekday::Thursday => Day::Thu,
-        Weekday::Friday => Day::Fri,
-        Weekday::Saturday => Day::Sat,
-        Weekday::Sunday => Day::Sun,
-    };
-    let now = format!("{:02}:{:02}", local.hour(), local.minute());
+    // The first of January 1970 was a Thursday.
+    let weekday = usize::try_from((day_number + 3).rem_euclid(7)).unwrap_or_default();
+    let today = [Day::Mon, Day::Tue, Day::Wed, Day::Thu, Day::Fri, Day::Sat, Day::Sun][weekday];
+    let now = format!("{:02}:{:02}", second / 3_600, second / 60 % 60);
     // Times of day as `08:00` are ordered as their texts are.
     let within = |from: &str, until: &str| from <= now.as_str() && now.as_str() < until;
     Ok(hours.open.iter().any(|part| part.days.contains(&today) && within(&part.from, &part.until)))
@@ -56,6 +50,9 @@ pub fn is_open(hours: &Hours, time: u64) -> Result<bool, PluginError> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use jiff::tz::TimeZone;
+
     use super::super::config::Opening;
     use super::*;
 
@@ -98,5 +95,39 @@ mod tests {
         }
         let error = is_open(&hours("Mars/Olympus"), 0).unwrap_err();
         assert!(error.to_string().contains("voice.hours.time_zone"), "{error}");
+    }
+
+    #[test]
+    fn a_rule_says_the_same_as_in_a_library_of_times() {
+        let more = [
+            "<+0330>-3:30",
+            "IST-1GMT0,M10.5.0,M3.5.0/1",
+            "<-02>2<-01>,M3.5.0/-1,M10.5.0/0",
+            "XST3XDT,J60/0,J300",
+            "XST3XDT2:30,59,299/24",
+            "XST-10:30XDT,M10.1.0,M4.1.0/3:30:15",
+            "EST5EDT,M13.1.0,M11.1.0",
+            "EST5EDT,M3.6.0,M11.1.0",
+            "EST5EDT,M3.1.7,M11.1.0",
+            "EST5EDT,J0,J300",
+            "EST5EDT,J60",
+            "EST5EDT",
+            "ES5",
+            "EST",
+            "EST25",
+            "EST5:60",
+            "EST5 ",
+            "<+0>5",
+            "",
+        ];
+        for rule in ZONES.map(|(_, rule)| rule).into_iter().chain(more) {
+            let (ours, theirs) = (Rule::parse(rule), TimeZone::posix(rule).ok());
+            assert_eq!(ours.is_some(), theirs.is_some(), "{rule}");
+            let Some((ours, theirs)) = ours.zip(theirs) else { continue };
+            for at in (1_700_000_000..2_020_000_000).step_by(10_007) {
+                let offset = theirs.to_offset(Timestamp::from_second(at).unwrap()).seconds();
+                assert_eq!(ours.offset_at(at), offset, "{rule} at {at}");
+            }
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Calls as they come in: each request is answered with a document that the config describes, and becomes events.
 
 use form_urlencoded::parse;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
+use switchyard_sdk::json;
 use switchyard_sdk::prelude::*;
 
 use crate::call::report::{CALL, Report, Step};
@@ -199,9 +200,7 @@ fn input(form: &Authentic, report: &Report, turn: u8, choice: Option<usize>) -> 
     if let Some(speech) = form.text("SpeechResult") {
         put("speech", json!(speech));
     }
-    if let Some(sure) =
-        form.text("Confidence").and_then(|text| text.parse::<f64>().ok()).filter(|sure| sure.is_finite())
-    {
+    if let Some(sure) = form.text("Confidence").and_then(|text| text.parse::<Number>().ok()?.as_f64()) {
         put("confidence", json!(sure));
     }
     if let Some(choice) = choice {
@@ -241,7 +240,7 @@ fn recording(form: &Authentic, account: &str, call_id: &str) -> Received {
 impl Report {
     /// The report as a private event, once for each request that Twilio makes.
     fn emit(&self, request: &str) -> Emit {
-        let data = serde_json::to_value(self).unwrap_or_default();
+        let data = json::value(self);
         let key = format!("twilio:{}:callback:{}:{request}", self.account, self.call_id);
         Emit::new(CALL, data).subject(self.call_id.as_str()).ordering(self.key()).dedupe(key)
     }

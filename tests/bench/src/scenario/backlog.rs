@@ -32,7 +32,7 @@ const RESUMED: u16 = 3;
 
 pub(super) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     let sink = Sink::start(bench.clock.clone()).await?;
-    let (empty, mut full) = (stage::hub(false).await, stage::hub(false).await);
+    let (empty, mut full) = (stage::hub(bench, false).await, stage::hub(bench, false).await);
     let (beside_none, beside_many) = (busy(&empty, &sink).await?, busy(&full, &sink).await?);
     let filled = fill(bench, &mut full, &sink).await?;
     report.figure(BACKLOG, "deliveries that wait", "count", &[filled.count as f64], None);

@@ -4,6 +4,7 @@ mod accept;
 mod backlog;
 mod burst;
 mod neighbours;
+mod nodes;
 mod receive;
 mod sandbox;
 mod start;
@@ -24,5 +25,6 @@ pub(crate) async fn measure(scenario: Scenario, bench: &Bench, report: &mut Repo
         Scenario::Backlog => backlog::measure(bench, report).await,
         Scenario::Start => start::measure(bench, report).await,
         Scenario::Neighbours => neighbours::measure(bench, report).await,
+        Scenario::Nodes => nodes::measure(bench, report).await,
     }
 }

@@ -1,11 +1,13 @@
-//! A good tenant beside fifty whose plugin spins until its limit: how long its events take to an endpoint, and through a
-//! plugin of its own to an endpoint; alone, with spinners that are never held, and with those that the hub holds.
+//! A good tenant beside fifty whose plugin spins: how long its events take to an endpoint, and through a plugin of its own
+//! to an endpoint; alone, with spinners that stay just inside their limit and so are never held, and with those that
+//! spin until it and are held.
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use hdrhistogram::Histogram;
-use serde_json::json;
-use switchyard_tests::{hub::Hub, world::guest};
+use serde_json::{Value, json};
+use switchyard_tests::{api::text, hub::Hub, world::guest};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::steady::latency;
@@ -30,6 +32,9 @@ const THROUGH_PLUGIN: u16 = 2;
 /// The hub holds a version of a plugin after so many failures in a row; it has so long to find them all.
 const HOLDS_WITHIN: Duration = Duration::from_secs(30);
 
+/// CPU time of a call that spins and is not ended for it: most of what a call may use.
+const SPIN_MS: u64 = 150;
+
 /// Latencies of one measurement in milliseconds.
 struct Taken {
     direct_p50: f64,
@@ -41,9 +46,9 @@ struct Taken {
 /// How the spinners are fed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Feed {
-    /// Every second event is done at once, so that no version fails often enough in a row to be held.
+    /// Each event computes for about [`SPIN_MS`], and ends well.
     NeverHeld,
-    /// All events spin.
+    /// Each event spins until the call is ended for it.
     Held,
 }
 
@@ -72,19 +77,23 @@ pub(super) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
 
 /// Measures the good tenant alone and then beside spinners, on a hub of its own.
 async fn beside(bench: &Bench, report: &mut Report, feed: Feed) -> anyhow::Result<(Taken, Taken)> {
-    let (hub, sink) = (stage::hub(false).await, Sink::start(bench.clock.clone()).await?);
+    let (hub, sink) = (stage::hub(bench, false).await, Sink::start(bench.clock.clone()).await?);
     let _ = hub.push(guest("misbehave")).await.expect(201);
     let _ = hub.push(guest("hello_plugin")).await.expect(201);
     let good = Client::new(&hub, "good").await?;
     let _ = good.endpoint(&sink, DIRECT, stage::SENT).await?;
     let _ = good.endpoint(&sink, THROUGH_PLUGIN, "greeting.made").await?;
     let _ = good.install("hello", &json!({"config": {"greeting": "Hej"}})).await?;
-    let spinners = spinners(&hub, bench.pick(50, 4), feed).await?;
+    let spinners = spinners(&hub, bench.pick(50, 4)).await?;
+    let work = match feed {
+        Feed::NeverHeld => work_that_ends(&spinners[0]).await?,
+        Feed::Held => r#","do":"loop""#.to_owned(),
+    };
     let _ = listen(bench, report, &hub, &sink, &good, 1).await?;
     let seconds = bench.pick(20, 2);
     let alone = listen(bench, report, &hub, &sink, &good, seconds).await?;
 
-    let feeding = AbortOnDropHandle::new(tokio::spawn(feed_all(bench, &hub, &spinners, feed)?));
+    let feeding = AbortOnDropHandle::new(tokio::spawn(feed_all(bench, &hub, &spinners, &work)?));
     let wait = if feed == Feed::Held { HOLDS_WITHIN } else { Duration::from_secs(5) };
     tokio::time::sleep(bench.pick(wait, Duration::from_secs(1))).await;
     let among = listen(bench, report, &hub, &sink, &good, seconds).await?;
@@ -100,19 +109,31 @@ async fn beside(bench: &Bench, report: &mut Report, feed: Feed) -> anyhow::Resul
     Ok((alone, among))
 }
 
-async fn spinners(hub: &Hub, count: usize, feed: Feed) -> anyhow::Result<Vec<Client>> {
+async fn spinners(hub: &Hub, count: usize) -> anyhow::Result<Vec<Client>> {
     let mut spinners = Vec::new();
     for number in 0..count {
         let client = Client::new(hub, &format!("spin-{number}")).await?;
-        let mut wanted = json!({"config": {}});
-        if feed == Feed::NeverHeld {
-            // What spun is dead at once, so that the events that end well come between those that do not.
-            wanted["retry_schedule"] = json!([0]);
-        }
-        let _ = client.install("misbehave", &wanted).await?;
+        let _ = client.install("misbehave", &json!({"config": {}})).await?;
         spinners.push(client);
     }
     Ok(spinners)
+}
+
+/// Work for the guest that takes about [`SPIN_MS`] of CPU time on this machine, as a part of an event's data.
+async fn work_that_ends(client: &Client) -> anyhow::Result<String> {
+    let mut steps = 1_u64 << 20;
+    loop {
+        let order = json!({"type": "test.do", "data": {"do": "hash", "steps": steps}});
+        let event = client.tenant.publish(&order).await["id"].clone();
+        let is = |delivery: &Value| delivery["event_id"] == event && delivery["state"] == "delivered";
+        let done = client.tenant.delivery("plugin:misbehave", "done", is).await;
+        let detail = client.tenant.get(&format!("/deliveries/{}", text(&done, "id"))).await.expect(200);
+        let used = detail["attempts"][0]["detail"]["usage"]["cpu_ms"].as_u64().context("a call says what it used")?;
+        if used >= SPIN_MS / 4 {
+            return Ok(format!(r#","do":"hash","steps":{}"#, steps * SPIN_MS / used));
+        }
+        steps *= 2;
+    }
 }
 
 /// Two events a second for each spinner, for as long as it is polled.
@@ -120,17 +141,12 @@ fn feed_all(
     bench: &Bench,
     hub: &Hub,
     spinners: &[Client],
-    feed: Feed,
+    work: &str,
 ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + use<>> {
-    let make = |client: &Client, what: &str| client.publications_of("test.do", &format!(r#","do":"{what}""#), 0);
-    let other = if feed == Feed::NeverHeld { "empty" } else { "loop" };
-    let both = spinners.iter().map(|client| anyhow::Ok([make(client, "loop")?, make(client, other)?]));
-    let both = both.collect::<anyhow::Result<Vec<_>>>()?;
-    let tenants = both.len();
-    let write: Write = Arc::new(move |n, at, into| {
-        let turn = usize::try_from(n).unwrap_or(0);
-        both[turn % tenants][turn / tenants % 2].write(n, at, into);
-    });
+    let all = spinners.iter().map(|client| client.publications_of("test.do", work, 0));
+    let all = all.collect::<anyhow::Result<Vec<_>>>()?;
+    let tenants = all.len();
+    let write: Write = Arc::new(move |n, at, into| all[usize::try_from(n).unwrap_or(0) % tenants].write(n, at, into));
     let rate = 2.0 * tenants as f64;
     let (address, clock) = (stage::address(hub)?, bench.clock.clone());
     let open = OpenLoop { address, rate, count: rate as u64 * 600, status: 202, write };

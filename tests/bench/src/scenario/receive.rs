@@ -135,7 +135,15 @@ fn bundled() -> anyhow::Result<Vec<(String, PathBuf)>> {
 }
 
 fn samples() -> Vec<Sample> {
-    vec![text_message(), telephone_call(), standard_webhook(), push(), channel()]
+    vec![
+        text_message(),
+        telephone_call(),
+        standard_webhook(),
+        push(),
+        channel(),
+        changed_invoice(),
+        changed_subscription(),
+    ]
 }
 
 fn twilio(what: &'static str, config: Value, url: String, fields: &[(&str, &str)]) -> Sample {
@@ -196,9 +204,7 @@ fn telephone_call() -> Sample {
 fn standard_webhook() -> Sample {
     let body = json!({"order": 1, "lines": [{"sku": "A-1", "count": 2}], "total": "125.00"}).to_string();
     let (id, stamp) = ("msg_1", (NOON / 1000).to_string());
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length is a key");
-    mac.update(format!("{id}.{stamp}.{body}").as_bytes());
-    let signature = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
+    let signature = format!("v1,{}", STANDARD.encode(mac(&format!("{id}.{stamp}.{body}"))));
     let config = json!({"scheme": {"kind": "standard-webhooks"}, "event": {"from": "fixed", "type": "order.placed"}});
     let fields = vec![
         ("content-type", "application/json".to_owned()),
@@ -207,6 +213,76 @@ fn standard_webhook() -> Sample {
         ("webhook-signature", signature),
     ];
     Sample { plugin: "webhook", what: "a standard webhook", config, claims: None, url: URL.to_owned(), fields, body }
+}
+
+fn mac(text: &str) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length is a key");
+    mac.update(text.as_bytes());
+    mac.finalize().into_bytes().to_vec()
+}
+
+/// A webhook of QuickBooks about one invoice.
+fn changed_invoice() -> Sample {
+    let body = json!([{
+        "specversion": "1.0", "id": "88cd52aa-33b6-4351-9aa4-47572edbd068", "source": "intuit.dsnBgbseACLLRZNxo2dfc4evmEJdxde58xeeYcZliOU=",
+        "type": "qbo.invoice.updated.v1", "datacontenttype": "application/json",
+        "time": "2026-11-20T21:31:25.179851517Z", "intuitentityid": "1234", "intuitaccountid": "310687", "data": {}
+    }]);
+    let body = body.to_string();
+    Sample {
+        plugin: "quickbooks",
+        what: "a changed invoice",
+        config: json!({"realm_id": "310687"}),
+        claims: None,
+        url: URL.to_owned(),
+        fields: vec![
+            ("content-type", "application/json".to_owned()),
+            ("intuit-signature", STANDARD.encode(mac(&body))),
+        ],
+        body,
+    }
+}
+
+/// A webhook of Stripe with a whole subscription.
+fn changed_subscription() -> Sample {
+    let now = NOON / 1000;
+    let price = json!({
+        "id": "price_1", "object": "price", "active": true, "billing_scheme": "per_unit", "created": now - 90_000,
+        "currency": "dkk", "livemode": true, "lookup_key": "pro_monthly", "metadata": {}, "nickname": null,
+        "product": "prod_1", "recurring": {"interval": "month", "interval_count": 1, "usage_type": "licensed"},
+        "tax_behavior": "exclusive", "type": "recurring", "unit_amount": 29_900, "unit_amount_decimal": "29900"
+    });
+    let item = json!({
+        "id": "si_1", "object": "subscription_item", "created": now - 80_000, "current_period_start": now - 100,
+        "current_period_end": now + 2_592_000, "metadata": {}, "price": price, "quantity": 1, "subscription": "sub_1"
+    });
+    let object = json!({
+        "id": "sub_1", "object": "subscription", "automatic_tax": {"enabled": true, "liability": {"type": "self"}},
+        "billing_cycle_anchor": now - 100, "cancel_at": null, "cancel_at_period_end": false, "canceled_at": null,
+        "collection_method": "charge_automatically", "created": now - 80_000, "currency": "dkk", "customer": "cus_1",
+        "default_payment_method": "pm_1", "ended_at": null, "items": {"object": "list", "data": [item]},
+        "latest_invoice": "in_2", "livemode": true, "metadata": {"seats": "3"}, "start_date": now - 80_000,
+        "status": "active", "trial_end": now - 100, "trial_start": now - 80_000
+    });
+    let body = json!({
+        "id": "evt_1", "object": "event", "api_version": "2026-01-28", "created": now, "livemode": true,
+        "type": "customer.subscription.updated", "pending_webhooks": 1,
+        "request": {"id": null, "idempotency_key": null},
+        "data": {"object": object, "previous_attributes": {"status": "trialing"}}
+    });
+    let body = body.to_string();
+    Sample {
+        plugin: "stripe",
+        what: "a changed subscription",
+        config: json!({}),
+        claims: None,
+        url: URL.to_owned(),
+        fields: vec![
+            ("content-type", "application/json; charset=utf-8".to_owned()),
+            ("stripe-signature", format!("t={now},v1={}", hex::encode(mac(&format!("{now}.{body}"))))),
+        ],
+        body,
+    }
 }
 
 /// A push of Pub/Sub; its token is judged by the host.

@@ -16,7 +16,7 @@ const IDLE_AFTER: Duration = Duration::from_secs(2);
 
 pub(super) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     let began = bench.clock.monotonic();
-    let mut hub = stage::hub(true).await;
+    let mut hub = stage::hub(bench, true).await;
     let cold = bench.clock.monotonic() - began;
     let (mut ready, mut idle) = (Vec::new(), Vec::new());
     for _ in 0..bench.pick(5, 2) {

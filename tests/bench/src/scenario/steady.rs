@@ -19,7 +19,7 @@ const STEADY: Scenario = Scenario::Steady;
 const RATE: u64 = 200;
 
 pub(super) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
-    let (hub, sink) = (stage::hub(true).await, Sink::start(bench.clock.clone()).await?);
+    let (hub, sink) = (stage::hub(bench, true).await, Sink::start(bench.clock.clone()).await?);
     let client = Client::new(&hub, "acme").await?;
     let _ = client.endpoint(&sink, 1, stage::SENT).await?;
     let address = stage::address(&hub)?;

@@ -24,7 +24,7 @@ pub(super) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const NUMBER: &str = "+4570000001";
 
 pub(super) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
-    let (hub, sink) = (stage::hub(true).await, Sink::start(bench.clock.clone()).await?);
+    let (hub, sink) = (stage::hub(bench, true).await, Sink::start(bench.clock.clone()).await?);
     let client = Client::new(&hub, "acme").await?;
     let endpoint = client.endpoint(&sink, 1, "sms.received").await?;
     client.endpoint_do(&endpoint, "pause").await?;

@@ -21,3 +21,6 @@ mod herd;
 
 /// D44 and D45: memory and descriptors.
 mod scarce;
+
+/// Several nodes on one database.
+mod nodes;

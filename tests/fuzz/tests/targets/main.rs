@@ -20,3 +20,6 @@ mod stored;
 
 /// Documents of JSON, and what they are checked against.
 mod documents;
+
+/// What comes from a broker, and where it is.
+mod broker;

@@ -30,6 +30,31 @@ fn sign(result: Result<Received, PluginError>) -> String {
     }
 }
 
+/// What plugins read JSON with takes what `serde_json` takes, as the same, and writes it back.
+#[test]
+fn fuzz_json_of_plugins() {
+    let seeds: [&[u8]; 6] = [
+        b"{\"a\":[1,-2.5,1e9,null,true,\"\\u00e6\\ud83d\\ude00\"],\"a\":{}}",
+        b"[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]",
+        b"\"\\ud800\\udc00\"",
+        b"18446744073709551616",
+        b"-0.0e-0",
+        b" \t\r\n[ ] ",
+    ];
+    fuzz(&seeds, &["null", "true", "{\"a\":", "[0,", "\\u", "1e", "]"], |bytes| {
+        let theirs: Option<Value> = serde_json::from_slice(bytes).ok();
+        let ours = switchyard_sdk::json::parse(bytes);
+        assert_eq!(ours.as_ref().ok(), theirs.as_ref());
+        match ours {
+            Ok(value) => {
+                assert_eq!(switchyard_sdk::json::write(&value), value.to_string());
+                usize::MAX
+            }
+            Err(malformed) => malformed.at.min(64),
+        }
+    });
+}
+
 #[test]
 fn fuzz_webhook_requests() {
     let scheme = |scheme: Value| json!({"scheme": scheme, "event": {"from": "body", "path": "type"}});

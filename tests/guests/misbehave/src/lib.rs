@@ -93,7 +93,8 @@ impl poller::Guest for Guest {
 
 fn obey(ctx: &CallContext, data: &str) -> Result<Output, PluginError> {
     let order: Value = serde_json::from_str(data).unwrap_or_default();
-    let n = order["n"].as_u64().unwrap_or(1);
+    // Load tools number their events in `n`.
+    let n = order["n"].as_u64().or_else(|| order["steps"].as_u64()).unwrap_or(1);
     match order["do"].as_str().unwrap_or_default() {
         "empty" => Ok(Output { events: vec![], extensions: None }),
         "ok" => Ok(done(&json!({ "tenant": ctx.tenant_id, "config": ctx.config, "reference": ctx.reference }))),

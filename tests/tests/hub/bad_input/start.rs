@@ -107,7 +107,7 @@ async fn a_setting_that_does_not_exist_or_does_not_fit_is_refused_with_its_place
         ("SWITCHYARD_ROLES", "api,king", ["`roles`", "king"]),
         ("SWITCHYARD_LIMITS__BODY_BYTES", "lots", ["`limits.body_bytes`", "SWITCHYARD_LIMITS__BODY_BYTES"]),
         ("SWITCHYARD_DATABASE_URL", "mysql://localhost/hub", ["`database_url`", "sqlite"]),
-        ("SWITCHYARD_DATABASE_URL", "postgres://user:MARKER@localhost/hub", ["SQLite", "SWITCHYARD_DATABASE_URL"]),
+        ("SWITCHYARD_DATABASE_URL", "postgres://user:MARKER@localhost/hub", ["SWITCHYARD_MASTER_KEYS", "PostgreSQL"]),
     ] {
         let said = Hub::builder().set(name, value).refuses().await;
         for word in words {

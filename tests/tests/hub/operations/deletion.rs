@@ -187,8 +187,8 @@ async fn opens(copy: &Path, tenant: &str) -> bool {
     let holder = KeyHolder::Tenant(tenant.parse().expect("a name"));
     // Every key that is left is tried as this tenant's.
     let tried = |key: &WrappedKey| WrappedKey { holder: holder.clone(), wrapped: key.wrapped.clone() };
-    assert!(!found.keys.is_empty(), "other tenants keep theirs");
-    found.keys.iter().any(|key| master_keys::open_all(&vault, &[tried(key)]).is_ok())
+    assert!(!found.kept.keys.is_empty(), "other tenants keep theirs");
+    found.kept.keys.iter().any(|key| master_keys::open_all(&vault, &[tried(key)]).is_ok())
 }
 
 #[tokio::test]

@@ -210,3 +210,23 @@ async fn a10_a_migration_killed_at_any_moment_leaves_whole_steps_and_is_finished
     }
     assert!(reached.contains(&1), "it was never killed before its first step: {reached:?}");
 }
+
+#[tokio::test]
+async fn a_newer_step_that_says_so_lets_this_version_go_on_beside_it() {
+    let mut hub = Hub::start().await;
+    let tenant = hub.tenant("acme").await;
+    assert!(hub.stop().await.success());
+    let mut conn = open(&hub).await;
+    let later = "insert into _sqlx_migrations (version, description, installed_on, success, checksum, execution_time) \
+        values (9998, 'from the future', current_timestamp, true, x'00', 0); \
+        insert into meta (name, value) values ('schema_compatible:9998', x'79')";
+    sqlx::raw_sql(later).execute(&mut conn).await.expect("a row");
+    conn.close().await.expect("closed");
+    hub.restart().await;
+    let _ = tenant.publish(&json!({"type": "a.b", "data": {}})).await;
+    assert!(hub.stop().await.success());
+    let status = hub.run(&["migrate", "status"], &[]).await;
+    assert!(status.out.contains("9998") && status.out.contains("beside which this one can go on"), "{}", status.out);
+    let down = hub.run(&["migrate", "down", "--to", "1", "--yes"], &[]).await;
+    assert!(down.refusal().contains("9998") && down.refusal().contains("no way back"), "{}", down.err);
+}

@@ -1,11 +1,15 @@
 use std::collections::BTreeSet;
 
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use switchyard_tests::{
     api::{SOON, until},
     hub::Hub,
     world::subscriber,
 };
+
+/// Events under way at once.
+const AT_ONCE: usize = 16;
 
 /// More lines than pipe and queue hold together.
 const EVENTS: usize = 400;
@@ -18,10 +22,9 @@ async fn h84_a_log_that_nobody_reads_costs_lines_and_nothing_else() {
     let _ = tenant.endpoint(&at, "/hook", &["a.b"], json!({})).await;
     let sent = std::cell::Cell::new(0);
     until("lines to be dropped", async || {
-        for _ in 0..EVENTS {
-            let _ = tenant.publish(&json!({"type": "a.b", "data": {}})).await;
-            sent.set(sent.get() + 1);
-        }
+        let event = json!({"type": "a.b", "data": {}});
+        let all = stream::iter((0..EVENTS).map(|_| tenant.publish(&event)));
+        sent.set(sent.get() + all.buffer_unordered(AT_ONCE).count().await);
         let metrics = hub.get("/metrics").await.text;
         let line = metrics.lines().find(|line| line.starts_with("switchyard_log_lines_dropped_total "));
         let dropped: f64 = line.and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or_default();

@@ -14,7 +14,7 @@ use switchyard_simulators::{
     oauth::{Client, Consent, Decision, Grants, Rotation, Rules},
 };
 use switchyard_tests::{
-    api::{Tenant, text, until},
+    api::{SOON, Tenant, text, until, until_within},
     hub::{Builder, Hub},
     world::guest,
 };
@@ -122,7 +122,8 @@ impl World {
 
     /// Waits until so many calls were answered 200.
     async fn answered(&self, count: usize) -> Vec<Value> {
-        until("the calls to be answered", async || {
+        // A time-out of the token endpoint may have to pass first.
+        until_within(3 * SOON, "the calls to be answered", async || {
             let answers = self.told("api.answered").await;
             let well = answers.iter().filter(|event| event["data"]["status"] == 200).count();
             if well >= count { Ok(answers) } else { Err(format!("{well} of {count}")) }

@@ -14,6 +14,7 @@ use crate::{
     clock::Timestamp,
     event::TenantId,
     id::Key,
+    queue::partition::PartitionSet,
     store::{
         StoreResult,
         ledger::Rejection,
@@ -109,7 +110,7 @@ pub(super) async fn counts(conn: &mut SqliteConnection, tenant: Option<&TenantId
     }
     counts.parked = Fields::of(&sqlx::query(PARKED).bind(id()).fetch_one(&mut *conn).await?).number()?;
     counts.rejected = Fields::of(&sqlx::query(REJECTED).bind(id()).fetch_one(&mut *conn).await?).number()?;
-    let heads = lanes::lanes(conn).await?;
+    let heads = lanes::lanes(conn, PartitionSet::all()).await?;
     let of_tenant = heads.iter().filter(|head| tenant.is_none_or(|tenant| head.lane.tenant == *tenant));
     counts.oldest_due = of_tenant.map(|head| head.due_at).min();
     Ok(counts)

@@ -144,3 +144,16 @@ pub(in super::super) async fn set_meta(conn: &mut SqliteConnection, name: String
     const SET: &str = "insert into meta (name, value) values (?, ?) on conflict do update set value = excluded.value";
     one_row(conn, sqlx::query(SET).bind(name).bind(value)).await
 }
+
+/// Sets such a fact if it is not there, and answers what stands.
+pub(in super::super) async fn first_meta(
+    conn: &mut SqliteConnection,
+    name: String,
+    value: Vec<u8>,
+) -> StoreResult<Vec<u8>> {
+    if let Some(stands) = meta(conn, &name).await? {
+        return Ok(stands);
+    }
+    set_meta(conn, name, value.clone()).await?;
+    Ok(value)
+}

@@ -15,7 +15,7 @@ use crate::{
     id::Key,
     store::{
         StoreResult,
-        registry::{AuditEntry, EndpointRow},
+        registry::{AuditEntry, EndpointRow, ExchangeRow},
     },
 };
 
@@ -34,7 +34,8 @@ pub(in super::super) async fn create(
 ) -> StoreResult<()> {
     const CREATE: &str = "insert into endpoint (key, tenant, url, event_types, filter, description, format, state, \
         state_reason, state_since, retry_schedule, rate_per_s, concurrency, ordered, headers, timeout_ms, failing_since, \
-        last_success, updated_at, created_at) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        last_success, updated_at, amqp_url, exchange, routing_key, created_at) \
+        values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     super::require_tenant(conn, &new.tenant).await?;
     let query = bind(sqlx::query(CREATE), &new)?.bind(new.created_at.0);
     one_row(conn, query).await?;
@@ -50,7 +51,8 @@ pub(in super::super) async fn update(
 ) -> StoreResult<()> {
     const UPDATE: &str = "update endpoint set url = ?3, event_types = ?4, filter = ?5, description = ?6, format = ?7, \
         state = ?8, state_reason = ?9, state_since = ?10, retry_schedule = ?11, rate_per_s = ?12, concurrency = ?13, \
-        ordered = ?14, headers = ?15, timeout_ms = ?16, failing_since = ?17, last_success = ?18, updated_at = ?19 \
+        ordered = ?14, headers = ?15, timeout_ms = ?16, failing_since = ?17, last_success = ?18, updated_at = ?19, \
+        amqp_url = ?20, exchange = ?21, routing_key = ?22 \
         where key = ?1 and tenant = ?2";
     one_row(conn, bind(sqlx::query(UPDATE), &new)?).await?;
     SECRETS.replace(conn, new.key, &new.secrets).await?;
@@ -59,6 +61,7 @@ pub(in super::super) async fn update(
 
 fn bind<'q>(query: Bound<'q>, new: &EndpointRow) -> StoreResult<Bound<'q>> {
     let (reason, since) = new.state_reason.clone().unzip();
+    let amqp = new.amqp.as_ref();
     Ok(query
         .bind(bytes(new.key))
         .bind(new.tenant.as_str().to_owned())
@@ -78,7 +81,10 @@ fn bind<'q>(query: Bound<'q>, new: &EndpointRow) -> StoreResult<Bound<'q>> {
         .bind(new.timeout_ms.map(i64::from))
         .bind(new.failing_since.map(|at| at.0))
         .bind(new.last_success.map(|at| at.0))
-        .bind(new.updated_at.0))
+        .bind(new.updated_at.0)
+        .bind(amqp.map(|exchange| exchange.url.clone()))
+        .bind(amqp.map(|exchange| exchange.name.clone()))
+        .bind(amqp.and_then(|exchange| exchange.routing_key.clone())))
 }
 
 /// Removes an endpoint and cancels what is on its way to it.
@@ -94,11 +100,17 @@ pub(in super::super) async fn delete(
     audit::write(conn, entry).await
 }
 
+/// Three columns, the first two of them set together.
+fn read_exchange(fields: &mut Fields<'_>) -> StoreResult<Option<ExchangeRow>> {
+    let (url, name, routing_key) = (fields.opt_bytes()?, fields.opt_text()?, fields.opt_text()?);
+    Ok(url.zip(name).map(|(url, name)| ExchangeRow { url, name, routing_key }))
+}
+
 /// All endpoints, or those of a tenant.
 pub(super) async fn list(conn: &mut SqliteConnection, tenant: Option<&TenantId>) -> StoreResult<Vec<EndpointRow>> {
     const LIST: &str = "select key, tenant, url, event_types, filter, description, format, state, state_reason, \
         state_since, retry_schedule, rate_per_s, concurrency, ordered, headers, timeout_ms, failing_since, last_success, \
-        created_at, updated_at from endpoint where ?1 is null or tenant = ?1 order by key";
+        created_at, updated_at, amqp_url, exchange, routing_key from endpoint where ?1 is null or tenant = ?1 order by key";
     let rows = sqlx::query(LIST).bind(tenant.map(|tenant| tenant.as_str().to_owned())).fetch_all(&mut *conn).await?;
     let mut secrets = SECRETS.list(conn, tenant).await?;
     rows.iter()
@@ -126,6 +138,7 @@ pub(super) async fn list(conn: &mut SqliteConnection, tenant: Option<&TenantId>)
                 last_success: fields.opt_time()?,
                 created_at: fields.time()?,
                 updated_at: fields.time()?,
+                amqp: read_exchange(&mut fields)?,
             })
         })
         .collect()

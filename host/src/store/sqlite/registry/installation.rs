@@ -17,7 +17,7 @@ use crate::{
     event::TenantId,
     store::{
         StoreError, StoreResult,
-        registry::{AuditEntry, InstallationRow, ScheduleRow, SourceRow, Upgrade, UpgradeChange},
+        registry::{AuditEntry, InstallationRow, QueueRow, ScheduleRow, SourceRow, Upgrade, UpgradeChange},
     },
 };
 
@@ -66,14 +66,23 @@ pub(in super::super) async fn put(
 async fn put_sources(conn: &mut SqliteConnection, new: &InstallationRow) -> StoreResult<()> {
     const DROP: &str = "delete from source where tenant = ? and plugin = ? \
         and name not in (select value from json_each(?))";
-    const ADD: &str = "insert into source (id, tenant, plugin, name) values (?, ?, ?, ?) \
-        on conflict (tenant, plugin, name) do nothing";
+    const ADD: &str = "insert into source (id, tenant, plugin, name, amqp_url, shown_url, queue) \
+        values (?, ?, ?, ?, ?, ?, ?) on conflict (tenant, plugin, name) do update set amqp_url = excluded.amqp_url, \
+        shown_url = excluded.shown_url, queue = excluded.queue";
     let names: Vec<&String> = new.sources.iter().map(|source| &source.name).collect();
     let query = sqlx::query(DROP).bind(new.tenant.as_str().to_owned()).bind(new.plugin.clone());
     query.bind(json(&names)?).execute(&mut *conn).await?;
     for source in &new.sources {
         let query = sqlx::query(ADD).bind(source.id.clone()).bind(new.tenant.as_str().to_owned());
-        query.bind(new.plugin.clone()).bind(source.name.clone()).execute(&mut *conn).await?;
+        let queue = source.queue.as_ref();
+        query
+            .bind(new.plugin.clone())
+            .bind(source.name.clone())
+            .bind(queue.map(|queue| queue.url.clone()))
+            .bind(queue.map(|queue| queue.shown_url.clone()))
+            .bind(queue.map(|queue| queue.name.clone()))
+            .execute(&mut *conn)
+            .await?;
     }
     Ok(())
 }
@@ -219,18 +228,24 @@ pub(in super::super) async fn break_version(
     Ok(query.execute(conn).await?.rows_affected() == 1)
 }
 
+/// Three columns, all set or none.
+fn read_queue(fields: &mut Fields<'_>) -> StoreResult<Option<QueueRow>> {
+    let (url, shown_url, name) = (fields.opt_bytes()?, fields.opt_text()?, fields.opt_text()?);
+    Ok(url.zip(shown_url).zip(name).map(|((url, shown_url), name)| QueueRow { url, shown_url, name }))
+}
+
 /// (tenant, plugin)
 type Name = (String, String);
 
 async fn sources(conn: &mut SqliteConnection, tenant: Option<&TenantId>) -> StoreResult<HashMap<Name, Vec<SourceRow>>> {
-    const SOURCES: &str =
-        "select tenant, plugin, id, name from source where ?1 is null or tenant = ?1 order by tenant, plugin, name";
+    const SOURCES: &str = "select tenant, plugin, id, name, amqp_url, shown_url, queue from source \
+        where ?1 is null or tenant = ?1 order by tenant, plugin, name";
     let rows = sqlx::query(SOURCES).bind(tenant.map(|tenant| tenant.as_str().to_owned())).fetch_all(conn).await?;
     let mut sources: HashMap<Name, Vec<SourceRow>> = HashMap::new();
     for row in &rows {
         let mut fields = Fields::of(row);
         let of = sources.entry((fields.text()?, fields.text()?)).or_default();
-        of.push(SourceRow { id: fields.text()?, name: fields.text()? });
+        of.push(SourceRow { id: fields.text()?, name: fields.text()?, queue: read_queue(&mut fields)? });
     }
     Ok(sources)
 }

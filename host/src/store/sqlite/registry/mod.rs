@@ -264,6 +264,11 @@ impl Registry for SqliteStore {
         self.writer.alone(|conn| Box::pin(api_key::set_meta(conn, name, value))).await
     }
 
+    async fn first_meta(&self, name: &str, value: Vec<u8>) -> StoreResult<Vec<u8>> {
+        let name = name.to_owned();
+        self.writer.alone(|conn| Box::pin(api_key::first_meta(conn, name, value))).await
+    }
+
     async fn audit(&self, entry: AuditEntry) -> StoreResult<()> {
         self.writer.alone(|conn| Box::pin(audit::write(conn, entry))).await
     }

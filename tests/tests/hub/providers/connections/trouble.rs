@@ -139,3 +139,15 @@ async fn no_token_and_no_secret_is_shown_or_logged() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_token_endpoint_that_never_answers_is_given_up_and_its_call_tried_again() {
+    let (world, connection) = World::logged_in(google(|_| {}).await).await;
+    world.google.faults().arm("token.refresh", Fault::HangAfter, 1);
+    world.call("c-1").await;
+    let _ = world.answered(1).await;
+    let delivered = world.delivery("c-1", "delivered").await;
+    assert_eq!(delivered["tries"], 2, "{delivered}");
+    assert_eq!(world.shown(&connection).await["state"], "ok");
+    assert!(world.told("connection.login_needed").await.is_empty());
+}

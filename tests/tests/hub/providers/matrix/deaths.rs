@@ -1,3 +1,5 @@
+use std::{cell::RefCell, collections::BTreeMap};
+
 use serde_json::{Value, json};
 use switchyard_simulators::{billy::InvoiceState, quickbooks::Kind};
 use switchyard_tests::{
@@ -110,6 +112,48 @@ async fn billy_commands_survive_death_at_every_step() {
     };
     let pay = command(Some("payment.recorded"), &["bankPayments.create"]);
     let _ = at_every_step(&mut hub, &tenant, &pay, order, effects).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_billy_commands_change_survives_death_at_every_step() {
+    let handle = billy().await;
+    let (mut hub, tenant) = hub(Hub::builder(), "billy").await;
+    books::install(&handle, &tenant).await;
+    quiet(&tenant).await;
+    let command = |emits, writes| WritingCommand {
+        target: "plugin:billy",
+        emits: Some(emits),
+        faults: handle.faults(),
+        writes,
+        may_stay_unknown: false,
+    };
+    let person = |round: u32| format!("Person {round}");
+    let order = async |round: u32| json!({"type": "contact.upsert", "data": {"name": person(round), "email": format!("p{round}@example.test")}});
+    let effects = |round: u32| handle.contacts_named(&person(round));
+    let upsert = command("contact.created", &["contacts.create"]);
+    let rounds = at_every_step(&mut hub, &tenant, &upsert, order, effects).await;
+    assert!(rounds.len() > 4 + 2, "{rounds:#?}");
+
+    // A payment of its own for each round, which the customer of an invoice has made.
+    let paid = RefCell::new(BTreeMap::new());
+    let order = async |round: u32| {
+        let name = format!("void-{round}");
+        let _ = tenant.publish(&books::invoice(&name)).await;
+        quiet(&tenant).await;
+        let invoices = handle.invoices();
+        let invoice = invoices.iter().find(|invoice| books::reference(invoice) == name).expect("the invoice is there");
+        let payment = handle.pay(&invoice.id, None).expect("it is open").payment_id;
+        let _ = paid.borrow_mut().insert(round, payment.clone());
+        json!({"type": "payment.void", "data": {"payment_id": payment}})
+    };
+    let effects = |round: u32| {
+        let paid = paid.borrow();
+        let payments = handle.payments();
+        usize::from(payments.iter().any(|(id, _, taken_back)| *taken_back && paid.get(&round) == Some(id)))
+    };
+    let void = command("payment.voided", &["bankPayments.update"]);
+    let rounds = at_every_step(&mut hub, &tenant, &void, order, effects).await;
+    assert!(rounds.len() > 4 + 2, "{rounds:#?}");
 }
 
 /// How many records of a kind QuickBooks has for a customer.

@@ -1,0 +1,15 @@
+drop table meta;
+drop table audit;
+drop table answer;
+drop table api_key;
+drop table endpoint_secret;
+drop table endpoint;
+drop table connection_secret;
+drop table connection;
+drop table schedule;
+drop table source;
+drop table installation;
+drop table plugin_wasm;
+drop table plugin_version;
+drop table tenant_removal;
+drop table tenant;

@@ -1,0 +1,10 @@
+drop table oauth_state;
+drop index connection_app;
+alter table connection drop column refresh_at;
+alter table connection drop column access_expires_at;
+alter table connection drop column access_token;
+alter table connection drop column refreshing_until;
+alter table connection drop column token_version;
+alter table connection drop column app;
+drop table app_source;
+drop table app;
