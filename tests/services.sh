@@ -2,17 +2,17 @@
 # services.sh COMMAND...: runs a command with a PostgreSQL and a RabbitMQ that its tests may use, and stops afterwards
 # what it started itself.
 #
-# The tests find both by SWITCHYARD_TEST_POSTGRES_URL and SWITCHYARD_TEST_AMQP_URL, by default at their usual ports of this
+# The tests find both by TEST_POSTGRES_URL and TEST_AMQP_URL, by default at their usual ports of this
 # machine. What answers there is used as it is. Otherwise, on this machine, one is started at that port: from installed
 # programs, on files of its own; else from Debian packages, for root where `apt-get` works; else with Docker.
 
 set -euo pipefail
 
-export SWITCHYARD_TEST_POSTGRES_URL="${SWITCHYARD_TEST_POSTGRES_URL:-postgres://postgres@127.0.0.1:5432/postgres}"
-export SWITCHYARD_TEST_AMQP_URL="${SWITCHYARD_TEST_AMQP_URL:-amqp://guest:guest@127.0.0.1:5672/%2f}"
+export TEST_POSTGRES_URL="${TEST_POSTGRES_URL:-postgres://postgres@127.0.0.1:5432/postgres}"
+export TEST_AMQP_URL="${TEST_AMQP_URL:-amqp://guest:guest@127.0.0.1:5672/%2f}"
 
 # For trying one way out: what it names is left out (any of `installed packages docker`).
-WITHOUT=" ${SWITCHYARD_TEST_SERVICES_WITHOUT:-} "
+WITHOUT=" ${TEST_SERVICES_WITHOUT:-} "
 
 FOLDER=""
 STARTED=()     # Processes, by number.
@@ -197,8 +197,8 @@ need() {
 
 if [ $# -eq 0 ]; then sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; exit 2; fi
 
-need PostgreSQL SWITCHYARD_TEST_POSTGRES_URL postgres_answers 5432 postgres postgres:15 5432 postgresql \
+need PostgreSQL TEST_POSTGRES_URL postgres_answers 5432 postgres postgres:15 5432 postgresql \
 	--env POSTGRES_HOST_AUTH_METHOD=trust
-need RabbitMQ SWITCHYARD_TEST_AMQP_URL rabbitmq_answers 5672 rabbitmq rabbitmq:3 5672 rabbitmq-server
+need RabbitMQ TEST_AMQP_URL rabbitmq_answers 5672 rabbitmq rabbitmq:3 5672 rabbitmq-server
 
 "$@"

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 /// Where the broker is that all tests share.
-const URL_VARIABLE: &str = "SWITCHYARD_TEST_AMQP_URL";
+const URL_VARIABLE: &str = "TEST_AMQP_URL";
 
 /// Where it is when nobody says so.
 const USUAL_URL: &str = "amqp://guest:guest@127.0.0.1:5672/%2f";

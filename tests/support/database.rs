@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use url::Url;
 
 /// Names the server: a URL of a database on it, whose user may make databases and roles.
-const SERVER: &str = "SWITCHYARD_TEST_POSTGRES_URL";
+const SERVER: &str = "TEST_POSTGRES_URL";
 
 /// Where it is looked for if nothing is said.
 const USUAL: &str = "postgres://postgres@127.0.0.1:5432/postgres";

@@ -14,7 +14,7 @@ pub struct Options {
     /// Only these scenarios.
     #[arg(long, value_delimiter = ',')]
     pub only: Vec<Scenario>,
-    /// On PostgreSQL instead of SQLite; the server is that of the tests, named by SWITCHYARD_TEST_POSTGRES_URL.
+    /// On PostgreSQL instead of SQLite; the server is that of the tests, named by TEST_POSTGRES_URL.
     #[arg(long)]
     pub postgres: bool,
     /// How often each throughput is measured; without it 3 times, or once with `--quick`.

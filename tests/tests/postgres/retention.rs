@@ -203,8 +203,8 @@ async fn nodes_that_prune_at_once_take_turns() {
 }
 
 /// What the process that is killed is told.
-const CHILD_URL: &str = "SWITCHYARD_TEST_PRUNED_URL";
-const CHILD_NOW: &str = "SWITCHYARD_TEST_PRUNED_AT";
+const CHILD_URL: &str = "TEST_PRUNED_URL";
+const CHILD_NOW: &str = "TEST_PRUNED_AT";
 
 /// Around each of its commits: of rows, of a whole day, and of what a day leaves behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
