@@ -15,6 +15,9 @@ use crate::{clock::SharedClock, id::Ids};
 /// Opening: checks, roles, migrations, connections.
 mod open;
 
+/// Sending at once.
+mod nodelay;
+
 /// The roles that row-level security tells apart.
 mod roles;
 

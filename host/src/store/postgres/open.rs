@@ -11,7 +11,7 @@ use sqlx::{
 use super::{
     PostgresStore,
     days::Days,
-    roles, schema,
+    nodelay, roles, schema,
     writer::{Memory, Writer},
 };
 use crate::{
@@ -94,7 +94,10 @@ impl Place {
     /// A connection as the user itself.
     pub(super) async fn connect(&self) -> StoreResult<PgConnection> {
         match tokio::time::timeout(CONNECT, self.options.connect()).await {
-            Ok(Ok(conn)) => Ok(conn),
+            Ok(Ok(conn)) => {
+                send_at_once(self.options.get_port());
+                Ok(conn)
+            }
             Ok(Err(error)) => Err(self.told(error)),
             Err(_) => Err(StoreError::Unavailable(format!(
                 "PostgreSQL at {} did not answer within {} s",
@@ -134,6 +137,12 @@ impl Place {
     }
 }
 
+fn send_at_once(port: u16) {
+    if let Err(error) = nodelay::set(port) {
+        tracing::debug!(%error, "connections to the database keep small packets back");
+    }
+}
+
 /// See [`PostgresStore::open`].
 pub(super) async fn open(url: &str, options: Options, clock: SharedClock) -> StoreResult<PostgresStore> {
     let place = Place::of(url)?;
@@ -148,6 +157,7 @@ pub(super) async fn open(url: &str, options: Options, clock: SharedClock) -> Sto
     let days = Arc::new(Days::new(clock.clone()));
     days.cover_now(&mut conn).await?;
     conn.close().await?;
+    let port = place.options.get_port();
     let pool = PgPoolOptions::new()
         .max_connections(options.connections.max(2))
         .acquire_timeout(options.acquire)
@@ -155,8 +165,9 @@ pub(super) async fn open(url: &str, options: Options, clock: SharedClock) -> Sto
         .test_before_acquire(true)
         .idle_timeout(Duration::from_secs(600))
         .max_lifetime(Duration::from_secs(3600))
-        .after_connect(|conn, _| {
+        .after_connect(move |conn, _| {
             Box::pin(async move {
+                send_at_once(port);
                 sqlx::raw_sql(SESSION).execute(conn).await?;
                 Ok(())
             })
