@@ -8,6 +8,7 @@ use url::Url;
 
 use super::{
     backup::BackupArgs,
+    import::ImportArgs,
     migrate::MigrateArgs,
     plugin_project::{BuildPluginArgs, NewPluginArgs},
     simulate::words::SimulateArgs,
@@ -188,6 +189,16 @@ pub struct PushArgs {
 pub enum EventsCommand {
     /// Publish one event or command
     Send(SendArgs),
+    /// Make events of the rows of a table, once each however often it runs
+    Import(ImportArgs),
+    /// Route an event again, as if it came now, to whom it would go now
+    Replay {
+        /// The tenant
+        #[arg(long)]
+        tenant: String,
+        /// The event's id, evt_... or your own
+        id: String,
+    },
 }
 
 /// Arguments of `events send`.

@@ -108,6 +108,9 @@ pub enum CliError {
         /// What stands there.
         found: String,
     },
+    /// An import did not run, or not wholly.
+    #[error(transparent)]
+    Import(#[from] super::import::ImportFault),
     /// Arguments that contradict each other.
     #[error("{0}")]
     Senseless(&'static str),
@@ -226,6 +229,16 @@ impl HubClient {
     pub async fn post(&self, path: &[&str], body: &Value) -> Result<Value, CliError> {
         let json = HeaderValue::from_static("application/json");
         self.send(Method::POST, self.address(path, None), Some(json), full(body.to_string()), USUAL).await
+    }
+
+    /// Posts JSON of a kind of its own.
+    ///
+    /// # Errors
+    ///
+    /// See [`CliError`].
+    pub async fn post_as(&self, path: &[&str], media: &'static str, body: &Value) -> Result<Value, CliError> {
+        let media = HeaderValue::from_static(media);
+        self.send(Method::POST, self.address(path, None), Some(media), full(body.to_string()), USUAL).await
     }
 
     /// Puts JSON.

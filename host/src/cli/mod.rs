@@ -12,6 +12,9 @@ mod backup;
 /// A small HTTP client for the hub's own interface.
 pub mod client;
 
+/// Rows of a table that become events.
+mod import;
+
 /// Master keys of a running hub.
 mod master_keys;
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{
     args::{CreateKeyArgs, EventsCommand, GlobalArgs, KeyScope, KeysCommand, PushArgs, RemoteCommand, SendArgs},
     client::{CliError, HubClient},
+    import::import,
     master_keys,
     output::{Output, table, text},
     simulate,
@@ -23,6 +24,8 @@ use super::{
 pub async fn run(command: RemoteCommand, global: &GlobalArgs) -> Result<(), CliError> {
     match command {
         RemoteCommand::Events(EventsCommand::Send(args)) => send(args, global).await,
+        RemoteCommand::Events(EventsCommand::Import(args)) => import(args, global).await,
+        RemoteCommand::Events(EventsCommand::Replay { tenant, id }) => replay(&tenant, &id, global).await,
         RemoteCommand::Keys(command) => keys(command, global).await,
         RemoteCommand::Simulate(args) => simulate::run(args, global).await,
     }
@@ -74,6 +77,18 @@ async fn send(args: SendArgs, global: &GlobalArgs) -> Result<(), CliError> {
     Output::new(global.json).result(&accepted, |accepted| {
         let known = if accepted["duplicate"] == true { " (was there already)" } else { "" };
         format!("accepted {}{known}, correlation id {}", text(accepted, "id"), text(accepted, "correlation_id"))
+    })
+}
+
+async fn replay(tenant: &str, id: &str, global: &GlobalArgs) -> Result<(), CliError> {
+    let hub = HubClient::of_hub(&global.url, global.key.as_ref())?;
+    let rerouted = hub.post(&["v1", "tenants", tenant, "events", id, "replay"], &json!({})).await?;
+    Output::new(global.json).result(&rerouted, |rerouted| {
+        let targets: Vec<&str> = rerouted["targets"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        match targets[..] {
+            [] => format!("{id} goes to nobody now"),
+            _ => format!("{id} goes to {}", targets.join(", ")),
+        }
     })
 }
 
