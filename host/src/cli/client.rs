@@ -343,7 +343,7 @@ impl HubClient {
                 url: self.base.clone(),
                 reason: format!("the answer broke off: {error}"),
             })?;
-            Ok((status, body.to_bytes()))
+            Ok::<_, CliError>((status, body.to_bytes()))
         };
         let (status, body) = timeout(patience, exchange)
             .await

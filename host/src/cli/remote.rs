@@ -84,7 +84,8 @@ async fn replay(tenant: &str, id: &str, global: &GlobalArgs) -> Result<(), CliEr
     let hub = HubClient::of_hub(&global.url, global.key.as_ref())?;
     let rerouted = hub.post(&["v1", "tenants", tenant, "events", id, "replay"], &json!({})).await?;
     Output::new(global.json).result(&rerouted, |rerouted| {
-        let targets: Vec<&str> = rerouted["targets"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let targets: Vec<&str> =
+            rerouted["targets"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         match targets[..] {
             [] => format!("{id} goes to nobody now"),
             _ => format!("{id} goes to {}", targets.join(", ")),

@@ -55,6 +55,9 @@ mod server;
 /// The interface is what its description says.
 mod openapi;
 
+/// Tables whose rows become events.
+mod import;
+
 /// From an empty folder to a component.
 mod plugin_project;
 

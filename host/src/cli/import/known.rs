@@ -101,9 +101,10 @@ impl<'m> Known<'m> {
         for (at, (firsts, mark)) in self.firsts.iter().zip(marks).enumerate() {
             let Some(first) = mark.and_then(|mark| firsts.get(&mark)).copied() else { continue };
             let row = &self.rows[first];
-            let differs = row.marks[..at].iter().zip(marks).any(|(theirs, ours)| {
-                theirs.zip(*ours).is_some_and(|(theirs, ours)| theirs != ours)
-            });
+            let differs = row.marks[..at]
+                .iter()
+                .zip(marks)
+                .any(|(theirs, ours)| theirs.zip(*ours).is_some_and(|(theirs, ours)| theirs != ours));
             let (of, by) = (row.number, self.map.identity[at].clone());
             if !differs {
                 return (Standing::Duplicate { of, by }, Some(first));
@@ -201,7 +202,11 @@ mod tests {
     #[test]
     fn a_person_is_one_subject_in_every_file_and_no_two_share_an_id() {
         let map = map();
-        let rows = [json!({"phone": "+4520123456", "email": "a@x.dk"}), json!({"email": "a@x.dk", "name": "Ada"}), json!({"name": "nobody"})];
+        let rows = [
+            json!({"phone": "+4520123456", "email": "a@x.dk"}),
+            json!({"email": "a@x.dk", "name": "Ada"}),
+            json!({"name": "nobody"}),
+        ];
         let mut known = Known::new(&map);
         let first: Vec<_> = rows.iter().zip(1..).map(|(row, number)| known.add(number, row)).collect();
         let mut again = Known::new(&map);

@@ -259,7 +259,8 @@ pub(super) fn suggested(header: &csv::StringRecord) -> String {
             words.iter().any(|word| if word.len() < 3 { plain == *word } else { plain.contains(word) })
         };
         let guess = GUESSES.iter().find(|(words, field, _)| fits(words) && !taken.iter().any(|name| name == field));
-        let (field, kind) = guess.map_or_else(|| (as_field(&plain), "text"), |(_, field, kind)| ((*field).to_owned(), *kind));
+        let (field, kind) =
+            guess.map_or_else(|| (as_field(&plain), "text"), |(_, field, kind)| ((*field).to_owned(), *kind));
         let field = if taken.contains(&field) { format!("{field}_{}", taken.len() + 1) } else { field };
         let column = toml::Value::from(column.trim()).to_string();
         lines.push(match kind {
@@ -268,8 +269,11 @@ pub(super) fn suggested(header: &csv::StringRecord) -> String {
         });
         taken.push(field);
     }
-    let identity: Vec<String> =
-        ["phone", "email"].iter().filter(|name| taken.iter().any(|taken| taken == *name)).map(|name| format!("{name:?}")).collect();
+    let identity: Vec<String> = ["phone", "email"]
+        .iter()
+        .filter(|name| taken.iter().any(|taken| taken == *name))
+        .map(|name| format!("{name:?}"))
+        .collect();
     format!(
         "# The type of the events that rows become.\ntype = \"lead.created\"\n\
          # Fields by which a row is known again, the strongest first.\nidentity = [{}]\n\
@@ -323,7 +327,8 @@ mod tests {
 
     #[test]
     fn a_suggested_map_fits_the_file_that_it_was_made_for() {
-        let header = csv::StringRecord::from(vec!["Navn", "E-mail", "Mobil", "Telefon 2", "Værdi (DKK)", "By", "\"", "navn"]);
+        let header =
+            csv::StringRecord::from(vec!["Navn", "E-mail", "Mobil", "Telefon 2", "Værdi (DKK)", "By", "\"", "navn"]);
         let text = suggested(&header);
         let map = Map::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         assert_eq!(map.places(&header).unwrap().len(), header.len());

@@ -132,8 +132,7 @@ pub(super) async fn import(args: ImportArgs, global: &GlobalArgs) -> Result<(), 
         let hub = HubClient::of_hub(&global.url, global.key.as_ref())?;
         let of = identity(&args.file, &text, &tenant, global)?;
         let path = place_of(&args.file);
-        let upload =
-            Upload { hub: &hub, tenant, place: Place::read(&path, &of), path, waiting: Vec::new(), bytes: 0 };
+        let upload = Upload { hub: &hub, tenant, place: Place::read(&path, &of), path, waiting: Vec::new(), bytes: 0 };
         rows.send(upload, &mut report).await?;
         None
     };
@@ -173,8 +172,7 @@ async fn schema(map: &Map, global: &GlobalArgs) -> (Option<Validator>, Option<St
 
 /// What makes two runs the same import.
 fn identity(file: &Path, map: &str, tenant: &str, global: &GlobalArgs) -> Result<String, CliError> {
-    let digest =
-        source::digest(file).map_err(|reason| CliError::File { file: file.display().to_string(), reason })?;
+    let digest = source::digest(file).map_err(|reason| CliError::File { file: file.display().to_string(), reason })?;
     let mut hash = Sha256::new_with_prefix(digest);
     for part in [map, tenant, global.url.as_str()] {
         hash.update(part.len().to_be_bytes());
@@ -276,9 +274,7 @@ impl Rows<'_> {
         let ready = |line| Looked::Ready { line, id: found.id, subject: found.subject, data };
         match found.standing {
             Standing::New => ready(line(Fate::New)),
-            Standing::Possible { of, by } => {
-                ready(Line { like_row: Some(of), like_by: Some(by), ..line(Fate::New) })
-            }
+            Standing::Possible { of, by } => ready(Line { like_row: Some(of), like_by: Some(by), ..line(Fate::New) }),
             Standing::Duplicate { of, by } => {
                 let line = Line { like_row: Some(of), like_by: Some(by), ..line(Fate::Duplicate) };
                 match self.map.duplicates {

@@ -144,9 +144,9 @@ pub(super) fn told(summary: &Value) -> String {
     let shown = summary["look_at"].as_array().map_or(&[][..], Vec::as_slice);
     if !shown.is_empty() {
         let line = |line: &Value| {
-            let like = line["like_row"].as_u64().map(|row| {
-                format!("like row {row} by {}", line["like_by"].as_str().unwrap_or_default())
-            });
+            let like = line["like_row"]
+                .as_u64()
+                .map(|row| format!("like row {row} by {}", line["like_by"].as_str().unwrap_or_default()));
             let problem = line["problem"].as_str().map(str::to_owned);
             let why: Vec<String> = [problem, like].into_iter().flatten().collect();
             vec![line["row"].to_string(), line["fate"].as_str().unwrap_or_default().to_owned(), why.join("; ")]

@@ -195,7 +195,10 @@ mod tests {
         let faults = data(&map, &places, &csv::StringRecord::from(vec!["hemmelig", " ", "2026-11-21"])).unwrap_err();
         let said = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert_eq!(faults.len(), 3, "{said}");
-        assert!(said.contains("name: it is empty") && said.contains("%d-%m-%Y") && !said.contains("hemmelig"), "{said}");
+        assert!(
+            said.contains("name: it is empty") && said.contains("%d-%m-%Y") && !said.contains("hemmelig"),
+            "{said}"
+        );
         let good = data(&map, &places, &csv::StringRecord::from(vec!["+4520123456", "Ada", "21-11-2026"])).unwrap();
         let wanted = json!({"name": "Ada", "phone": "+4520123456", "source": "import", "when": {"day": "2026-11-21"}});
         assert_eq!(good, wanted);

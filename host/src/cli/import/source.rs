@@ -113,9 +113,11 @@ impl Source {
         let header = source.next()?.ok_or(SourceFault::Empty)?;
         let names = header.cells.map_err(|reason| SourceFault::Malformed { row: 1, reason })?;
         source.header = names.iter().map(|name| name.trim_start_matches('\u{feff}').trim()).collect();
-        let twice = source.header.iter().enumerate().find(|(at, name)| {
-            !name.is_empty() && source.header.iter().take(*at).any(|earlier| earlier == *name)
-        });
+        let twice = source
+            .header
+            .iter()
+            .enumerate()
+            .find(|(at, name)| !name.is_empty() && source.header.iter().take(*at).any(|earlier| earlier == *name));
         match twice {
             Some((_, name)) => Err(SourceFault::Twice(name.to_owned())),
             None => Ok(source),
@@ -132,7 +134,9 @@ impl Source {
             self.taken.set(0);
             let row = self.next_row;
             let read = self.reader.read_byte_record(&mut record).map_err(|error| match error.into_kind() {
-                csv::ErrorKind::Io(reason) if reason.kind() == io::ErrorKind::FileTooLarge => SourceFault::TooLarge { row },
+                csv::ErrorKind::Io(reason) if reason.kind() == io::ErrorKind::FileTooLarge => {
+                    SourceFault::TooLarge { row }
+                }
                 csv::ErrorKind::Io(reason) => SourceFault::File(reason),
                 kind => SourceFault::Malformed { row, reason: format!("it cannot be read: {kind:?}") },
             })?;

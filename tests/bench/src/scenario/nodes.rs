@@ -17,13 +17,17 @@ use crate::{
     options::Scenario,
     report::{Report, Target},
     sink::Sink,
-    stage::{self, CONNECTIONS, Client, PATIENCE},
+    stage::{self, Client, PATIENCE},
 };
 
 const NODES: Scenario = Scenario::Nodes;
 
 /// Tenants, so that their lanes are with all nodes.
 const TENANTS: usize = 24;
+
+/// Connections to all nodes together, as many to one as to three: a group is made of those who wait at the same node, so
+/// few callers of many nodes would measure small groups and not nodes.
+const CALLERS: usize = 96;
 
 /// The sink's path of all endpoints.
 const PATH: u16 = 1;
@@ -78,9 +82,10 @@ async fn burst(bench: &Bench, report: &mut Report, count: usize) -> anyhow::Resu
         let _ = client.endpoint(&sink, PATH, stage::SENT).await?;
         clients.push(client);
     }
-    // Until every node knows the last tenant's key.
-    for number in 0..count {
-        known(bench, &nodes.hubs[number], &clients[TENANTS - 1], SEEN_WITHIN).await?;
+    for hub in &nodes.hubs {
+        for client in &clients {
+            known(bench, hub, client, SEEN_WITHIN).await?;
+        }
     }
     let events = bench.pick(20_000, 480) / u64::try_from(count * TENANTS)?;
     let began = bench.clock.monotonic();
@@ -89,7 +94,7 @@ async fn burst(bench: &Bench, report: &mut Report, count: usize) -> anyhow::Resu
         let address = stage::address(hub)?;
         let all = clients.iter().map(|client| client.publications_at(address, events));
         let requests = InTurn { all: all.collect::<anyhow::Result<_>>()?, turn: AtomicUsize::new(0) };
-        loops.push(ClosedLoop::start(address, CONNECTIONS / count, Arc::new(requests), 202, &bench.clock));
+        loops.push(ClosedLoop::start(address, CALLERS / count, Arc::new(requests), 202, &bench.clock));
     }
     let mut accepted = Vec::new();
     for each in loops {
