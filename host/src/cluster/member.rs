@@ -104,6 +104,13 @@ impl Node {
         self.trusted_until.store(millis(began + NODE_LIFE - MARGIN), std::sync::atomic::Ordering::Release);
     }
 
+    /// Ends the terms of partitions, before the leases are trusted again.
+    fn note_losses(&self, lost: PartitionSet) {
+        for partition in lost.iter() {
+            self.losses[usize::from(partition.number())].fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+        }
+    }
+
     /// Adds or removes partitions in which work starts.
     fn change_owned(&self, change: impl Fn(PartitionSet) -> PartitionSet) {
         use std::sync::atomic::Ordering::{AcqRel, Acquire};
@@ -156,6 +163,7 @@ impl Member {
         let lost = hub.node.owned().with(self.giving).without(mine);
         if !lost.is_empty() {
             tracing::warn!(partitions = lost.len(), "another node has taken over partitions of this one");
+            hub.node.note_losses(lost);
             hub.node.change_owned(|owned| owned.without(lost));
             self.giving = self.giving.without(lost);
             hub.forget_lanes(lost);

@@ -5,7 +5,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -19,7 +19,7 @@ use crate::{
     id::Key,
     queue::{
         lane::{Lane, LaneKey},
-        partition::PartitionSet,
+        partition::{PARTITIONS, Partition, PartitionSet},
     },
     store::cluster::{Lease, NodeRow},
 };
@@ -49,6 +49,8 @@ pub struct Node {
     clock: SharedClock,
     /// Partitions in which this node starts work, a bit each.
     owned: AtomicU64,
+    /// How often each partition was lost to another node.
+    losses: [AtomicU32; PARTITIONS as usize],
     /// Monotonic milliseconds until which the leases hold for sure.
     trusted_until: AtomicU64,
     /// Monotonic milliseconds until which the scheduler's duty is this node's.
@@ -63,6 +65,13 @@ pub struct Node {
     database_rings: AtomicBool,
     /// The broker's bells, if there is one.
     broker: Option<Arc<Bells>>,
+}
+
+/// A time in which a partition was this node's without a break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    partition: Partition,
+    losses: u32,
 }
 
 /// The nodes and leases at the last beat.
@@ -95,6 +104,7 @@ impl Node {
             shared,
             clock,
             owned: AtomicU64::new(owned.bits()),
+            losses: std::array::from_fn(|_| AtomicU32::new(0)),
             trusted_until: AtomicU64::new(until),
             leads_until: AtomicU64::new(until),
             skew_ms: AtomicI64::new(0),
@@ -134,6 +144,20 @@ impl Node {
     #[must_use]
     pub fn is_trusted(&self) -> bool {
         !self.shared || self.monotonic_ms() < self.trusted_until.load(Ordering::Acquire)
+    }
+
+    /// This node's ownership of a lane's partition, as it is now.
+    #[must_use]
+    pub fn term(&self, lane: LaneKey) -> Term {
+        let partition = lane.partition();
+        Term { partition, losses: self.losses[usize::from(partition.number())].load(Ordering::Acquire) }
+    }
+
+    /// Whether the ownership has lasted without a break, and lasts for sure. To be asked right before something has an
+    /// effect outside: a process may have slept since its work began, another node have taken over and done it.
+    #[must_use]
+    pub fn holds(&self, term: Term) -> bool {
+        self.is_trusted() && self.losses[usize::from(term.partition.number())].load(Ordering::Acquire) == term.losses
     }
 
     /// Whether this node makes polls and schedules due, and prunes.

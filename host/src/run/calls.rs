@@ -15,6 +15,7 @@ use super::{
     secrets,
 };
 use crate::{
+    cluster::Term,
     connection::vault::{TenantKey, VaultError},
     directory::view::{InstallationView, PluginVersion, TenantView},
     hub::Hub,
@@ -83,6 +84,8 @@ pub struct RunCalls {
     pub(super) installation: Arc<InstallationView>,
     pub(super) version: Arc<PluginVersion>,
     pub(super) claimed: Claimed,
+    /// The time in which this node alone runs it.
+    pub(super) term: Term,
     /// The record.
     pub journal: Journal,
     pub(super) clock: Arc<VirtualClock>,
@@ -114,6 +117,7 @@ impl RunCalls {
     ) -> Self {
         Self {
             started: hub.clock.monotonic(),
+            term: hub.node.term(claimed.lane.key()),
             sent: false,
             calling_since: None,
             hub,

@@ -184,6 +184,14 @@ impl RunCalls {
         }
     }
 
+    /// Ends a run before a write if its node may have lost it: between the intent's commit and here a process can be
+    /// stopped or parted from its database for longer than its lease, and whoever took over looks for the effect, finds
+    /// none yet, and has it made.
+    fn still_alone(&self, sending: &Sending) -> Result<(), Stop> {
+        let write = call::is_write(&sending.method, sending.read_only);
+        if write && !self.hub.node.holds(self.term) { Err(Stop::new(RunStop::LostLease)) } else { Ok(()) }
+    }
+
     async fn send_and_answer(
         &mut self,
         index: usize,
@@ -194,12 +202,16 @@ impl RunCalls {
         let step = self.hub.begin_step(&self.claimed.event.traceparent);
         // Nobody could be told of an error here, so these places only wait or die.
         failpoint::pass(Point::ProviderBeforeSend).await.ok();
+        self.still_alone(&sending)?;
         let mut result = self.hub.client.send(ready.outgoing.clone()).await;
         let mut no_token = None;
         if ready.token.is_some() && result.as_ref().is_ok_and(|answer| answer.status == StatusCode::UNAUTHORIZED) {
             // Nothing was executed, and the access token may have ended before its time: another one, once.
             match self.authorize(&mut ready).await {
-                Ok(()) => result = self.hub.client.send(ready.outgoing.clone()).await,
+                Ok(()) => {
+                    self.still_alone(&sending)?;
+                    result = self.hub.client.send(ready.outgoing.clone()).await;
+                }
                 Err(error) => no_token = Some(error),
             }
         }

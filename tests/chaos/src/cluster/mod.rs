@@ -73,6 +73,14 @@ impl Cluster {
     /// # Panics
     /// Something of it cannot be started.
     pub async fn start(count: usize, broker: Option<&str>) -> Self {
+        Self::start_with(count, broker, &[]).await
+    }
+
+    /// The same with more in the nodes' environment.
+    ///
+    /// # Panics
+    /// Something of it cannot be started.
+    pub async fn start_with(count: usize, broker: Option<&str>, environment: &[(&str, &str)]) -> Self {
         let shutdown = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let options = billy::Options::new(BILLY_TOKEN, Arc::new(SystemClock));
@@ -83,6 +91,9 @@ impl Cluster {
             let network = Proxy::before(nodes.database.address().await).await;
             let url = nodes.database.url_through(network.address());
             let mut builder = nodes.prepared(Hub::builder()).set("SWITCHYARD_DATABASE_URL", &url);
+            for (name, value) in environment {
+                builder = builder.set(name, value);
+            }
             if let Some(broker) = broker {
                 builder = builder.set("SWITCHYARD_BROKER_URL", broker);
             }
