@@ -12,7 +12,7 @@ use super::{
     client::{CliError, HubClient},
     master_keys,
     output::{Output, table, text},
-    simulate,
+    privacy, simulate, trace,
 };
 
 /// Runs a command against a running hub or simulator and prints what came of it.
@@ -25,6 +25,8 @@ pub async fn run(command: RemoteCommand, global: &GlobalArgs) -> Result<(), CliE
         RemoteCommand::Events(EventsCommand::Send(args)) => send(args, global).await,
         RemoteCommand::Keys(command) => keys(command, global).await,
         RemoteCommand::Simulate(args) => simulate::run(args, global).await,
+        RemoteCommand::Privacy(command) => privacy::run(command, global).await,
+        RemoteCommand::Trace(args) => trace::run(args, global).await,
     }
 }
 
