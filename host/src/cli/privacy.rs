@@ -92,7 +92,7 @@ async fn export(hub: &HubClient, args: ExportArgs, output: Output) -> Result<(),
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&args.to).map_err(failed)?;
     let asked = hub.post(&["v1", "tenants", &args.tenant, "privacy", "export"], &about(&args.person)).await?;
     let done = follow(hub, &args.tenant, asked, output).await?;
-    let path = ["v1", "tenants", &args.tenant, "privacy", "requests", text(&done, "id"), "export"];
+    let path: [&str; 7] = ["v1", "tenants", &args.tenant, "privacy", "requests", text(&done, "id"), "export"];
     let bytes = hub.download(&path, file, &args.to.display().to_string()).await?;
     let written = json!({"file": args.to.display().to_string(), "bytes": bytes, "request": done});
     output.result(&written, |written| {

@@ -167,14 +167,14 @@ impl Hub {
             (Some(place), _) => {
                 let after = progress.after.as_deref();
                 let kept = self.store.kept(&request.tenant, place, after, PORTION).await?;
-                self.walk(tenant, request, progress, kept).await
+                self.walk_on(tenant, request, progress, kept).await
             }
             (None, Asked::Export) => self.end_export(tenant, request, progress).await,
             (None, Asked::Erase) => self.end_walk(tenant, request, progress).await,
         }
     }
 
-    async fn walk(
+    async fn walk_on(
         self: &Arc<Self>,
         tenant: &Arc<TenantView>,
         request: PrivacyRow,
@@ -194,16 +194,16 @@ impl Hub {
         progress.note(found.looked, found.named);
         progress.held_up += found.held_up;
         progress.go_on(next);
-        let mut step = self.step(&request, now);
+        let mut step = self.unchanged(&request, now);
         if request.asked == Asked::Export {
-            step.piece = self.piece(tenant, &request, &mut progress, found.lines)?;
+            step.piece = self.sealed_piece(tenant, &request, &mut progress, found.lines)?;
         }
         step.emptied = found.emptied;
-        self.take(&request, step, &mut progress).await
+        self.take_step(&request, step, &mut progress).await
     }
 
     /// The next part of an export; the first one begins with a line about the export itself.
-    fn piece(
+    fn sealed_piece(
         &self,
         tenant: &TenantView,
         request: &PrivacyRow,
@@ -236,11 +236,11 @@ impl Hub {
     ) -> Result<(), PrivacyError> {
         let now = self.clock.now();
         let end = json!({"record": "end", "at": now, "found": progress.found, "looked_at": progress.looked});
-        let mut step = self.step(&request, now);
-        step.piece = self.piece(tenant, &request, &mut progress, format!("{end}\n"))?;
+        let mut step = self.unchanged(&request, now);
+        step.piece = self.sealed_piece(tenant, &request, &mut progress, format!("{end}\n"))?;
         step.standing = Standing::Done;
         step.audit = Some(done(&request, "privacy.exported", &progress, now));
-        self.take(&request, step, &mut progress).await
+        self.take_step(&request, step, &mut progress).await
     }
 
     /// A walk through everything is over: if it found something, another one looks whether that is all.
@@ -251,7 +251,7 @@ impl Hub {
         mut progress: Progress,
     ) -> Result<(), PrivacyError> {
         let now = self.clock.now();
-        let mut step = self.step(&request, now);
+        let mut step = self.unchanged(&request, now);
         let restless = progress.found_now > 0 && progress.walks < MOST_WALKS;
         if restless || progress.held_up > 0 {
             let pause = progress.held_up > 0 || (progress.walks + 1).is_multiple_of(WALKS);
@@ -259,7 +259,7 @@ impl Hub {
                 step.due_at = now.after(self.time_factor.scale(PATIENCE));
             }
             progress.walk_again();
-            return self.take(&request, step, &mut progress).await;
+            return self.take_step(&request, step, &mut progress).await;
         }
         self.tell_erased(tenant, &request).await?;
         // Before it is done, so that it is done again after a crash.
@@ -269,7 +269,7 @@ impl Hub {
         step.standing = Standing::Done;
         step.ends_exports = Some(Progress::default().to_text());
         step.audit = Some(done(&request, "privacy.erased", &progress, now));
-        self.take(&request, step, &mut progress).await
+        self.take_step(&request, step, &mut progress).await
     }
 
     /// Says once that a person was erased, so that plugins and subscribers forget too what they keep.
@@ -310,7 +310,7 @@ impl Hub {
     }
 
     /// A step that changes nothing yet.
-    fn step(&self, request: &PrivacyRow, now: Timestamp) -> PrivacyStep {
+    fn unchanged(&self, request: &PrivacyRow, now: Timestamp) -> PrivacyStep {
         PrivacyStep {
             tenant: request.tenant.clone(),
             request: request.key,
@@ -326,7 +326,7 @@ impl Hub {
         }
     }
 
-    async fn take(
+    async fn take_step(
         self: &Arc<Self>,
         request: &PrivacyRow,
         mut step: PrivacyStep,

@@ -62,7 +62,8 @@ pub(super) async fn run(args: TraceArgs, global: &GlobalArgs) -> Result<(), CliE
 /// Everything that the hub has under the id.
 async fn gather(hub: &HubClient, args: &TraceArgs) -> Result<Value, CliError> {
     let of_tenant = |path: &[&str]| -> Vec<String> {
-        ["v1", "tenants", &args.tenant].iter().chain(path).map(|part| (*part).to_owned()).collect()
+        let tenant: [&str; 3] = ["v1", "tenants", &args.tenant];
+        tenant.iter().chain(path).map(|part| (*part).to_owned()).collect()
     };
     let get = async |path: &[&str]| {
         let path = of_tenant(path);

@@ -19,7 +19,7 @@ const NAME: &str = r"(?i)^(.*_)?(name|firstname|lastname|customer|contact|attend
 const WORDS: &str = r"(?i)^(text|body|html|subject|snippet|title|summary_text|transcript|speech|description|location|notes?|comment|content|say|prompt)$";
 
 /// Members that hold numbers that are nobody's.
-const NOBODYS: &str = r"(?i)(^|_)(id|ids|at|ms|us|seq|number|index|version|status|bytes|count|traceparent|fingerprint|print|key|reference|ref|sid)$";
+const NOBODYS: &str = r"(?i)(^|_)(id|ids|at|ms|us|seq|number|index|version|status|bytes|count|traceparent|fingerprint|print|reference|ref|sid)$";
 
 /// A telephone number in a text: with its country, or so many digits as nothing else has.
 const PHONE: &str = r"(?:\+|\b00)\d[\d ().\-\x{a0}]{5,18}\d|\b\d{8,15}\b";

@@ -204,14 +204,17 @@ async fn requests(conn: &mut PgConnection, tenant: &TenantId, after: &str, porti
          order by correlation_id, key"
     );
     let (correlation_id, key) = after.split_once(BETWEEN).unwrap_or_default();
-    let seq: i64 = seq.parse().unwrap_or(0);
+    let key: Key = key.parse().unwrap_or_default();
     let asked = |sql| sqlx::query(sql).bind(tenant.as_str()).bind(correlation_id).bind(key.0);
     let weighed = asked(WEIGH).bind(i64::from(portion.rows)).fetch_all(&mut *conn).await?;
     let (count, all) = fitting(&weighed, portion)?;
     let Some(last) = count.checked_sub(1) else { return Ok(KeptRows::default()) };
-    let mut fields = Fields::of(&weighed[last]);
-    let (correlation_id, key) = (fields.text()?, fields.int()?);
-    let rows = asked(READ).bind(correlation_id.clone()).bind(seq).fetch_all(conn).await?;
+    // In a block of its own, since what is read of a row must not be held while others are read.
+    let (correlation_id, key) = {
+        let mut fields = Fields::of(&weighed[last]);
+        (fields.text()?, fields.key()?)
+    };
+    let rows = asked(READ).bind(correlation_id.clone()).bind(key.0).fetch_all(conn).await?;
     let rows = rows.iter().map(|row| Ok(Kept::Request(request(row)?))).collect::<StoreResult<_>>()?;
     Ok(KeptRows { rows, next: (!all).then(|| format!("{correlation_id}{BETWEEN}{key}")) })
 }
@@ -249,8 +252,11 @@ async fn app_requests(
     let weighed = asked(WEIGH).bind(i64::from(portion.rows)).fetch_all(&mut *conn).await?;
     let (count, all) = fitting(&weighed, portion)?;
     let Some(last) = count.checked_sub(1) else { return Ok(KeptRows::default()) };
-    let mut fields = Fields::of(&weighed[last]);
-    let (owner, correlation_id, key) = (fields.text()?, fields.text()?, fields.key()?);
+    // In a block of its own, since what is read of a row must not be held while others are read.
+    let (owner, correlation_id, key) = {
+        let mut fields = Fields::of(&weighed[last]);
+        (fields.text()?, fields.text()?, fields.key()?)
+    };
     let rows = asked(READ).bind(owner.clone()).bind(correlation_id.clone()).bind(key.0).fetch_all(conn).await?;
     let rows = rows.iter().map(|row| Ok(Kept::Request(request(row)?))).collect::<StoreResult<_>>()?;
     Ok(KeptRows { rows, next: (!all).then(|| format!("{owner}{BETWEEN}{correlation_id}{BETWEEN}{key}")) })
@@ -266,8 +272,11 @@ async fn values(conn: &mut PgConnection, tenant: &TenantId, after: &str, portion
     let weighed = asked(WEIGH).bind(i64::from(portion.rows)).fetch_all(&mut *conn).await?;
     let (count, all) = fitting(&weighed, portion)?;
     let Some(last) = count.checked_sub(1) else { return Ok(KeptRows::default()) };
-    let mut fields = Fields::of(&weighed[last]);
-    let (plugin, key) = (fields.text()?, fields.text()?);
+    // In a block of its own, since what is read of a row must not be held while others are read.
+    let (plugin, key) = {
+        let mut fields = Fields::of(&weighed[last]);
+        (fields.text()?, fields.text()?)
+    };
     let read = |row: &PgRow| {
         let mut fields = Fields::of(row);
         let (plugin, key, version, value) = (fields.text()?, fields.text()?, fields.number()?, fields.opt_bytes()?);

@@ -120,6 +120,13 @@ async fn piece(conn: &mut PgConnection, tenant: &TenantId, request: Key, number:
     query.fetch_optional(conn).await?.map(|row| Fields::of(&row).bytes()).transpose()
 }
 
+/// Whether there is a part to be removed: looking every now and then must not write each time.
+async fn is_old(conn: &mut PgConnection, before: Timestamp) -> StoreResult<bool> {
+    const OLD: &str = "select 1 from privacy_request r join privacy_piece p on p.request = r.key \
+        where r.standing = 'done' and r.asked = 'export' and r.updated_at < $1 limit 1";
+    Ok(sqlx::query(OLD).bind(before.0).fetch_optional(conn).await?.is_some())
+}
+
 async fn forget(conn: &mut PgConnection, before: Timestamp, limit: u32) -> StoreResult<u64> {
     const FORGET: &str = "delete from privacy_piece where (request, number) in (select p.request, p.number \
         from privacy_request r join privacy_piece p on p.request = r.key \
@@ -179,6 +186,9 @@ impl Privacy for PostgresStore {
     }
 
     async fn forget_pieces(&self, before: Timestamp, limit: u32) -> StoreResult<u64> {
+        if !is_old(&mut *self.reader().await?, before).await? {
+            return Ok(0);
+        }
         self.change(Concerns::Nobody, (before, limit), |conn, (before, limit)| Box::pin(forget(conn, *before, *limit)))
             .await
     }

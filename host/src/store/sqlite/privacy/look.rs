@@ -213,8 +213,11 @@ async fn requests(
     let weighed = asked(WEIGH).bind(portion.rows).fetch_all(&mut *conn).await?;
     let (count, all) = fitting(&weighed, portion)?;
     let Some(last) = count.checked_sub(1) else { return Ok(KeptRows::default()) };
-    let mut fields = Fields::of(&weighed[last]);
-    let (correlation_id, seq) = (fields.text()?, fields.int()?);
+    // In a block of its own, since what is read of a row must not be held while others are read.
+    let (correlation_id, seq) = {
+        let mut fields = Fields::of(&weighed[last]);
+        (fields.text()?, fields.int()?)
+    };
     let rows = asked(READ).bind(correlation_id.clone()).bind(seq).fetch_all(conn).await?;
     let rows = rows.iter().map(|row| Ok(Kept::Request(request(row)?))).collect::<StoreResult<_>>()?;
     Ok(KeptRows { rows, next: (!all).then(|| format!("{correlation_id}{BETWEEN}{seq}")) })
@@ -253,8 +256,11 @@ async fn app_requests(
     let weighed = asked(WEIGH).bind(portion.rows).fetch_all(&mut *conn).await?;
     let (count, all) = fitting(&weighed, portion)?;
     let Some(last) = count.checked_sub(1) else { return Ok(KeptRows::default()) };
-    let mut fields = Fields::of(&weighed[last]);
-    let (owner, correlation_id, seq) = (fields.text()?, fields.text()?, fields.int()?);
+    // In a block of its own, since what is read of a row must not be held while others are read.
+    let (owner, correlation_id, seq) = {
+        let mut fields = Fields::of(&weighed[last]);
+        (fields.text()?, fields.text()?, fields.int()?)
+    };
     let rows = asked(READ).bind(owner.clone()).bind(correlation_id.clone()).bind(seq).fetch_all(conn).await?;
     let rows = rows.iter().map(|row| Ok(Kept::Request(request(row)?))).collect::<StoreResult<_>>()?;
     Ok(KeptRows { rows, next: (!all).then(|| format!("{owner}{BETWEEN}{correlation_id}{BETWEEN}{seq}")) })
@@ -275,8 +281,11 @@ async fn values(
     let weighed = asked(WEIGH).bind(portion.rows).fetch_all(&mut *conn).await?;
     let (count, all) = fitting(&weighed, portion)?;
     let Some(last) = count.checked_sub(1) else { return Ok(KeptRows::default()) };
-    let mut fields = Fields::of(&weighed[last]);
-    let (plugin, key) = (fields.text()?, fields.text()?);
+    // In a block of its own, since what is read of a row must not be held while others are read.
+    let (plugin, key) = {
+        let mut fields = Fields::of(&weighed[last]);
+        (fields.text()?, fields.text()?)
+    };
     let read = |row: &SqliteRow| {
         let mut fields = Fields::of(row);
         let (plugin, key, version, value) = (fields.text()?, fields.text()?, fields.number()?, fields.opt_bytes()?);
