@@ -140,6 +140,7 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
         tick_moved: Notify::new(),
         polls_moved: Notify::new(),
         parked_moved: Notify::new(),
+        privacy_moved: Notify::new(),
         tasks: TaskTracker::new(),
         hard_stop: lifecycle.hard(),
         clock,
@@ -159,6 +160,7 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
     if !hub.node.is_shared() {
         hub.begin_alone().await?;
     }
+    hub.recall_erasures().await.context("the list of erasures beside the database cannot be followed")?;
     if let Some(url) = &hub.settings.otlp_url {
         let exporter = Exporter::new(url, &hub.node.row.name, hub.clock.clone()).context("otlp_url cannot be used")?;
         lifecycle.spawn("telemetry", exporter.run(taken, lifecycle.soft()));
@@ -320,6 +322,7 @@ fn spawn(hub: &Arc<Hub>, listener: TcpListener, mark: ChangeMark, lifecycle: &Li
     lifecycle.spawn("feed", hub.clone().run_feed(mark, lifecycle.soft()));
     lifecycle.spawn("schedules", hub.clone().run_schedules(lifecycle.soft()));
     lifecycle.spawn("parked", hub.clone().run_parked(lifecycle.soft()));
+    lifecycle.spawn("privacy", hub.clone().run_privacy(lifecycle.soft()));
     lifecycle.spawn("sweeps", hub.clone().run_sweeps(lifecycle.soft()));
     lifecycle.spawn("database", guard::watch_database(hub.clone(), lifecycle.soft()));
     lifecycle.spawn("changes", follow_changes(hub.clone(), lifecycle.soft()));

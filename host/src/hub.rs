@@ -79,6 +79,8 @@ pub struct Hub {
     pub tick_moved: Notify,
     /// Rung when a schedule became due.
     pub polls_moved: Notify,
+    /// Rung when a request of a person was made.
+    pub privacy_moved: Notify,
     /// Rung when parked requests may be judged differently now.
     pub parked_moved: Notify,
     /// Attempts and accepts under way.

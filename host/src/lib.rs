@@ -57,6 +57,9 @@ pub mod directory;
 /// `/v1`.
 pub mod api;
 
+/// What persons may ask for: all that is kept about them, or that it goes.
+pub mod privacy;
+
 /// What the hub says about itself.
 pub mod observe;
 

@@ -125,7 +125,8 @@ impl Connection {
         }
     }
 
-    /// Tried by a GET of this path, which must change nothing and cost little: `/v1/me`.
+    /// Tried by a GET of this path, which must change nothing and cost little: `/v1/me`. `{config.<field>}` in it stands
+    /// for a field of the installation's config.
     pub fn probe(mut self, path: &str) -> Self {
         self.probe = Some(path.to_owned());
         self

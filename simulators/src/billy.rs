@@ -11,7 +11,7 @@ mod money;
 mod payment;
 mod routes;
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -28,7 +28,7 @@ use crate::{
     clock::{OffsetClock, SharedClock},
     faults::Faults,
     http,
-    provider::{Count, Simulator},
+    provider::Simulator,
 };
 
 /// Whether an answer about one record has it under its singular name, or in a list under its plural name.
@@ -160,27 +160,11 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// `http://address`, without a slash at the end; stands for `https://api.billysbilling.com`, so paths begin `/v2`.
-    #[must_use]
-    pub fn base_url(&self) -> String {
-        format!("http://{}", self.simulator.address)
-    }
-
-    /// The faults of this simulator.
-    #[must_use]
-    pub fn faults(&self) -> &Faults {
-        &self.simulator.faults
-    }
-
-    /// How often each operation was used.
-    #[must_use]
-    pub fn counts(&self) -> BTreeMap<String, Count> {
-        self.simulator.counts()
-    }
-
-    /// Lets the provider's clock be wrong by this much.
-    pub fn set_clock_offset_ms(&self, offset_ms: i64) {
-        self.simulator.clock.set_offset_ms(offset_ms);
+    crate::provider::steering! {
+        /// `http://address`, without a slash at the end; stands for `https://api.billysbilling.com`, so paths begin `/v2`.
+        base_url;
+        /// The faults of this simulator.
+        faults;
     }
 
     /// Changes the unconfirmed parts.

@@ -16,7 +16,7 @@ mod person;
 mod recurrence;
 mod routes;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -35,7 +35,7 @@ use crate::{
     faults::Faults,
     http,
     oauth::Grants,
-    provider::{Count, Simulator},
+    provider::Simulator,
 };
 
 /// Where the public documentation leaves a choice: a plugin must work with every combination.
@@ -115,29 +115,13 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// `http://address`, without a slash at the end; stands for `https://www.googleapis.com`, so paths begin
-    /// `/calendar/v3`.
-    #[must_use]
-    pub fn base_url(&self) -> String {
-        format!("http://{}", self.simulator.address)
-    }
-
-    /// The faults of this simulator: operations `events.list|get|insert|patch|update|delete|watch`, `channels.stop`,
-    /// `freebusy.query`, and `webhook.notification`.
-    #[must_use]
-    pub fn faults(&self) -> &Faults {
-        &self.simulator.faults
-    }
-
-    /// How often each operation was used.
-    #[must_use]
-    pub fn counts(&self) -> BTreeMap<String, Count> {
-        self.simulator.counts()
-    }
-
-    /// Lets Google's clock be wrong by this much.
-    pub fn set_clock_offset_ms(&self, offset_ms: i64) {
-        self.simulator.clock.set_offset_ms(offset_ms);
+    crate::provider::steering! {
+        /// `http://address`, without a slash at the end; stands for `https://www.googleapis.com`, so paths begin
+        /// `/calendar/v3`.
+        base_url;
+        /// The faults of this simulator: operations `events.list|get|insert|patch|update|delete|watch`, `channels.stop`,
+        /// `freebusy.query`, and `webhook.notification`.
+        faults;
     }
 
     /// All events of a calendar as the API shows them, cancelled ones included.

@@ -18,7 +18,6 @@ mod threads;
 mod watch;
 
 use std::{
-    collections::BTreeMap,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -42,7 +41,7 @@ use crate::{
     http,
     ids::Ids,
     oauth::Grants,
-    provider::{Count, Simulator},
+    provider::Simulator,
 };
 
 /// The topic that a new mailbox knows, to which Gmail may publish.
@@ -153,28 +152,12 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// `http://address`, without a slash at the end; stands for `https://gmail.googleapis.com`.
-    #[must_use]
-    pub fn base_url(&self) -> String {
-        format!("http://{}", self.simulator.address)
-    }
-
-    /// The faults of this simulator: operations `messages.list|get|send|modify`, `attachments.get`, `threads.get`,
-    /// `history.list`, `labels.list|create`, `profile.get`, `watch`, `stop`, and `push` for what Pub/Sub sends.
-    #[must_use]
-    pub fn faults(&self) -> &Faults {
-        &self.simulator.faults
-    }
-
-    /// How often each operation was used.
-    #[must_use]
-    pub fn counts(&self) -> BTreeMap<String, Count> {
-        self.simulator.counts()
-    }
-
-    /// Lets Gmail's clock be wrong by this much.
-    pub fn set_clock_offset_ms(&self, offset_ms: i64) {
-        self.simulator.clock.set_offset_ms(offset_ms);
+    crate::provider::steering! {
+        /// `http://address`, without a slash at the end; stands for `https://gmail.googleapis.com`.
+        base_url;
+        /// The faults of this simulator: operations `messages.list|get|send|modify`, `attachments.get`, `threads.get`,
+        /// `history.list`, `labels.list|create`, `profile.get`, `watch`, `stop`, and `push` for what Pub/Sub sends.
+        faults;
     }
 
     /// Changes the unconfirmed parts.

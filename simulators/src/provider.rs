@@ -198,6 +198,35 @@ impl<P: Provider> Handler for Simulator<P> {
     }
 }
 
+/// What every simulator's `Handle` offers over the [`Simulator`] in its field `simulator`.
+macro_rules! steering {
+    ($(#[$of_url:meta])* base_url; $(#[$of_faults:meta])* faults;) => {
+        $(#[$of_url])*
+        #[must_use]
+        pub fn base_url(&self) -> String {
+            format!("http://{}", self.simulator.address)
+        }
+
+        $(#[$of_faults])*
+        #[must_use]
+        pub fn faults(&self) -> &$crate::faults::Faults {
+            &self.simulator.faults
+        }
+
+        /// How often each operation was used.
+        #[must_use]
+        pub fn counts(&self) -> std::collections::BTreeMap<String, $crate::provider::Count> {
+            self.simulator.counts()
+        }
+
+        /// Lets the provider's clock be wrong by this much.
+        pub fn set_clock_offset_ms(&self, offset_ms: i64) {
+            self.simulator.clock.set_offset_ms(offset_ms);
+        }
+    };
+}
+pub(crate) use steering;
+
 /// Reads a control request's JSON body, or says what is wrong with it.
 pub(crate) fn with_body<T: DeserializeOwned>(call: &Call, act: impl FnOnce(T) -> Reply) -> Reply {
     match call.json() {

@@ -13,7 +13,7 @@ mod sale;
 mod sales;
 pub mod webhook;
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -32,7 +32,7 @@ use crate::{
     faults::Faults,
     http,
     oauth::{Client, Consent, Decision, Grants, Issued, Rules},
-    provider::{Count, Simulator},
+    provider::Simulator,
 };
 
 /// The item that every company has.
@@ -171,28 +171,12 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// `http://address`, without a slash at the end; stands for `https://quickbooks.api.intuit.com`,
-    /// `https://appcenter.intuit.com` and `https://oauth.platform.intuit.com`.
-    #[must_use]
-    pub fn base_url(&self) -> String {
-        format!("http://{}", self.simulator.address)
-    }
-
-    /// The faults of this simulator.
-    #[must_use]
-    pub fn faults(&self) -> &Faults {
-        &self.simulator.faults
-    }
-
-    /// How often each operation was used.
-    #[must_use]
-    pub fn counts(&self) -> BTreeMap<String, Count> {
-        self.simulator.counts()
-    }
-
-    /// Lets the provider's clock be wrong by this much.
-    pub fn set_clock_offset_ms(&self, offset_ms: i64) {
-        self.simulator.clock.set_offset_ms(offset_ms);
+    crate::provider::steering! {
+        /// `http://address`, without a slash at the end; stands for `https://quickbooks.api.intuit.com`,
+        /// `https://appcenter.intuit.com` and `https://oauth.platform.intuit.com`.
+        base_url;
+        /// The faults of this simulator.
+        faults;
     }
 
     /// The server that its tokens come from.

@@ -34,7 +34,7 @@ use crate::{
     clock::{OffsetClock, SharedClock, TimeFactor},
     faults::Faults,
     http,
-    provider::{Count, Simulator},
+    provider::Simulator,
 };
 
 /// How the simulated account is set up.
@@ -117,27 +117,11 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// `http://address`, without a slash at the end; stands for `https://api.twilio.com`.
-    #[must_use]
-    pub fn base_url(&self) -> String {
-        format!("http://{}", self.simulator.address)
-    }
-
-    /// The faults of this simulator.
-    #[must_use]
-    pub fn faults(&self) -> &Faults {
-        &self.simulator.faults
-    }
-
-    /// How often each operation was used.
-    #[must_use]
-    pub fn counts(&self) -> BTreeMap<String, Count> {
-        self.simulator.counts()
-    }
-
-    /// Lets the provider's clock be wrong by this much.
-    pub fn set_clock_offset_ms(&self, offset_ms: i64) {
-        self.simulator.clock.set_offset_ms(offset_ms);
+    crate::provider::steering! {
+        /// `http://address`, without a slash at the end; stands for `https://api.twilio.com`.
+        base_url;
+        /// The faults of this simulator.
+        faults;
     }
 
     /// Sets where incoming SMS go.

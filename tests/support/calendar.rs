@@ -6,15 +6,14 @@ use serde_json::{Value, json};
 use switchyard_simulators::{
     calendar::{self, Calendar},
     clock::{SystemClock, TimeFactor},
-    google::{self, Google},
-    oauth::{Client, Consent, Decision},
 };
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{Api, Tenant, text, until},
+    api::{Api, Tenant, until},
+    google,
     hub::{Builder, Hub},
+    world::listener,
 };
 
 /// The owner, and the id of the first calendar.
@@ -24,14 +23,13 @@ pub const OWNER: &str = "owner@customer.example";
 pub const VAN: &str = "van@customer.example";
 
 const CLIENT: &str = "client-2.apps.googleusercontent.com";
-const CLIENT_SECRET: &str = "a-client-secret-for-black-box-tests";
 const SCOPES: [&str; 2] =
     ["https://www.googleapis.com/auth/calendar.events", "https://www.googleapis.com/auth/calendar.freebusy"];
 
 /// Calendars and Google's accounts; they live as long as the test's runtime.
 pub struct Calendars {
     /// Who issues tokens.
-    pub google: google::Handle,
+    pub google: switchyard_simulators::google::Handle,
     /// The calendars.
     pub calendar: calendar::Handle,
 }
@@ -39,13 +37,7 @@ pub struct Calendars {
 impl Calendars {
     /// Empty calendars whose channels live this much shorter than in life.
     pub async fn start(time_factor: u32) -> Self {
-        let google = google::Options::new(Arc::new(SystemClock));
-        let google = Google::start(listener().await, google, CancellationToken::new()).expect("a Google");
-        google.grants().register(Client {
-            id: CLIENT.to_owned(),
-            secret: CLIENT_SECRET.to_owned(),
-            redirect_uris: Vec::new(),
-        });
+        let google = google::start(CLIENT).await;
         let mut options = calendar::Options::new(google.grants(), Arc::new(SystemClock));
         options.calendars.push((VAN.to_owned(), "Europe/Copenhagen".to_owned()));
         options.time_factor = TimeFactor::new(time_factor);
@@ -56,22 +48,15 @@ impl Calendars {
     /// A hub for which Google is here.
     #[must_use]
     pub fn hub(&self) -> Builder {
-        let accounts = self.google.base_url();
-        let origins = ["https://accounts.google.com", "https://oauth2.googleapis.com"];
-        let pairs: Vec<String> = origins.iter().map(|origin| format!("{origin}={accounts}")).collect();
-        Hub::builder().set("SWITCHYARD_PROVIDER_ORIGINS", &pairs.join(","))
+        Hub::builder().set("SWITCHYARD_PROVIDER_ORIGINS", &google::origins(&self.google).join(","))
     }
 
     /// The connection to the calendars, as if their owner had consented.
     pub async fn connection(&self, api: &Api, tenant: &Tenant) -> String {
-        let app = json!({"provider": "google", "name": format!("google of {}", tenant.id), "client_id": CLIENT,
-            "client_secret": CLIENT_SECRET});
-        let app = text(&api.post("/v1/apps", &app).await.expect(201), "id");
-        let consent = Consent { account: OWNER.to_owned(), realm: None, decision: Decision::Allow };
-        let token = self.google.grants().issue(CLIENT, &consent, &SCOPES).refresh_token;
+        let app = google::app(api, CLIENT, &format!("google of {}", tenant.id)).await;
+        let secret = google::secret(&self.google, CLIENT, &app, OWNER, &SCOPES);
         let wanted = json!({"provider": "google", "name": "calendars", "kind": "oauth2",
-            "base_url": format!("{}/calendar/v3", self.calendar.base_url()),
-            "secret": {"app": app, "refresh_token": token}});
+            "base_url": format!("{}/calendar/v3", self.calendar.base_url()), "secret": secret});
         tenant.connection(&wanted).await
     }
 
@@ -97,8 +82,4 @@ impl Calendars {
         })
         .await;
     }
-}
-
-async fn listener() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").await.expect("a free port")
 }

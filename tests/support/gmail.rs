@@ -6,15 +6,14 @@ use serde_json::{Value, json};
 use switchyard_simulators::{
     clock::{SystemClock, TimeFactor},
     gmail::{self, Gmail, Subscription, TOPIC},
-    google::{self, Google},
-    oauth::{Client, Consent, Decision},
 };
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{Api, Tenant, text, until},
+    google,
     hub::{Builder, Hub},
+    world::listener,
 };
 
 /// The mailbox's address.
@@ -24,14 +23,13 @@ pub const MAILBOX: &str = "office@firma.test";
 pub const PUSHER: &str = "push-sa@hub-test.iam.gserviceaccount.com";
 
 const CLIENT: &str = "client-1.apps.googleusercontent.com";
-const CLIENT_SECRET: &str = "a-client-secret-for-black-box-tests";
 const SCOPES: [&str; 2] =
     ["https://www.googleapis.com/auth/gmail.modify", "https://www.googleapis.com/auth/gmail.send"];
 
 /// Gmail and Google's accounts; they live as long as the test's runtime.
 pub struct Mailbox {
     /// Who issues tokens and signs pushes.
-    pub google: google::Handle,
+    pub google: switchyard_simulators::google::Handle,
     /// The mailbox.
     pub gmail: gmail::Handle,
 }
@@ -39,18 +37,11 @@ pub struct Mailbox {
 impl Mailbox {
     /// An empty mailbox whose watch and redelivery are this much faster than in life.
     pub async fn start(time_factor: u32) -> Self {
-        let google = google::Options::new(Arc::new(SystemClock));
-        let google = Google::start(listener().await, google, CancellationToken::new()).expect("a Google");
-        google.grants().register(Client {
-            id: CLIENT.to_owned(),
-            secret: CLIENT_SECRET.to_owned(),
-            redirect_uris: Vec::new(),
-        });
-        Self::beside(google, time_factor).await
+        Self::beside(google::start(CLIENT).await, time_factor).await
     }
 
     /// Another mailbox of this address, whose tokens come from the same Google.
-    pub async fn beside(google: google::Handle, time_factor: u32) -> Self {
+    pub async fn beside(google: switchyard_simulators::google::Handle, time_factor: u32) -> Self {
         let clock = Arc::new(SystemClock);
         let mut options = gmail::Options::new(MAILBOX, google.grants(), google.signing_keys(), clock);
         options.time_factor = TimeFactor::new(time_factor);
@@ -61,18 +52,9 @@ impl Mailbox {
     /// A hub for which Google is here.
     #[must_use]
     pub fn hub(&self) -> Builder {
-        let accounts = self.google.base_url();
-        let origins = ["https://accounts.google.com", "https://oauth2.googleapis.com", "https://www.googleapis.com"];
-        let mut pairs: Vec<String> = origins.iter().map(|origin| format!("{origin}={accounts}")).collect();
+        let mut pairs = google::origins(&self.google);
         pairs.push(format!("https://gmail.googleapis.com={}", self.gmail.base_url()));
         Hub::builder().set("SWITCHYARD_PROVIDER_ORIGINS", &pairs.join(","))
-    }
-
-    /// A refresh token as if the owner had consented.
-    #[must_use]
-    pub fn refresh_token(&self) -> String {
-        let consent = Consent { account: MAILBOX.to_owned(), realm: None, decision: Decision::Allow };
-        self.google.grants().issue(CLIENT, &consent, &SCOPES).refresh_token
     }
 
     /// The operator's registration at Google; answers its id.
@@ -82,15 +64,13 @@ impl Mailbox {
 
     /// The same under a name of its own, where there are several.
     pub async fn app_named(&self, api: &Api, name: &str) -> String {
-        let wanted = json!({"provider": "google", "name": name, "client_id": CLIENT,
-            "client_secret": CLIENT_SECRET});
-        text(&api.post("/v1/apps", &wanted).await.expect(201), "id")
+        google::app(api, CLIENT, name).await
     }
 
     /// The secret of a connection through that app.
     #[must_use]
     pub fn secret(&self, app: &str) -> Value {
-        json!({"app": app, "refresh_token": self.refresh_token()})
+        google::secret(&self.google, CLIENT, app, MAILBOX, &SCOPES)
     }
 
     /// Switches the plugin on and waits until it has looked at the mailbox; answers the app and the connection.
@@ -117,10 +97,6 @@ async fn looked(tenant: &Tenant) {
         if ready["state"] == "ready" && ended.count() >= 2 { Ok(()) } else { Err(format!("{ready} {polls:?}")) }
     })
     .await;
-}
-
-async fn listener() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").await.expect("a free port")
 }
 
 /// A plain message from a customer.

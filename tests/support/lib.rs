@@ -30,6 +30,9 @@ pub mod world;
 /// A command whose hub dies at every step of its journal.
 pub mod death;
 
+/// A simulated Google that knows one client.
+pub mod google;
+
 /// A simulated mailbox and the Google that knows its owner.
 pub mod gmail;
 

@@ -45,7 +45,8 @@ fn read(path: &Path) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-async fn listener() -> TcpListener {
+/// A listener on a free port.
+pub async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.expect("a free port")
 }
 

@@ -17,7 +17,7 @@ use crate::{
     },
     directory::view::{ConnectionView, InstallationView, TenantView},
     outbound::{client::Outgoing, deliver::add_trace},
-    plugin::model::{ConnectionSpec, Probe},
+    plugin::model::{ConnectionSpec, Probe, ProbePath},
 };
 
 /// One check.
@@ -64,20 +64,41 @@ pub(super) fn base_url(api: &Api, view: &ConnectionView, spec: &ConnectionSpec) 
 pub(super) async fn provider(api: &Api, tenant: &Arc<TenantView>, view: &ConnectionView) -> Check {
     let login = view.row.needs_login.as_ref();
     let refused = || login.map(|(text, since)| format!("refused since {since}: {text}; rotate the connection"));
-    let ways = uses(tenant, view)
-        .into_iter()
-        .filter_map(|spec| Some(Way { base_url: base_url(api, view, spec), probe: spec.probe()? }));
-    let Some(way) = ways.into_iter().next() else {
+    let Some(way) = ways(api, tenant, view).into_iter().next() else {
         let unproven = "the provider has not refused the credential; it is proven by the next call";
         let message = refused().unwrap_or_else(|| unproven.to_owned());
         return Check { name: "provider".to_owned(), ok: login.is_none(), message };
     };
-    let (ok, found) = tried(api, tenant, view, way).await;
+    let (ok, found) = match way {
+        Ok(way) => tried(api, tenant, view, way).await,
+        Err(problem) => (false, problem),
+    };
     let message = match refused() {
         Some(refused) if ok => format!("{found}, but it was {refused} to let what is held go on"),
         Some(_) | None => found,
     };
     Check { name: "provider".to_owned(), ok: ok && login.is_none(), message }
+}
+
+/// The calls by which plugins that use the connection try it, or why one cannot be made yet.
+fn ways(api: &Api, tenant: &TenantView, view: &ConnectionView) -> Vec<Result<Way, String>> {
+    let mut ways = Vec::new();
+    for installation in tenant.installations.values() {
+        let bound = installation.row.connections.iter().filter(|(_, bound)| **bound == view.row.key);
+        for spec in bound.filter_map(|(binding, _)| spec_of(installation, binding)) {
+            let Some(probe) = spec.probe() else { continue };
+            let config = serde_json::from_str(&installation.row.config).unwrap_or_default();
+            ways.push(match probe.path_with(&config) {
+                Ok(path) => Ok(Way { base_url: base_url(api, view, spec), probe: Probe { path, ..probe } }),
+                Err(ProbePath::Missing(field)) => Err(format!(
+                    "{} {}: the config of {} has no `{field}` to put into the address",
+                    probe.method, probe.path, installation.row.plugin
+                )),
+                Err(ProbePath::Refused(error)) => Err(format!("{} {}: {error}", probe.method, probe.path)),
+            });
+        }
+    }
+    ways
 }
 
 async fn tried(api: &Api, tenant: &Arc<TenantView>, view: &ConnectionView, way: Way) -> (bool, String) {

@@ -156,7 +156,7 @@ async fn expiries(api: &Api, tenant: &TenantView) -> Answer<Vec<Expiry>> {
     let mut found: Vec<Expiry> = Vec::new();
     for view in tenant.connections.values() {
         found.extend(of_connection(tenant, view, &recent, now));
-        found.extend(access_token(api, tenant, view, &recent).await?);
+        found.extend(tokens(api, tenant, view, &recent).await?);
     }
     for view in tenant.endpoints.values() {
         let id = view.row.key.with_prefix("ep");
@@ -216,27 +216,27 @@ fn of_connection(tenant: &TenantView, view: &ConnectionView, recent: &Recent, no
     login.into_iter().chain(old).collect()
 }
 
-/// The access token of a connection whose tokens the host obtains, which it renews a quarter of an hour before.
-async fn access_token(
-    api: &Api,
-    tenant: &TenantView,
-    view: &ConnectionView,
-    recent: &Recent,
-) -> Answer<Option<Expiry>> {
+/// The access token of a connection whose tokens the host obtains, which it renews a quarter of an hour before; and the
+/// login behind it, where the provider says when that ends. Each renewal moves its end, but only a person can begin another.
+async fn tokens(api: &Api, tenant: &TenantView, view: &ConnectionView, recent: &Recent) -> Answer<Vec<Expiry>> {
     let row = &view.row;
     if row.needs_login.is_some() || !row.kind.parse().is_ok_and(obtains_tokens) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let stored = api.hub.store.tokens(&tenant.row.id, row.key).await?;
-    Ok(stored.access.map(|access| Expiry {
-        kind: "access_token",
+    let Some(access) = api.hub.store.tokens(&tenant.row.id, row.key).await?.access else { return Ok(Vec::new()) };
+    let one = |kind, what: &str, at, renews| Expiry {
+        kind,
         id: row.key.with_prefix("con"),
-        what: format!("the access token of `{}` at {}", row.name, row.provider),
-        at: Some(access.expires_at),
-        renews: true,
+        what: format!("the {what} of `{}` at {}", row.name, row.provider),
+        at: Some(at),
+        renews,
         events_7d: through(tenant, row.key, recent),
         at_least: recent.at_least,
-    }))
+    };
+    let token = one("access_token", "access token", access.expires_at, true);
+    let login = api.hub.login_end(tenant, row.key, &access);
+    let login = login.map(|at| one("login", "login", at, false));
+    Ok(std::iter::once(token).chain(login).collect())
 }
 
 /// Events that went to the installations which use a connection.

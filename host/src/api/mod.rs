@@ -52,6 +52,7 @@ mod openapi;
 mod paging;
 mod plugins;
 mod preview;
+mod privacy;
 mod problem;
 mod publish;
 mod received;
@@ -159,6 +160,7 @@ fn all_routes() -> Routes {
         traces::routes,
         forecast::routes,
         received::routes,
+        privacy::routes,
         event_types::routes,
         keys::routes,
         master_keys::routes,

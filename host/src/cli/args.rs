@@ -11,7 +11,9 @@ use super::{
     import::ImportArgs,
     migrate::MigrateArgs,
     plugin_project::{BuildPluginArgs, NewPluginArgs},
+    privacy::PrivacyCommand,
     simulate::words::SimulateArgs,
+    trace::TraceArgs,
 };
 
 /// An integration hub in one binary: signed events in, sandboxed plugins, signed webhooks out.
@@ -87,6 +89,11 @@ pub enum RemoteCommand {
     /// Make, list and revoke API keys; replace the master key
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Find everything that is kept about a person, or erase it
+    #[command(subcommand)]
+    Privacy(PrivacyCommand),
+    /// Show everything that shares a correlation id, or write it into one page for somebody else
+    Trace(TraceArgs),
 }
 
 /// Arguments of `serve`.

@@ -51,7 +51,20 @@ pub async fn restore(args: &BackupArgs, global: &GlobalArgs, output: Output) -> 
     };
     sqlite::restore(&database.to_string_lossy(), &args.file).await?;
     let file = database.display().to_string();
-    Ok(output.result(&json!({"restored": file}), |_| {
-        format!("{file} is back. What was waiting when the copy was written is delivered again once the hub starts")
+    let list = database.with_extension("erasures");
+    let erasures = crate::privacy::listed_erasures(&database)?;
+    Ok(output.result(&json!({"restored": file, "erasures": erasures}), |_| {
+        let again = match erasures {
+            0 => format!(
+                "There is no list of erasures {}: if persons were erased since the copy was written, put the list of the \
+                 hub's old place there before the hub starts",
+                list.display()
+            ),
+            count => format!(
+                "Of the {count} erasures in {} those that the copy does not know are carried out again once the hub starts",
+                list.display()
+            ),
+        };
+        format!("{file} is back. What was waiting when the copy was written is delivered again once the hub starts. {again}")
     })?)
 }

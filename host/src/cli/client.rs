@@ -79,6 +79,14 @@ pub enum CliError {
         /// Why not.
         reason: io::Error,
     },
+    /// A file cannot be written.
+    #[error("cannot write {file}: {reason}")]
+    Written {
+        /// The file.
+        file: String,
+        /// Why not.
+        reason: io::Error,
+    },
     /// Given JSON is no JSON.
     #[error("{place} is no JSON: {reason}")]
     NotJson {
@@ -282,6 +290,43 @@ impl HubClient {
         let mut request = self.request(Method::POST, &self.address(path, None), Some(media), body)?;
         request.headers_mut().insert(header::CONTENT_LENGTH, length);
         self.exchange(request, UPLOAD).await
+    }
+
+    /// Writes what is at a path into a file, piece by piece, and answers how many bytes came.
+    ///
+    /// # Errors
+    ///
+    /// See [`CliError`].
+    pub async fn download(&self, path: &[&str], file: std::fs::File, name: &str) -> Result<u64, CliError> {
+        let request = self.request(Method::GET, &self.address(path, None), None, empty())?;
+        let late = |_| CliError::TimedOut { url: self.base.clone(), after: USUAL };
+        let response = timeout(USUAL, self.http.request(request)).await.map_err(late)?;
+        let response = response.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let mut body = response.into_body();
+        if !status.is_success() {
+            let whole = Limited::new(body, LARGEST_ANSWER).collect().await;
+            let document = whole.ok().and_then(|body| serde_json::from_slice(&body.to_bytes()).ok());
+            return Err(match document {
+                Some(document @ Value::Object(_)) => CliError::Refused(Problem { status, document }),
+                _ => CliError::NotAHub { url: self.base.clone(), status },
+            });
+        }
+        let mut file = tokio::fs::File::from_std(file);
+        let unwritten = |reason| CliError::Written { file: name.to_owned(), reason };
+        let mut bytes = 0;
+        while let Some(frame) = timeout(USUAL, body.frame()).await.map_err(late)? {
+            let frame = frame.map_err(|error| CliError::Unreachable {
+                url: self.base.clone(),
+                reason: format!("the answer broke off: {error}"),
+            })?;
+            if let Ok(piece) = frame.into_data() {
+                bytes += piece.len() as u64;
+                tokio::io::AsyncWriteExt::write_all(&mut file, &piece).await.map_err(unwritten)?;
+            }
+        }
+        file.sync_all().await.map_err(unwritten)?;
+        Ok(bytes)
     }
 
     fn address(&self, path: &[&str], after: Option<&str>) -> Url {

@@ -27,11 +27,17 @@ mod output;
 /// Folders of plugins in the making.
 mod plugin_project;
 
+/// What persons ask for.
+mod privacy;
+
 /// The commands that talk to a hub or a simulator.
 mod remote;
 
 /// People and faults at the simulators.
 pub(crate) mod simulate;
+
+/// The story of a correlation id.
+mod trace;
 
 pub use args::{
     Cli, Command, DemoArgs, DevArgs, GlobalArgs, InspectArgs, PluginCommand, RemoteCommand, RunPluginArgs, ServeArgs,

@@ -13,7 +13,7 @@ use super::{
     import::import,
     master_keys,
     output::{Output, table, text},
-    simulate,
+    privacy, simulate, trace,
 };
 
 /// Runs a command against a running hub or simulator and prints what came of it.
@@ -28,6 +28,8 @@ pub async fn run(command: RemoteCommand, global: &GlobalArgs) -> Result<(), CliE
         RemoteCommand::Events(EventsCommand::Replay { tenant, id }) => replay(&tenant, &id, global).await,
         RemoteCommand::Keys(command) => keys(command, global).await,
         RemoteCommand::Simulate(args) => simulate::run(args, global).await,
+        RemoteCommand::Privacy(command) => privacy::run(command, global).await,
+        RemoteCommand::Trace(args) => trace::run(args, global).await,
     }
 }
 

@@ -46,6 +46,9 @@ const LONGEST_LIFETIME: Duration = Duration::from_secs(86_400);
 /// How much of a provider's words a person is shown.
 const WORDS: usize = 300;
 
+/// A login that lasts longer than this might as well never end.
+const LONGEST_LOGIN: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
 /// Errors of OAuth that pass, as Google's client libraries know them.
 const PASSING: [&str; 5] =
     ["internal_failure", "server_error", "temporarily_unavailable", "rate_limit_exceeded", "slow_down"];
@@ -66,6 +69,8 @@ pub struct Obtained {
     pub refresh_token: Option<SecretString>,
     /// How long the access token is good, from before the request.
     pub lifetime: Duration,
+    /// How long the refresh token is good, if the provider says so: after that a person must log in again.
+    pub login_lifetime: Option<Duration>,
 }
 
 /// Why there is no token.
@@ -147,6 +152,7 @@ fn read(status: StatusCode, body: &[u8], wait: Option<Duration>) -> Result<Obtai
             access_token: SecretString::from(access_token.as_str()),
             refresh_token: refresh_token.map(|token| SecretString::from(token.as_str())),
             lifetime: lifetime.clamp(Duration::from_secs(1), LONGEST_LIFETIME),
+            login_lifetime: login_lifetime(body),
         });
     }
     let passes = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
@@ -166,6 +172,19 @@ fn read(status: StatusCode, body: &[u8], wait: Option<Duration>) -> Result<Obtai
         }
         _ => Err(later(format!("answered with status {}", status.as_u16()))),
     }
+}
+
+/// How long a refresh token lasts, which no standard has a name for.
+fn login_lifetime(body: &[u8]) -> Option<Duration> {
+    /// Intuit's name, and those that others use.
+    #[derive(serde::Deserialize)]
+    struct Lifetime {
+        #[serde(alias = "refresh_token_expires_in", alias = "refresh_expires_in")]
+        x_refresh_token_expires_in: Option<u64>,
+    }
+    // Whoever writes it in another form has said nothing.
+    let seconds = serde_json::from_slice::<Lifetime>(body).ok()?.x_refresh_token_expires_in?;
+    (seconds > 0).then(|| Duration::from_secs(seconds).min(LONGEST_LOGIN))
 }
 
 /// Whether it may stand behind `Bearer`.

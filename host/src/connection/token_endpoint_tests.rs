@@ -17,6 +17,20 @@ fn a_token_is_read_with_what_providers_add() {
 }
 
 #[test]
+fn the_end_of_a_login_is_read_where_a_provider_tells_it() {
+    let lifetime = |body: &str| answer(200, body).ok().unwrap().login_lifetime.map(|lifetime| lifetime.as_secs());
+    let telling = |field: &str| format!(r#"{{"token_type":"bearer","access_token":"a",{field}}}"#);
+    for name in ["x_refresh_token_expires_in", "refresh_token_expires_in", "refresh_expires_in"] {
+        assert_eq!(lifetime(&telling(&format!("\"{name}\":8726400"))), Some(8_726_400), "{name}");
+    }
+    for nothing in
+        ["\"expires_in\":3600", "\"x_refresh_token_expires_in\":0", "\"x_refresh_token_expires_in\":\"soon\""]
+    {
+        assert_eq!(lifetime(&telling(nothing)), None, "{nothing}");
+    }
+}
+
+#[test]
 fn only_invalid_grant_ends_a_login() {
     let google = r#"{"error":"invalid_grant","error_description":"Token has been expired or revoked."}"#;
     let rapt = r#"{"error":"invalid_grant","error_subtype":"invalid_rapt"}"#;

@@ -112,6 +112,9 @@ struct Good {
 struct Sealed {
     token: String,
     scopes: BTreeSet<String>,
+    /// When the login ends by itself, if the provider said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    login_ends_at: Option<Timestamp>,
 }
 
 impl Tokens {
@@ -255,7 +258,7 @@ impl Hub {
         let place = places::access_token(&need.tenant.row.id, &need.connection);
         let plain = self.vault.open(&need.tenant.key, place, &access.sealed);
         let plain = plain.inspect_err(|error| tracing::error!(%error, "a sealed access token does not open")).ok()?;
-        let Sealed { token, scopes } = serde_json::from_slice(&plain).ok()?;
+        let Sealed { token, scopes, .. } = serde_json::from_slice(&plain).ok()?;
         if !need.takes(stored.version, &scopes) {
             return None;
         }
@@ -429,11 +432,19 @@ impl Hub {
     ) -> Result<StoredAccess, NoToken> {
         let (expires_at, refresh_at) = token_endpoint::due(asked_at, obtained.lifetime);
         let token = obtained.access_token.expose_secret().to_owned();
-        let plain = serde_json::to_vec(&Sealed { token, scopes: scopes.clone() }).map(Zeroizing::new);
+        let login_ends_at = obtained.login_lifetime.map(|lifetime| asked_at.after(lifetime));
+        let plain = serde_json::to_vec(&Sealed { token, scopes: scopes.clone(), login_ends_at }).map(Zeroizing::new);
         let plain = plain.map_err(|error| NoToken::Denied(error.to_string()))?;
         let sealed = self.vault.seal(&tenant.key, places::access_token(&tenant.row.id, &connection), &plain);
         let sealed = sealed.map_err(|error| NoToken::Denied(error.to_string()))?;
         Ok(StoredAccess { sealed, expires_at, refresh_at })
+    }
+
+    /// When the login behind a stored access token ends by itself, if the provider said so.
+    pub(crate) fn login_end(&self, tenant: &TenantView, connection: Key, access: &StoredAccess) -> Option<Timestamp> {
+        let place = places::access_token(&tenant.row.id, &connection);
+        let plain = self.vault.open(&tenant.key, place, &access.sealed).ok()?;
+        serde_json::from_slice::<Sealed>(&plain).ok()?.login_ends_at
     }
 
     /// A secret as it is stored.

@@ -78,6 +78,7 @@ pub struct TenantKey {
     id: String,
     cipher: XChaCha20Poly1305,
     persons: Hmac<Sha256>,
+    contents: Hmac<Sha256>,
 }
 
 impl fmt::Debug for TenantKey {
@@ -93,11 +94,24 @@ impl TenantKey {
         let mut persons = keyed(bytes);
         persons.update(b"switchyard person index v1");
         let persons: Zeroizing<[u8; 32]> = Zeroizing::new(persons.finalize().into_bytes().into());
+        let mut contents = keyed(bytes);
+        contents.update(b"switchyard erased contents v1");
+        let contents: Zeroizing<[u8; 32]> = Zeroizing::new(contents.finalize().into_bytes().into());
         Self {
             id: hex::encode(&name.finalize().into_bytes()[..8]),
             cipher: XChaCha20Poly1305::new(<&Key>::from(bytes)),
             persons: keyed(&persons),
+            contents: keyed(&contents),
         }
+    }
+
+    /// The keyed hash of contents that are erased: it shows that something was these bytes to whoever has them, and tells
+    /// nothing to others, however few they could have been.
+    #[must_use]
+    pub fn content_hash(&self, contents: &[u8]) -> [u8; 32] {
+        let mut mac = self.contents.clone();
+        mac.update(contents);
+        mac.finalize().into_bytes().into()
     }
 
     /// A name that follows from the key, written into everything it seals.
@@ -134,6 +148,15 @@ impl PersonKind {
         if value.contains('@') { Self::Email } else { Self::Phone }
     }
 
+    /// The word in the database and the interface.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Phone => "phone",
+            Self::Email => "email",
+        }
+    }
+
     const fn label(self) -> &'static [u8] {
         match self {
             Self::Phone => b"phone:",
@@ -153,6 +176,23 @@ impl PersonKind {
             Self::Email => value.trim().to_lowercase(),
         };
         (!normal.is_empty()).then_some(normal)
+    }
+}
+
+/// The text is neither `phone` nor `email`.
+#[derive(Debug, thiserror::Error)]
+#[error("expected `phone` or `email`")]
+pub struct UnknownPersonKind;
+
+impl std::str::FromStr for PersonKind {
+    type Err = UnknownPersonKind;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "phone" => Ok(Self::Phone),
+            "email" => Ok(Self::Email),
+            _ => Err(UnknownPersonKind),
+        }
     }
 }
 

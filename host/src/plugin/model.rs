@@ -13,7 +13,7 @@ pub use data::{
     CallContext, EmittedEvent, ErrorDetail, HandledEvent, Idempotency, Method, Output, PluginError, PollOutput, Reason,
     SourceRef,
 };
-pub use extensions::Probe;
+pub use extensions::{Probe, ProbePath};
 pub use host::{
     CryptoError, Header, HttpError, HttpRequest, HttpResponse, KvEntry, KvError, KvOptions, KvPage, LogField, LogLevel,
     LogLine, Mac, MetricLabel, MetricSample, MetricValue, SwapResult,

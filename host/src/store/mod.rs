@@ -30,6 +30,9 @@ pub mod records;
 /// What is kept of shadow runs.
 pub mod shadow;
 
+/// What persons ask for.
+pub mod privacy;
+
 /// What the nodes of one hub tell each other.
 pub mod cluster;
 
@@ -201,7 +204,14 @@ pub trait Ledger: Send + Sync {
 
 /// A database with everything the hub keeps in it.
 pub trait Store:
-    Ledger + registry::Registry + apps::Apps + logins::Logins + records::Records + shadow::Shadows + cluster::Cluster
+    Ledger
+    + registry::Registry
+    + apps::Apps
+    + logins::Logins
+    + records::Records
+    + shadow::Shadows
+    + privacy::Privacy
+    + cluster::Cluster
 {
 }
 
@@ -212,6 +222,7 @@ impl<T> Store for T where
         + logins::Logins
         + records::Records
         + shadow::Shadows
+        + privacy::Privacy
         + cluster::Cluster
 {
 }

@@ -92,7 +92,7 @@ impl Plugin for Billy {
         let limits =
             Limits { cpu: Some(Duration::from_secs(1)), response_bytes: Some(4 * 1024 * 1024), ..Limits::default() };
         let manifest = Manifest::new("billy", env!("CARGO_PKG_VERSION"), "Billy: contacts, invoices and payments.")
-            .connection(connection.methods([Method::Get, Method::Post, Method::Put]))
+            .connection(connection.methods([Method::Get, Method::Post, Method::Put]).probe("/organization"))
             .schedule(Schedule::every(
                 poll::SCHEDULE,
                 Duration::from_secs(60),

@@ -113,7 +113,12 @@ impl Plugin for QuickBooks {
             env!("CARGO_PKG_VERSION"),
             "QuickBooks Online: customers, invoices, sales receipts and payments.",
         )
-        .connection(connection.idempotency(Idempotency::Query("requestid".to_owned())).rate_per_s(REQUESTS_PER_S))
+        .connection(
+            connection
+                .idempotency(Idempotency::Query("requestid".to_owned()))
+                .rate_per_s(REQUESTS_PER_S)
+                .probe("/v3/company/{config.realm_id}/companyinfo/{config.realm_id}"),
+        )
         .secret(
             Secret::new(
                 "webhook",

@@ -59,12 +59,15 @@ impl Plugin for Twilio {
 
     fn manifest() -> Manifest {
         let manifest = Manifest::new("twilio", env!("CARGO_PKG_VERSION"), "Twilio: text messages and calls.")
-            .connection(Connection::new(
-                CONNECTION,
-                ConnectionKind::Basic,
-                "https://api.twilio.com",
-                "Twilio's API: the AccountSid as user name, the primary auth token as password.",
-            ))
+            .connection(
+                Connection::new(
+                    CONNECTION,
+                    ConnectionKind::Basic,
+                    "https://api.twilio.com",
+                    "Twilio's API: the AccountSid as user name, the primary auth token as password.",
+                )
+                .probe("/2010-04-01/Accounts/{config.account_sid}.json"),
+            )
             .secret(
                 Secret::new(
                     signature::SHARED_KEY_SLOT,

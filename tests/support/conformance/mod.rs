@@ -44,6 +44,9 @@ pub mod shadow;
 /// Lists, replay, discard, retry, cancel.
 pub mod records;
 
+/// What persons ask for.
+pub mod privacy;
+
 /// What one tenant can see of another.
 pub mod isolation;
 
@@ -182,6 +185,13 @@ macro_rules! store_cases {
             shadow::an_installation_keeps_its_newest_thousand_shadow_runs_and_counts_all,
             shadow::a_removed_installation_takes_its_shadow_runs_along,
             shadow::a_version_is_in_force_once_its_upgrade_succeeded,
+            privacy::a_request_is_kept_and_each_of_its_steps_is_written_once,
+            privacy::every_place_shows_its_rows_in_portions_and_none_of_another_tenant,
+            privacy::an_emptied_event_keeps_its_ids_and_cancels_what_is_not_over,
+            privacy::an_emptied_event_is_never_delivered_again,
+            privacy::deliveries_requests_and_values_are_emptied_in_their_places,
+            privacy::a_journal_that_is_in_use_is_not_emptied,
+            privacy::parts_of_an_export_come_back_and_go,
             isolation::no_read_shows_another_tenants_rows,
             isolation::no_change_reaches_another_tenants_rows,
             isolation::a_settle_in_another_tenants_name_lost_its_lease,

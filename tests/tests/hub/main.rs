@@ -46,6 +46,9 @@ mod outbound;
 /// Secrets stay where they belong.
 mod secrets;
 
+/// What persons may ask for, and a story for somebody else.
+mod privacy;
+
 /// What operators do while it works.
 mod operations;
 

@@ -12,8 +12,42 @@ pub struct Probe {
     /// GET or HEAD.
     #[serde(default = "get")]
     pub method: Method,
-    /// Path and query, appended to the base URL.
+    /// Path and query, appended to the base URL. `{config.<field>}` stands for a field of the installation's config.
     pub path: String,
+}
+
+/// Why a probe has no path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbePath {
+    /// The config has no such field, or it is no text or number.
+    Missing(String),
+    /// With the field in it, it is no path that may be called.
+    Refused(String),
+}
+
+impl Probe {
+    /// The path with the config's fields in it.
+    ///
+    /// # Errors
+    /// A field is not there, or what comes of it is no path.
+    pub fn path_with(&self, config: &serde_json::Value) -> Result<String, ProbePath> {
+        const OPEN: &str = "{config.";
+        let (mut path, mut rest) = (String::new(), self.path.as_str());
+        while let Some((before, after)) = rest.split_once(OPEN) {
+            let Some((field, after)) = after.split_once('}') else { break };
+            let value = match config.get(field) {
+                Some(serde_json::Value::String(text)) if !text.is_empty() => text.clone(),
+                Some(serde_json::Value::Number(number)) => number.to_string(),
+                _ => return Err(ProbePath::Missing(field.to_owned())),
+            };
+            path.push_str(before);
+            path.extend(url::form_urlencoded::byte_serialize(value.as_bytes()));
+            rest = after;
+        }
+        path.push_str(rest);
+        crate::connection::guard::check_path(&path).map_err(|error| ProbePath::Refused(error.to_string()))?;
+        Ok(path)
+    }
 }
 
 const fn get() -> Method {
@@ -93,6 +127,21 @@ mod tests {
         assert_eq!(spec.extensions_problem(), None);
         assert_eq!(saying(r#"{"probe":{"path":"/me"}}"#).probe().unwrap().method, Method::Get);
         assert_eq!(saying("{}").probe(), None);
+    }
+
+    #[test]
+    fn fields_of_the_config_stand_in_a_probes_path_and_cannot_leave_it() {
+        let probe = |path: &str| Probe { method: Method::Get, path: path.to_owned() };
+        let twice = probe("/v3/company/{config.realm_id}/companyinfo/{config.realm_id}?minorversion=75");
+        let config = serde_json::json!({"realm_id": "118/5", "number": 7, "up": "..", "empty": ""});
+        assert_eq!(twice.path_with(&config).unwrap(), "/v3/company/118%2F5/companyinfo/118%2F5?minorversion=75");
+        assert_eq!(probe("/a/{config.number}").path_with(&config).unwrap(), "/a/7");
+        assert_eq!(probe("/v1/me").path_with(&config).unwrap(), "/v1/me");
+        for field in ["empty", "missing"] {
+            let missing = probe(&format!("/a/{{config.{field}}}")).path_with(&config);
+            assert_eq!(missing, Err(ProbePath::Missing(field.to_owned())));
+        }
+        assert!(matches!(probe("/a/{config.up}").path_with(&config), Err(ProbePath::Refused(_))));
     }
 
     #[test]

@@ -96,6 +96,9 @@ mod records;
 /// Shadow runs.
 mod shadow;
 
+/// Requests of persons.
+mod privacy;
+
 /// The ledger's interface.
 mod ledger;
 

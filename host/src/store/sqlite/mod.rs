@@ -97,6 +97,9 @@ mod records;
 /// Shadow runs.
 mod shadow;
 
+/// Requests of persons.
+mod privacy;
+
 /// Statements over many rows.
 mod sql;
 

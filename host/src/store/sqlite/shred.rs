@@ -34,6 +34,26 @@ pub(super) async fn empty_log(path: &Path) {
     }
 }
 
+/// Writes the file anew without its free space, if it is no larger than this, and empties the log; answers whether it
+/// was. Whoever writes meanwhile waits.
+pub(super) async fn write_anew(path: &Path, largest: u64) -> StoreResult<bool> {
+    let size = std::fs::metadata(path).map_or(u64::MAX, |file| file.len());
+    if size > largest {
+        tracing::warn!(
+            bytes = size,
+            "the database is too large to be written anew beside its work; what was erased leaves its free space as \
+             that is used again, or with `vacuum` while no hub runs"
+        );
+        empty_log(path).await;
+        return Ok(false);
+    }
+    let mut conn = open::base(path).connect().await?;
+    sqlx::query("vacuum").execute(&mut conn).await?;
+    conn.close().await?;
+    empty_log(path).await;
+    Ok(true)
+}
+
 async fn try_empty_log(path: &Path) -> StoreResult<bool> {
     // Another connection, so that the writer never waits for readers; and it never waits while it holds the lock.
     let mut conn = open::base(path).busy_timeout(Duration::ZERO).connect().await?;

@@ -220,6 +220,13 @@ async fn endpoints(walk: &mut Walk, at: &Handle) {
     let _ = walk.step(&format!("delete {one}"), &ids, Value::Null).await;
 }
 
+/// What persons ask for: not even their own request says who they are.
+async fn persons(walk: &mut Walk) {
+    let about = json!({"email": format!("{MARKER}@person.example")});
+    let _ = walk.step("post /v1/tenants/{tenant}/privacy/export", &["acme"], about.clone()).await;
+    let _ = walk.step("post /v1/tenants/{tenant}/privacy/erase", &["acme"], about).await;
+}
+
 #[tokio::test]
 async fn every_change_leaves_an_audit_row_without_secrets_and_personal_data() {
     let at = subscriber().await;
@@ -237,6 +244,7 @@ async fn every_change_leaves_an_audit_row_without_secrets_and_personal_data() {
     connections(&mut walk).await;
     logins(&mut walk).await;
     endpoints(&mut walk, &at).await;
+    persons(&mut walk).await;
     let of_tenant = walk.tenant.all("/audit").await;
     assert!(!json!(of_tenant).to_string().contains(MARKER), "a row holds what is secret");
     let _ = walk.step("delete /v1/tenants/{tenant}", &["acme"], Value::Null).await;

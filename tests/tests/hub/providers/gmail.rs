@@ -101,14 +101,26 @@ async fn a_message_that_arrives_is_pushed_and_reaches_a_subscriber() {
 #[tokio::test]
 async fn a_forged_push_is_401_whatever_is_forged_about_it() {
     let (mailbox, _hub, tenant) = world().await;
-    idle(&tenant).await;
-    let asked = mailbox.gmail.counts()["history.list"].received;
-    for forgery in Forgery::ALL {
-        let outcome = mailbox.gmail.push(&PushOrder { forgery, ..PushOrder::default() }).await.expect("it is answered");
-        assert_eq!(outcome.status, 401, "{forgery:?}: {}", outcome.body);
+    let asked = || mailbox.gmail.counts()["history.list"].received;
+    let mut rounds = 0;
+    loop {
+        idle(&tenant).await;
+        let before = asked();
+        for forgery in Forgery::ALL {
+            let order = PushOrder { forgery, ..PushOrder::default() };
+            let outcome = mailbox.gmail.push(&order).await.expect("it is answered");
+            assert_eq!(outcome.status, 401, "{forgery:?}: {}", outcome.body);
+        }
+        rounds += 1;
+        assert_eq!(tenant.all("/rejections").await.len(), rounds * Forgery::ALL.len());
+        // What a push makes due runs at once, so it would be among what is waited for here.
+        idle(&tenant).await;
+        if asked() == before {
+            break;
+        }
+        // A poll of the installation's own may fall between the two looks, but not every time.
+        assert!(rounds < 5, "forged pushes made the hub look");
     }
-    assert_eq!(tenant.all("/rejections").await.len(), Forgery::ALL.len());
-    assert_eq!(mailbox.gmail.counts()["history.list"].received, asked, "a forged push made the hub look");
     let good = mailbox.gmail.push(&PushOrder::default()).await.expect("it is answered");
     assert_eq!(good.status, 204, "{}", good.body);
 }

@@ -62,6 +62,9 @@ trait Side: Send + Sync + Sized + 'static {
     /// The plugin.
     const PLUGIN: &'static str;
 
+    /// What the provider's own error document says with a status; none where nothing is asked of it.
+    fn words(status: u16) -> Option<&'static str>;
+
     /// What all cells share on their hub, such as a token endpoint.
     type Shared: Clone + Send + Sync;
 
@@ -307,7 +310,8 @@ impl<S: Side> Cell<S> {
         let calls = ended.iter().flat_map(attempts).filter_map(|attempt| attempt["detail"]["calls"].as_array());
         let said: Vec<&str> = calls.flatten().filter_map(|call| call["said"].as_str()).collect();
         // Where nothing is asked of a provider, it has nothing to say.
-        if let Some(words) = self.row.words.filter(|_| !ended.is_empty()) {
+        let own = self.row.refused_with.and_then(S::words);
+        for words in self.row.words.into_iter().chain(own).filter(|_| !ended.is_empty()) {
             assert!(said.iter().any(|text| text.contains(words)), "no attempt shows `{words}`: {ended:#?}");
         }
     }

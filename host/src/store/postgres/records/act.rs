@@ -42,8 +42,9 @@ pub(super) const CHOSEN: &str =
 /// The first condition repeats that of the index, so that it is used.
 const DEAD: &str = " and state in (0, 1, 2, 4) and state = 4";
 
-/// What can be queued again by itself.
-const ROUTED: &str = " and target != 'unrouted'";
+/// What can be queued again by itself. Of an event that was emptied for a person there is nothing to deliver.
+const ROUTED: &str = " and target != 'unrouted' and not exists (select 1 from event e where e.tenant = delivery.tenant \
+    and e.key = delivery.event and e.erased_at is not null)";
 
 pub(super) fn read_chosen(row: &PgRow) -> StoreResult<Chosen> {
     let mut fields = Fields::of(row);
@@ -168,7 +169,8 @@ pub(super) async fn replay(conn: &mut PgConnection, replay: &Replay, entry: &Aud
     let delivered_before = replay.include_delivered.then_some(replay.now);
     let mut chosen =
         choose(conn, &replay.tenant, &replay.selection, delivered_before, Some(ROUTED), replay.limit).await?;
-    chosen.retain(|one| one.lane.target != Target::Unrouted);
+    let emptied = of_emptied(conn, &chosen).await?;
+    chosen.retain(|one| one.lane.target != Target::Unrouted && !emptied.contains(&one.key));
     let places: HashSet<order::Place> = places(&chosen).into_iter().collect();
     order::lock(conn, &places).await?;
     let mut occupied = order::occupied(conn, places).await?;
@@ -195,6 +197,30 @@ pub(super) async fn replay(conn: &mut PgConnection, replay: &Replay, entry: &Aud
     }
     audit::write(conn, entry).await?;
     Ok(touched(&chosen))
+}
+
+/// Those of the chosen whose event was emptied for a person.
+async fn of_emptied(conn: &mut PgConnection, chosen: &[Chosen]) -> StoreResult<HashSet<Key>> {
+    const EMPTIED: &str = "select d.key from unnest($1::bytea[]) as wanted (key) join delivery d on d.key = wanted.key \
+        join event e on e.tenant = d.tenant and e.key = d.event where e.erased_at is not null";
+    let keys: Vec<[u8; 16]> = chosen.iter().map(|one| one.key.0).collect();
+    let rows = sqlx::query(EMPTIED).bind(keys).fetch_all(conn).await?;
+    rows.iter().map(|row| Fields::of(row).key()).collect()
+}
+
+/// Cancels what is not over of an event, and its dead letters. Call it while the event is locked.
+pub(in super::super) async fn end_of_event(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    event: Key,
+    now: Timestamp,
+) -> StoreResult<Touched> {
+    const OPEN: &str = "select key, tenant, target, shard, state, epoch, ordering_key from delivery \
+        where event = $1 and tenant = $2 and state in (0, 1, 2, 4) order by key for update";
+    let open = sqlx::query(OPEN).bind(event.0).bind(tenant.as_str()).fetch_all(&mut *conn).await?;
+    let open: Vec<Chosen> = open.iter().map(read_chosen).collect::<StoreResult<_>>()?;
+    end(conn, &open, now).await?;
+    Ok(touched(&open))
 }
 
 /// Cancels what is chosen and locked, and lets the next of its order go.

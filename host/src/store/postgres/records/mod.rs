@@ -38,7 +38,7 @@ mod deliveries;
 mod requests;
 
 /// Replay, discard, retry, cancel.
-mod act;
+pub(super) mod act;
 
 /// Events routed anew.
 mod reroute;

@@ -36,12 +36,23 @@ pub(super) async fn add_deliveries(
     let mut events = lock_events(conn, tenant, routes).await?;
     let mut rerouted = Vec::with_capacity(routes.len());
     for routes in routes {
+        // Of an event that was emptied for a person there is nothing to deliver.
+        if is_emptied(conn, tenant, routes.event).await? {
+            rerouted.push(Rerouted::default());
+            continue;
+        }
         let event = events.get_mut(&routes.event).ok_or(StoreError::NotFound)?;
         event.expires_at = event.expires_at.filter(|at| *at > entry.at);
         rerouted.push(add_to_event(conn, event, routes, entry).await?);
     }
     audit::write(conn, entry).await?;
     Ok(rerouted)
+}
+
+async fn is_emptied(conn: &mut PgConnection, tenant: &TenantId, event: Key) -> StoreResult<bool> {
+    const EMPTIED: &str = "select 1 from event where tenant = $1 and key = $2 and erased_at is not null";
+    let row = sqlx::query(EMPTIED).bind(tenant.as_str()).bind(event.0).fetch_optional(conn).await?;
+    Ok(row.is_some())
 }
 
 async fn lock_events(

@@ -42,8 +42,9 @@ pub(super) const CHOSEN: &str =
 /// The first condition repeats that of the index, so that it is used.
 const DEAD: &str = " and state in (0, 1, 2, 4) and state = 4";
 
-/// What can be queued again by itself.
-const ROUTED: &str = " and target != 'unrouted'";
+/// What can be queued again by itself. Of an event that was emptied for a person there is nothing to deliver.
+const ROUTED: &str = " and target != 'unrouted' and not exists (select 1 from event e where e.tenant = delivery.tenant \
+    and e.key = delivery.event and e.erased_at is not null)";
 
 pub(super) fn read_chosen(row: &sqlx::sqlite::SqliteRow) -> StoreResult<Chosen> {
     let mut fields = Fields::of(row);
@@ -153,7 +154,8 @@ pub(super) async fn replay(conn: &mut WriteConnection, replay: Replay, entry: Au
     let delivered_before = replay.include_delivered.then_some(replay.now);
     let mut chosen =
         choose(conn, &replay.tenant, &replay.selection, delivered_before, Some(ROUTED), replay.limit).await?;
-    chosen.retain(|one| one.lane.target != Target::Unrouted);
+    let emptied = of_emptied(conn, &chosen).await?;
+    chosen.retain(|one| one.lane.target != Target::Unrouted && !emptied.contains(&one.key));
     let places = chosen.iter().filter_map(|one| one.ordering_key.clone().map(|key| (one.lane.key(), key))).collect();
     let mut occupied = order::occupied(conn, places)?;
     let mut requeued = Vec::with_capacity(chosen.len());
@@ -179,6 +181,34 @@ pub(super) async fn replay(conn: &mut WriteConnection, replay: Replay, entry: Au
     }
     audit::write(conn, entry).await?;
     Ok(touched(&chosen))
+}
+
+/// Those of the chosen whose event was emptied for a person.
+async fn of_emptied(conn: &mut SqliteConnection, chosen: &[Chosen]) -> StoreResult<HashSet<Key>> {
+    static EMPTIED: Rows = Rows::new(
+        "select d.key from delivery d join event e on e.tenant = d.tenant and e.key = d.event \
+         where e.erased_at is not null and d.key in (",
+        "?",
+        ")",
+    );
+    let rows = EMPTIED.read(conn, chosen, |query, one| query.bind(bytes(one.key))).await?;
+    rows.iter().map(|row| Fields::of(row).key()).collect()
+}
+
+/// Cancels what is not over of an event, and its dead letters.
+pub(in super::super) async fn end_of_event(
+    conn: &mut WriteConnection,
+    tenant: &TenantId,
+    event: Key,
+    now: Timestamp,
+) -> StoreResult<Touched> {
+    const OPEN: &str = "select key, tenant, target, shard, state, epoch, ordering_key from delivery \
+        where event = ? and tenant = ? and state in (0, 1, 2, 4) order by key";
+    let query = sqlx::query(OPEN).bind(bytes(event)).bind(tenant.as_str().to_owned());
+    let open = query.fetch_all(&mut **conn).await?;
+    let open: Vec<Chosen> = open.iter().map(read_chosen).collect::<StoreResult<_>>()?;
+    end(conn, &open, now).await?;
+    Ok(touched(&open))
 }
 
 /// Cancels what is chosen, and lets the next of its order go.

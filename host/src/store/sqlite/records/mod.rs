@@ -29,7 +29,7 @@ mod look;
 mod requests;
 
 /// Replay, discard, retry, cancel.
-mod act;
+pub(super) mod act;
 
 /// Events routed anew.
 mod reroute;

@@ -35,10 +35,20 @@ pub(super) async fn add_deliveries(
 ) -> StoreResult<Vec<Rerouted>> {
     let mut rerouted = Vec::with_capacity(routes.len());
     for routes in &routes {
-        rerouted.push(add_to_event(conn, &tenant, routes, &entry).await?);
+        // Of an event that was emptied for a person there is nothing to deliver.
+        rerouted.push(match is_emptied(conn, &tenant, routes.event).await? {
+            true => Rerouted::default(),
+            false => add_to_event(conn, &tenant, routes, &entry).await?,
+        });
     }
     audit::write(conn, entry).await?;
     Ok(rerouted)
+}
+
+async fn is_emptied(conn: &mut SqliteConnection, tenant: &TenantId, event: Key) -> StoreResult<bool> {
+    const EMPTIED: &str = "select 1 from event where tenant = ? and key = ? and erased_at is not null";
+    let query = sqlx::query(EMPTIED).bind(tenant.as_str().to_owned()).bind(bytes(event));
+    Ok(query.fetch_optional(conn).await?.is_some())
 }
 
 async fn add_to_event(

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 use switchyard_simulators::faults::{Fault, FaultBody};
-use switchyard_tests::api::until;
+use switchyard_tests::api::{text, until};
 
 use super::{Office, dkk};
 
@@ -43,4 +43,17 @@ async fn polls_go_on_where_they_stopped_and_miss_nothing() {
     let paid = office.event("invoice.paid", &invoice).await;
     assert_eq!(paid["data"]["payment_ids"].as_array().map(Vec::len), Some(1), "{paid}");
     assert_eq!(office.events("invoice.paid", &invoice).await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_connection_is_tried_by_a_look_at_the_organization() {
+    let office = Office::open().await;
+    let connection = text(&office.tenant.list("/connections").await[0], "id");
+    let test = format!("/connections/{connection}/test");
+    let tried = office.tenant.post(&test, &Value::Null).await.expect(200);
+    assert_eq!(tried["ok"], true, "{tried}");
+    assert!(tried.to_string().contains("GET /organization: status 200"), "{tried}");
+    office.billy.faults().arm("organization.fetch", Fault::WrongToken, 1);
+    let refused = office.tenant.post(&test, &Value::Null).await.expect(200);
+    assert!(refused["ok"] == false && refused.to_string().contains("refuses the credential"), "{refused}");
 }

@@ -52,6 +52,10 @@ pub fn reference(invoice: &InvoiceView) -> String {
 impl Side for Books {
     const PLUGIN: &'static str = "billy";
 
+    fn words(status: u16) -> Option<&'static str> {
+        Some(if status == 429 { "Too many requests." } else { "An unexpected error happened." })
+    }
+
     type Shared = ();
 
     async fn share(hub: Builder) -> ((), Builder) {

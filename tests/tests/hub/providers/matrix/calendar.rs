@@ -72,6 +72,10 @@ pub fn appointment(title: &str, days: u32) -> Value {
 impl Side for Agenda {
     const PLUGIN: &'static str = "calendar";
 
+    fn words(status: u16) -> Option<&'static str> {
+        Some(if status == 429 { "Rate Limit Exceeded" } else { "Backend Error" })
+    }
+
     type Shared = google::Handle;
 
     async fn share(hub: Builder) -> (google::Handle, Builder) {

@@ -47,6 +47,10 @@ pub async fn install(mailbox: &Mailbox, tenant: &Tenant, push: bool) {
 impl Side for Mail {
     const PLUGIN: &'static str = "gmail";
 
+    fn words(status: u16) -> Option<&'static str> {
+        Some(if status == 429 { "User-rate limit exceeded." } else { "Internal error encountered." })
+    }
+
     type Shared = google::Handle;
 
     async fn share(hub: Builder) -> (google::Handle, Builder) {

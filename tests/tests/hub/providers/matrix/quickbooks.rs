@@ -102,6 +102,10 @@ pub fn reference(handle: &quickbooks::Handle, invoice: &InvoiceView) -> String {
 impl Side for Company {
     const PLUGIN: &'static str = "quickbooks";
 
+    fn words(status: u16) -> Option<&'static str> {
+        Some(if status == 429 { "ThrottleExceeded" } else { "An application error has occurred" })
+    }
+
     /// Where all cells get their tokens.
     type Shared = quickbooks::Handle;
 

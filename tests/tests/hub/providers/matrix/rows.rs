@@ -26,14 +26,16 @@ pub struct Row {
     pub armed: Vec<(Where, Fault, u32)>,
     /// How far the provider's clock is off.
     pub clock_offset_ms: i64,
-    /// Words of the provider that an attempt must show.
+    /// Words that an attempt must show, whoever the provider is.
     pub words: Option<&'static str>,
+    /// The status of a refusal in the provider's own words, which an attempt must show too.
+    pub refused_with: Option<u16>,
     /// A confirmed write whose answer cannot be read may end dead: what was done is not done again.
     pub unreadable: bool,
 }
 
 fn row(name: &'static str, armed: Vec<(Where, Fault, u32)>) -> Row {
-    Row { name, armed, clock_offset_ms: 0, words: None, unreadable: false }
+    Row { name, armed, clock_offset_ms: 0, words: None, refused_with: None, unreadable: false }
 }
 
 fn calls(name: &'static str, fault: Fault, times: u32) -> Row {
@@ -42,6 +44,10 @@ fn calls(name: &'static str, fault: Fault, times: u32) -> Row {
 
 fn webhooks(name: &'static str, fault: Fault, times: u32) -> Row {
     row(name, vec![(Where::Webhooks, fault, times)])
+}
+
+fn refused(status: u16, row: Row) -> Row {
+    Row { refused_with: Some(status), ..row }
 }
 
 /// The common knobs: after each of them everything has happened once, and nobody did anything.
@@ -53,11 +59,11 @@ pub fn faults() -> Vec<Row> {
         calls("answer-dropped-after-commit", Fault::DropAfter, 1),
         calls("request-dropped", Fault::DropBefore, 1),
         calls("reset-after-commit", Fault::ResetAfter, 1),
-        calls("error-before", Fault::FailBefore { status: 500, body: provider }, 1),
+        refused(500, calls("error-before", Fault::FailBefore { status: 500, body: provider }, 1)),
         calls("unavailable-before", Fault::FailBefore { status: 503, body: FaultBody::Empty }, 1),
-        calls("error-after", Fault::FailAfter { status: 500, body: provider }, 1),
-        calls("too-many-requests", Fault::RateLimit { retry_after_s: Some(1) }, 3),
-        calls("too-many-requests-without-a-time", Fault::RateLimit { retry_after_s: None }, 1),
+        refused(500, calls("error-after", Fault::FailAfter { status: 500, body: provider }, 1)),
+        refused(429, calls("too-many-requests", Fault::RateLimit { retry_after_s: Some(1) }, 3)),
+        refused(429, calls("too-many-requests-without-a-time", Fault::RateLimit { retry_after_s: None }, 1)),
         row("token-expired", vec![(Where::Tokens, Fault::ExpireToken, 1)]),
         webhooks("duplicate", Fault::Duplicate, 4),
         webhooks("out-of-order", Fault::OutOfOrder, 2),

@@ -33,6 +33,11 @@ pub struct Plans {
 impl Side for Plans {
     const PLUGIN: &'static str = "stripe";
 
+    /// Nothing is asked of Stripe.
+    fn words(_status: u16) -> Option<&'static str> {
+        None
+    }
+
     type Shared = ();
 
     async fn share(hub: Builder) -> ((), Builder) {

@@ -55,6 +55,10 @@ pub async fn install(handle: &twilio::Handle, tenant: &Tenant, status_callbacks:
 impl Side for Sms {
     const PLUGIN: &'static str = "twilio";
 
+    fn words(status: u16) -> Option<&'static str> {
+        Some(if status == 429 { "Too Many Requests" } else { "Internal Server Error" })
+    }
+
     type Shared = ();
 
     async fn share(hub: Builder) -> ((), Builder) {

@@ -2,6 +2,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use switchyard_simulators::{
+    clock::{Clock as _, SystemClock},
     faults::Fault,
     quickbooks::{Forgery, Format},
 };
@@ -36,6 +37,27 @@ async fn a_login_names_the_company_by_which_an_apps_webhooks_find_the_tenant() {
     let foreign = json!([{"specversion": "1.0", "id": "e-1", "type": "qbo.invoice.created.v1", "intuitentityid": "1",
         "intuitaccountid": "999", "data": {}}]);
     assert_eq!(world.company.forge(foreign.to_string(), Forgery::None).await.expect("sent").status, Some(200));
+}
+
+#[tokio::test]
+async fn the_connection_is_tried_by_one_look_at_the_company_and_the_forecast_says_when_the_login_ends() {
+    let world = World::ready().await;
+    let all = world.tenant.list("/connections").await;
+    let connection = text(all.iter().find(|one| one["kind"] == "oauth2").expect("the login"), "id");
+    let looks = || world.company.counts().get("companyinfo.fetch").map_or(0, |count| count.received);
+    let before = looks();
+    let tried = world.tenant.post(&format!("/connections/{connection}/test"), &Value::Null).await.expect(200);
+    assert_eq!((tried["ok"].as_bool(), looks()), (Some(true), before + 1), "{tried}");
+    let said = tried["checks"].to_string();
+    assert!(said.contains(&format!("GET /v3/company/{REALM}/companyinfo/{REALM}: status 200")), "{said}");
+    let forecast = world.tenant.get("/forecast").await.expect(200);
+    let login = forecast["expires"].as_array().and_then(|all| all.iter().find(|one| one["kind"] == "login")).cloned();
+    let login = login.unwrap_or_else(|| panic!("no end of the login: {forecast}"));
+    assert_eq!((login["id"].as_str(), login["renews"].as_bool()), (Some(&*connection), Some(false)), "{login}");
+    let at: jiff::Timestamp = text(&login, "at").parse().expect("a time");
+    let days =
+        (at.as_second() - jiff::Timestamp::from_millisecond(SystemClock.now_ms()).expect("now").as_second()) / 86_400;
+    assert!((99..=101).contains(&days), "Intuit's refresh tokens live for 101 days: {login}");
 }
 
 #[tokio::test]

@@ -143,3 +143,13 @@ async fn counted(stage: &Stage) -> BTreeMap<String, usize> {
     }
     counts
 }
+
+#[tokio::test]
+async fn the_connection_is_tried_by_a_look_at_the_account() {
+    let stage = Stage::new().await;
+    let all = stage.tenant.list("/connections").await;
+    let account = text(all.iter().find(|one| one["kind"] == "basic").expect("the account"), "id");
+    let tried = stage.tenant.post(&format!("/connections/{account}/test"), &Value::Null).await.expect(200);
+    assert_eq!(tried["ok"], true, "{tried}");
+    assert!(tried.to_string().contains(".json: status 200"), "{tried}");
+}
