@@ -18,6 +18,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     event::{EventType, Target, TenantId},
+    policy::settings,
     store::registry::TenantRow,
 };
 
@@ -71,7 +72,8 @@ struct NewTenant {
     /// IANA time zone; `UTC` without it.
     #[schema(example = "Europe/Copenhagen")]
     time_zone: Option<String>,
-    /// A free JSON object.
+    /// A JSON object: `business_hours` is followed by the hub, the rest is yours.
+    #[schema(example = json!({"business_hours": {"week": {"mon": ["08:00-16:00"]}, "holidays": ["2026-12-24"]}}))]
     settings: Option<Map<String, Value>>,
     /// Whether commands, polls and endpoint deliveries are held.
     #[serde(default)]
@@ -227,6 +229,7 @@ fn checked_zone(zone: String) -> Answer<String> {
 }
 
 fn checked_settings(settings: Map<String, Value>) -> Answer<String> {
+    settings::read(&settings).map_err(|fault| Problem::field(format!("settings.{}", fault.field), fault.message))?;
     let text = Value::Object(settings).to_string();
     if text.len() > MAX_SETTINGS {
         return Err(Problem::new(Code::BodyTooLarge, format!("settings: at most {MAX_SETTINGS} bytes")));

@@ -24,6 +24,9 @@ pub mod apps;
 /// Logins by OAuth and the tokens of connections.
 pub mod logins;
 
+/// What the policy is asked about.
+pub mod policy;
+
 /// What people look at: events, deliveries, dead letters, traces.
 pub mod records;
 
@@ -201,7 +204,14 @@ pub trait Ledger: Send + Sync {
 
 /// A database with everything the hub keeps in it.
 pub trait Store:
-    Ledger + registry::Registry + apps::Apps + logins::Logins + records::Records + shadow::Shadows + cluster::Cluster
+    Ledger
+    + registry::Registry
+    + apps::Apps
+    + logins::Logins
+    + policy::Policies
+    + records::Records
+    + shadow::Shadows
+    + cluster::Cluster
 {
 }
 
@@ -210,6 +220,7 @@ impl<T> Store for T where
         + registry::Registry
         + apps::Apps
         + logins::Logins
+        + policy::Policies
         + records::Records
         + shadow::Shadows
         + cluster::Cluster

@@ -1,0 +1,94 @@
+//! A plugin that does as it is told, and is told to go round the policy.
+
+use serde_json::{Value, json};
+use switchyard_simulators::twilio;
+use switchyard_tests::{
+    api::{Tenant, text},
+    hub::Hub,
+    world::{self, ACCOUNT_SID},
+};
+
+use super::{NUMBER, PERSON, TOKEN, ended, guested};
+
+const MESSAGES: &str = "/2010-04-01/Accounts/AC00000000000000000000000000000001/Messages.json";
+const CALLS: &str = "/2010-04-01/Accounts/AC00000000000000000000000000000001/Calls.json";
+const VICTIM: &str = "+4530123456";
+
+/// The guest with a connection to Twilio whose provider is called so.
+async fn hired(provider: &str) -> (Hub, Tenant, twilio::Handle) {
+    let (hub, tenant) = guested().await;
+    let twilio = world::twilio(TOKEN).await;
+    let account = json!({"provider": provider, "name": "account", "kind": "basic", "base_url": twilio.base_url(),
+        "secret": {"username": ACCOUNT_SID, "password": TOKEN}});
+    let account = tenant.connection(&account).await;
+    let _ = tenant.install("misbehave", &json!({"retry_schedule": [0], "connections": {"basic": account}})).await;
+    (hub, tenant, twilio)
+}
+
+fn form(to: &str) -> String {
+    format!("To={}&From={}&Body=Hi&Twiml=%3CResponse%2F%3E", to.replace('+', "%2B"), NUMBER.replace('+', "%2B"))
+}
+
+/// What the guest saw of its request, made in a run of a command to a person.
+async fn tried(tenant: &Tenant, command: &str, to: &str, path: &str, body: &str, more: Value) -> Value {
+    let mut data = json!({"do": "call", "to": to, "method": "POST", "connection": "basic", "path": path, "body": body,
+        "headers": [["content-type", "application/x-www-form-urlencoded"]]});
+    for (name, value) in more.as_object().into_iter().flatten() {
+        data[name] = value.clone();
+    }
+    let published = tenant.publish(&json!({"type": command, "data": data})).await;
+    let _ = ended(tenant, &text(&published, "id"), "delivered").await;
+    let correlation = text(&published, "correlation_id");
+    let told = tenant.list(&format!("/events?type=test.done&correlation_id={correlation}")).await;
+    told[0]["data"].clone()
+}
+
+#[track_caller]
+fn assert_denied(seen: &Value, word: &str) {
+    let error = seen["error"].as_str().unwrap_or_else(|| panic!("it was sent: {seen}"));
+    assert!(error.contains("Denied") && error.contains(word), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_is_texted_or_called_outside_a_run_of_the_command_for_it() {
+    let (_hub, tenant, twilio) = hired("twilio").await;
+    for path in
+        [MESSAGES, &MESSAGES.replace(".json", ""), &MESSAGES.replace("Messages", "Mess%61ges"), &format!("{MESSAGES}/")]
+    {
+        assert_denied(&tried(&tenant, "test.do", PERSON, path, &form(PERSON), json!({})).await, "sms.send");
+        assert_denied(&tried(&tenant, "call.create", PERSON, path, &form(PERSON), json!({})).await, "sms.send");
+    }
+    assert_denied(&tried(&tenant, "sms.send", PERSON, CALLS, &form(PERSON), json!({})).await, "call.create");
+    // To call it reading, or to ask for another method beside, opens nothing.
+    assert_denied(
+        &tried(&tenant, "test.do", PERSON, MESSAGES, &form(PERSON), json!({"read_only": true})).await,
+        "sms.send",
+    );
+    let overridden = json!({"method": "GET", "headers": [["X-HTTP-Method-Override", "POST"]]});
+    assert_denied(&tried(&tenant, "test.do", PERSON, MESSAGES, &form(PERSON), overridden).await, "sms.send");
+    assert!(twilio.messages().is_empty() && twilio.calls().is_empty());
+    let read = tried(&tenant, "test.do", PERSON, MESSAGES, "", json!({"method": "GET", "headers": []})).await;
+    assert_eq!(read["status"], 200, "reading is open: {read}");
+}
+
+#[tokio::test]
+async fn a_run_for_one_person_reaches_no_other() {
+    let (_hub, tenant, twilio) = hired("twilio").await;
+    let no = json!({"channel": "sms", "address": VICTIM, "state": "withdrawn"});
+    let _ = tenant.api.put(&tenant.path("/consents"), &no).await.expect(200);
+    let both = format!("{}&To={}", form(PERSON), VICTIM.replace('+', "%2B"));
+    for (path, body) in [
+        (MESSAGES.to_owned(), form(VICTIM)),
+        (MESSAGES.to_owned(), both),
+        (format!("{MESSAGES}?To={}", VICTIM.replace('+', "%2B")), form(PERSON)),
+        (MESSAGES.to_owned(), "Body=Hi".to_owned()),
+        (MESSAGES.to_owned(), json!({"To": VICTIM}).to_string()),
+    ] {
+        assert_denied(&tried(&tenant, "sms.send", PERSON, &path, &body, json!({})).await, "recipient");
+    }
+    assert_denied(&tried(&tenant, "call.create", PERSON, CALLS, &form(VICTIM), json!({})).await, "recipient");
+    assert!(twilio.messages().is_empty() && twilio.calls().is_empty());
+    let good = tried(&tenant, "sms.send", PERSON, MESSAGES, &form(PERSON), json!({})).await;
+    assert_eq!(good["status"], 201, "{good}");
+    assert_eq!(twilio.messages().len(), 1);
+}
