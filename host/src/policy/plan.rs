@@ -193,14 +193,12 @@ impl Plan {
         for (name, all) in [(command, false), (ALL, true)] {
             let Some(cap) = self.caps.get(name) else { continue };
             let counts = |usage: &&DayUsage| all || usage.command == command;
-            let on = |from: i64| -> u64 {
-                let days = used.iter().filter(counts).filter(|usage| usage.day >= from && usage.day <= today.day);
-                days.map(|usage| usage.total).sum()
-            };
+            let in_month = || used.iter().filter(counts).filter(|usage| usage.day >= today.month_from);
+            let of_day: u64 = in_month().filter(|usage| usage.day == today.day).map(|usage| usage.total).sum();
+            let of_month: u64 = in_month().map(|usage| usage.total).sum();
             let now: u64 = running.iter().filter(|(name, _)| all || *name == command).map(|(_, count)| count).sum();
-            for (limit, month, from) in [(cap.day, false, today.day), (cap.month, true, today.month_from)] {
+            for (limit, month, done) in [(cap.day, false, of_day), (cap.month, true, of_month)] {
                 let Some(cap) = limit else { continue };
-                let done = on(from);
                 if done >= cap {
                     return Room::Full { all, month, cap };
                 }

@@ -162,7 +162,8 @@ impl Hub {
 
     /// Waits until a moment of the wall clock, which the queue's clock may be ahead of.
     fn until(&self, until: Timestamp, failure: Failure) -> Outcome {
-        let run_at = self.queue_clock.now().after(until.since(self.clock.now()));
+        let wait = until.since(self.clock.now());
+        let run_at = self.queue_clock.now().after(wait);
         Outcome::Waiting { run_at, failure, burnt: false }
     }
 }

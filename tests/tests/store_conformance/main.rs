@@ -15,8 +15,8 @@ use switchyard::{
 };
 use switchyard_tests::{
     conformance::{
-        Backend, Fixture, accept, claim, intake, isolation, kv, lanes, logins, order, polls, records, registry, reopen,
-        settle, shadow, upkeep,
+        Backend, Fixture, accept, claim, intake, isolation, kv, lanes, logins, order, policy, polls, records, registry,
+        reopen, settle, shadow, upkeep,
     },
     database::Database,
 };

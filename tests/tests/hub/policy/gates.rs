@@ -1,5 +1,12 @@
 //! A plugin that does as it is told, and is told to go round the policy.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use axum::Router;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use serde_json::{Value, json};
 use switchyard_simulators::twilio;
 use switchyard_tests::{
@@ -41,6 +48,19 @@ async fn tried(tenant: &Tenant, command: &str, to: &str, path: &str, body: &str,
     let correlation = text(&published, "correlation_id");
     let told = tenant.list(&format!("/events?type=test.done&correlation_id={correlation}")).await;
     told[0]["data"].clone()
+}
+
+/// A server that says yes to everything and counts; answers its address.
+async fn anybody(seen: &Arc<AtomicUsize>) -> String {
+    let seen = Arc::clone(seen);
+    let router = Router::new().fallback(move || {
+        seen.fetch_add(1, Ordering::SeqCst);
+        async { "{}" }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
 }
 
 #[track_caller]
@@ -91,4 +111,40 @@ async fn a_run_for_one_person_reaches_no_other() {
     let good = tried(&tenant, "sms.send", PERSON, MESSAGES, &form(PERSON), json!({})).await;
     assert_eq!(good["status"], 201, "{good}");
     assert_eq!(twilio.messages().len(), 1);
+}
+
+#[tokio::test]
+async fn a_mail_and_an_invitation_reach_only_whom_they_may() {
+    let (_hub, tenant) = guested().await;
+    let seen = Arc::new(AtomicUsize::new(0));
+    let google = json!({"provider": "google", "name": "google", "kind": "basic", "base_url": anybody(&seen).await,
+        "secret": {"username": "a", "password": "b"}});
+    let google = tenant.connection(&google).await;
+    let _ = tenant.install("misbehave", &json!({"retry_schedule": [0], "connections": {"basic": google}})).await;
+    let no = json!({"channel": "email", "address": "nej@example.test", "state": "withdrawn"});
+    let _ = tenant.api.put(&tenant.path("/consents"), &no).await.expect(200);
+    let send = "/gmail/v1/users/me/messages/send";
+    let mail =
+        |to: &str| json!({"raw": URL_SAFE.encode(format!("To: <{to}>\r\nSubject: Hi\r\n\r\nHello"))}).to_string();
+    let (ours, other) = (mail("ja@example.test"), mail("nej@example.test"));
+    let to = "ja@example.test";
+    assert_denied(&tried(&tenant, "test.do", to, send, &ours, json!({})).await, "email.send");
+    assert_denied(&tried(&tenant, "email.send", to, send, &other, json!({})).await, "recipient");
+    assert_denied(
+        &tried(&tenant, "email.send", to, "/gmail/v1/users/me/drafts/send", "{}", json!({})).await,
+        "recipient",
+    );
+    assert_denied(&tried(&tenant, "email.send", to, "/batch/gmail/v1", "", json!({})).await, "recipient");
+    let good = tried(&tenant, "email.send", to, send, &ours, json!({})).await;
+    assert_eq!(good["status"], 200, "{good}");
+    let insert = "/calendar/v3/calendars/primary/events?sendUpdates=all";
+    let visit = |who: &str| json!({"summary": "Visit", "attendees": [{"email": who}]}).to_string();
+    assert_denied(&tried(&tenant, "test.do", to, insert, &visit(to), json!({})).await, "appointment.create");
+    assert_denied(
+        &tried(&tenant, "appointment.create", to, insert, &visit("Nej@example.test"), json!({})).await,
+        "opted out",
+    );
+    let good = tried(&tenant, "appointment.create", to, insert, &visit(to), json!({})).await;
+    assert_eq!(good["status"], 200, "{good}");
+    assert_eq!(seen.load(Ordering::SeqCst), 2, "nothing else left");
 }

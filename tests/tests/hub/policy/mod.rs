@@ -27,7 +27,6 @@ use switchyard_tests::{
 const TOKEN: &str = "00112233445566778899aabbccddeeff";
 const NUMBER: &str = "+4570000001";
 const PERSON: &str = "+4520123456";
-const TWILIO: &str = "plugin:twilio";
 
 /// A hub with a tenant that has Twilio.
 struct Office {

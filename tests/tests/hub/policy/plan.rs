@@ -77,12 +77,18 @@ async fn a_cap_lets_exactly_so_many_leave_however_many_are_asked_for_at_once() {
         assert_eq!(used, json!({"sms.send": {"day": 3, "month": 3}, "*": {"day": 3, "month": 3}}));
         // What was delivered and is delivered again by hand counts once.
         let one = office.tenant.list("/deliveries?event_type=sms.send&state=delivered").await.remove(0);
-        let again = json!({"include_delivered": true});
-        let replay = office.tenant.post(&format!("/events/{}/replay", text(&one, "event_id")), &again).await;
+        let again = json!({"deliveries": [text(&one, "id")], "include_delivered": true});
+        let replay = office.tenant.post("/dead-letters/replay", &again).await;
         assert!(replay.status < 300, "{}", replay.text);
         let more = json!({"state": "active", "caps": {"sms.send": {"day": 4}, "*": {"month": 4}}});
         let _ = office.put_plan(&more).await;
-        let _ = ended(&office.tenant, &text(&one, "event_id"), "delivered").await;
+        until("it to be delivered again", async || {
+            let seen = office.tenant.get(&format!("/deliveries/{}", text(&one, "id"))).await.expect(200);
+            let again = seen["state"] == "delivered" && seen["attempt_count"].as_u64() > one["attempt_count"].as_u64();
+            if again { Ok(()) } else { Err(seen.to_string()) }
+        })
+        .await;
+        assert_eq!(office.sent_to(PERSON).len(), 3, "from the journal");
         let _ = ended(&office.tenant, &office.text(PERSON, "the fourth").await, "delivered").await;
         let used = office.tenant.get("/plan").await.expect(200)["used"].clone();
         assert_eq!(used["sms.send"]["day"], 4, "{used}");
