@@ -185,6 +185,9 @@ async fn change(State(api): State<Api>, within: In<Manage>, Json(change): Json<T
     let audit = api.audit(&within.caller, Some(&row.id), "tenant.changed", row.id.to_string());
     api.hub.store.update_tenant(row.clone(), audit.showing(Some(&audited(old)), Some(&audited(&row)))).await?;
     api.tenant_changed(&row.id).await?;
+    if old.settings != row.settings || old.time_zone != row.time_zone {
+        api.hub.ask_policy_again(&row.id);
+    }
     if old.lockdown && !row.lockdown {
         let endpoints = within.tenant.endpoints.keys().map(|key| Target::Endpoint(*key));
         let plugins = within.tenant.installations.keys().map(|name| Target::Plugin(name.as_str().into()));

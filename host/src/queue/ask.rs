@@ -1,13 +1,13 @@
 //! Asking the policy: what it needs is read from the store, and its answer ends or delays an attempt.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
 use crate::{
     clock::Timestamp,
     directory::view::TenantView,
-    event::{Event, Target, Urgency},
+    event::{Event, Target, TenantId, Urgency},
     hub::Hub,
     plugin::model::EventKind,
     policy::{
@@ -15,13 +15,22 @@ use crate::{
         plan::{self, LocalDay, Room},
         reach,
     },
-    queue::reason::{Failure, ReasonClass},
+    queue::{
+        lane::Lane,
+        reason::{Failure, ReasonClass},
+    },
     store::{
         StoreResult,
         ledger::{Claimed, Outcome},
         policy::{Counted, Reservation, Reserved},
     },
 };
+
+/// When a change is in force on every node.
+const IN_FORCE: Duration = Duration::from_secs(1);
+
+/// Deliveries that are made due in one transaction.
+const AGAIN_AT_ONCE: u32 = 500;
 
 /// Commands that run now decide soon whether there is room for another.
 const ROOM_AGAIN: Duration = Duration::from_secs(2);
@@ -151,6 +160,30 @@ impl Hub {
             }
             Err(error) => Err(self.unanswered(claimed, &error)),
         }
+    }
+
+    /// Asks again for what waits by the policy's word, after a change of what it follows.
+    pub fn ask_policy_again(self: &Arc<Self>, tenant: &TenantId) {
+        let (hub, tenant) = (self.clone(), tenant.clone());
+        // Of this millisecond too; what begins to wait after it knows of the change, or its node will in a second.
+        let now = self.queue_clock.now().after(Duration::from_millis(1));
+        let due = now.after(IN_FORCE);
+        self.tasks.spawn(async move {
+            loop {
+                match hub.store.ask_again(&tenant, now, due, AGAIN_AT_ONCE).await {
+                    Ok(lanes) => {
+                        let more = lanes.len() >= AGAIN_AT_ONCE as usize;
+                        let lanes: HashSet<Lane> = lanes.into_iter().collect();
+                        hub.wake_at(lanes.into_iter().map(|lane| (lane, due)));
+                        if !more {
+                            return;
+                        }
+                    }
+                    // It is asked at the time that was said before.
+                    Err(error) => return tracing::warn!(%error, tenant = %tenant, "what waits could not be made due"),
+                }
+            }
+        });
     }
 
     /// Nothing is sent without an answer: what is not known may be an opt-out.

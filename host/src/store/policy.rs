@@ -14,6 +14,7 @@ use crate::{
         consent::{ConsentSource, ConsentState},
         plan::{DayUsage, LocalDay, Plan, Room, Telling},
     },
+    queue::lane::Lane,
 };
 
 /// How much of what was said of a person on a channel is kept.
@@ -223,4 +224,8 @@ pub trait Policies: Send + Sync {
     /// Reserves room for a running command. A delivery asks as often as it starts; its place is given back with its
     /// settle, or counts nothing once it does not run any more.
     async fn reserve(&self, reservation: Reservation) -> StoreResult<Reserved>;
+
+    /// Makes deliveries due at a time that began to wait before `now` because the policy said so, and would wait longer; at
+    /// most `limit`. What it said may be different by then. Answers the lane of each.
+    async fn ask_again(&self, tenant: &TenantId, now: Timestamp, due: Timestamp, limit: u32) -> StoreResult<Vec<Lane>>;
 }

@@ -192,6 +192,7 @@ macro_rules! store_cases {
             policy::a_command_counts_once_when_it_is_delivered_first,
             policy::parallel_reservations_never_pass_a_cap,
             policy::a_place_of_what_runs_no_more_is_free,
+            policy::what_waits_by_the_policys_word_can_be_made_due,
             shadow::a_shadow_run_is_kept_counted_and_replaced,
             shadow::a_shadow_run_of_a_delivery_that_is_gone_is_not_kept,
             shadow::an_installation_keeps_its_newest_thousand_shadow_runs_and_counts_all,

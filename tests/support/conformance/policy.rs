@@ -11,7 +11,10 @@ use switchyard::{
         consent::{ConsentSource, ConsentState},
         plan::{Cap, DayUsage, Follows, LocalDay, Plan, PlanState, Room, Telling},
     },
-    queue::state::State,
+    queue::{
+        reason::{Failure, ReasonClass},
+        state::State,
+    },
     store::{
         StoreError,
         ledger::{Claimed, EventOutcome, NewEvent, Outcome},
@@ -336,4 +339,27 @@ pub async fn a_place_of_what_runs_no_more_is_free(hub: &Fixture) {
     hub.pass(Duration::from_secs(1));
     end(hub, &next, Outcome::Delivered).await;
     assert_eq!(total(hub).await, 1);
+}
+
+/// What waits for another reason, or another tenant's, stays as it is.
+pub async fn what_waits_by_the_policys_word_can_be_made_due(hub: &Fixture) {
+    let later = Timestamp(hub.now().0 + 3_600_000);
+    let wait = async |reason: ReasonClass| {
+        let claimed = started(hub).await;
+        let failure = Failure::new(reason, "for_the_test", "it waits");
+        end(hub, &claimed, Outcome::Waiting { run_at: later, failure, burnt: false }).await;
+        claimed
+    };
+    let (first, other, second) =
+        (wait(ReasonClass::Policy).await, wait(ReasonClass::ProviderDown).await, wait(ReasonClass::Policy).await);
+    hub.pass(Duration::from_secs(1));
+    let soon = Timestamp(hub.now().0 + 1_000);
+    assert!(hub.store.ask_again(&hub.globex, hub.now(), soon, 10).await.expect("asked").is_empty());
+    for more in [1, 1, 0] {
+        let lanes = hub.store.ask_again(&hub.acme, hub.now(), soon, 1).await.expect("asked");
+        assert!(lanes.len() == more && lanes.iter().all(|lane| *lane == first.lane), "{lanes:?}");
+    }
+    for (claimed, due) in [(&first, soon), (&second, soon), (&other, later)] {
+        assert_eq!(hub.row(claimed.delivery).await.due_at, due);
+    }
 }

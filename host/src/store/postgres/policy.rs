@@ -1,36 +1,35 @@
 //! Consents, plans and counts, in PostgreSQL.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 use sqlx::PgConnection;
 
 use super::{
     PostgresStore,
-    registry::{
-        Concerns, audit,
-        write::{json, one_row, require_tenant},
-    },
-    row::{Fields, inconsistent},
-    transaction::note_change,
+    registry::{Concerns, audit, write::require_tenant},
+    row::Fields,
 };
 use crate::{
+    clock::Timestamp,
     event::TenantId,
-    policy::{
-        address::Channel,
-        consent::ConsentState,
-        plan::{DayUsage, Follows, Plan, Telling},
-    },
+    failpoint,
+    policy::{address::Channel, consent::ConsentState, plan::DayUsage},
+    queue::lane::Lane,
     store::{
-        StoreError, StoreResult,
-        ledger::{NewEvent, Outcome, Settle},
+        StoreResult,
+        ledger::NewEvent,
         policy::{
             ConsentFilter, ConsentRow, ConsentSaid, KEPT_SAYINGS, PastConsent, Person, PlanRow, Policies, PolicyChange,
-            Reservation, Reserved, decide, standing,
+            Reservation, Reserved, standing,
         },
         registry::AuditEntry,
     },
 };
+
+/// Plans, and commands that were carried out.
+mod plan;
+
+pub(super) use plan::{count, plans};
+use plan::{delete_plan, follow, put_plan, reserve, usage};
 
 /// Stores what the events of a group say of persons and plans. Rows are written in the order of their keys, which all
 /// nodes keep.
@@ -104,54 +103,6 @@ async fn forget_old(conn: &mut PgConnection, said: &ConsentSaid) -> StoreResult<
         order by at desc limit 1 offset $4)";
     let query = sqlx::query(FORGET).bind(said.tenant.as_str()).bind(&said.person[..]).bind(said.channel.as_str());
     query.bind(i64::from(KEPT_SAYINGS - 1)).execute(conn).await?;
-    Ok(())
-}
-
-async fn follow(conn: &mut PgConnection, telling: &Telling) -> StoreResult<()> {
-    // Locked in the order of the tenants, which all nodes keep.
-    const FOLLOW: &str = "with following as materialized (select tenant from plan where follows_tenant = $1 \
-            and follows_customer = $2 and (told_at is null or told_at <= $4) order by tenant for no key update) \
-        update plan p set state = $3, since = case when p.state = $3 then p.since else $4 end, told_at = $4 \
-        from following f where p.tenant = f.tenant returning p.tenant";
-    let query = sqlx::query(FOLLOW).bind(telling.tenant.as_str()).bind(&telling.customer_id);
-    let rows = query.bind(telling.state.as_str()).bind(telling.at.0).fetch_all(&mut *conn).await?;
-    for row in &rows {
-        let tenant: TenantId = Fields::of(row).parsed()?;
-        note_change(conn, Some(&tenant)).await?;
-    }
-    Ok(())
-}
-
-/// Counts the commands of settles that won, each once for its delivery, and gives their places back.
-pub(super) async fn count(conn: &mut PgConnection, settled: &[&Settle]) -> StoreResult<()> {
-    // The attempt that succeeds now is stored already; an earlier one means that it was counted then.
-    const COUNT: &str = "insert into usage as u (tenant, day, command, total) \
-        select w.tenant, w.day, w.command, count(*) from unnest($1::text[], $2::int8[], $3::text[], $4::bytea[], \
-            $5::int8[]) as w (tenant, day, command, delivery, number) \
-        where not exists (select 1 from attempt a where a.delivery = w.delivery and a.outcome = 'succeeded' \
-            and a.number < w.number) \
-        group by w.tenant, w.day, w.command order by w.tenant, w.day, w.command \
-        on conflict (tenant, day, command) do update set total = u.total + excluded.total";
-    const GIVE_BACK: &str = "delete from reservation r using unnest($1::bytea[]) as w (delivery) \
-        where r.delivery = w.delivery";
-    let counted: Vec<_> =
-        settled.iter().filter_map(|settle| settle.counted.as_ref().map(|counted| (*settle, counted))).collect();
-    if counted.is_empty() {
-        return Ok(());
-    }
-    let delivered: Vec<_> = counted.iter().filter(|(settle, _)| matches!(settle.outcome, Outcome::Delivered)).collect();
-    if !delivered.is_empty() {
-        sqlx::query(COUNT)
-            .bind(delivered.iter().map(|(settle, _)| settle.tenant.as_str()).collect::<Vec<_>>())
-            .bind(delivered.iter().map(|(_, counted)| counted.day).collect::<Vec<_>>())
-            .bind(delivered.iter().map(|(_, counted)| &*counted.command).collect::<Vec<_>>())
-            .bind(delivered.iter().map(|(settle, _)| &settle.delivery.0[..]).collect::<Vec<_>>())
-            .bind(delivered.iter().map(|(settle, _)| i64::from(settle.epoch)).collect::<Vec<_>>())
-            .execute(&mut *conn)
-            .await?;
-    }
-    let keys: Vec<&[u8]> = counted.iter().map(|(settle, _)| &settle.delivery.0[..]).collect();
-    sqlx::query(GIVE_BACK).bind(keys).execute(conn).await?;
     Ok(())
 }
 
@@ -262,110 +213,20 @@ async fn erase(conn: &mut PgConnection, tenant: &TenantId, person: &Person) -> S
     Ok(erased)
 }
 
-async fn put_plan(conn: &mut PgConnection, row: &PlanRow, entry: &AuditEntry) -> StoreResult<()> {
-    // The next telling is followed whenever it was said: its teller keeps the order.
-    const PUT: &str = "insert into plan (tenant, state, since, grace_days, caps, follows_tenant, follows_customer, \
-        told_at, updated_at) values ($1, $2, $3, $4, $5, $6, $7, null, $8) on conflict (tenant) do update set \
-        state = excluded.state, since = excluded.since, grace_days = excluded.grace_days, caps = excluded.caps, \
-        follows_tenant = excluded.follows_tenant, follows_customer = excluded.follows_customer, told_at = null, \
-        updated_at = excluded.updated_at";
-    require_tenant(conn, &row.tenant).await?;
-    let Plan { state, since, grace_days, caps, follows } = &row.plan;
-    let query = sqlx::query(PUT)
-        .bind(row.tenant.as_str())
-        .bind(state.as_str())
-        .bind(since.0)
-        .bind(i64::from(*grace_days))
-        .bind(json(caps)?)
-        .bind(follows.as_ref().map(|follows| follows.tenant.as_str()))
-        .bind(follows.as_ref().map(|follows| &*follows.customer_id))
-        .bind(row.updated_at.0);
-    query.execute(&mut *conn).await?;
-    audit::write(conn, entry).await
-}
-
-async fn delete_plan(conn: &mut PgConnection, tenant: &TenantId, entry: &AuditEntry) -> StoreResult<()> {
-    one_row(conn, sqlx::query("delete from plan where tenant = $1").bind(tenant.as_str())).await?;
-    audit::write(conn, entry).await
-}
-
-/// The plans of all tenants, or of one.
-pub(super) async fn plans(conn: &mut PgConnection, tenant: Option<&TenantId>) -> StoreResult<Vec<PlanRow>> {
-    const LIST: &str = "select tenant, state, since, grace_days, caps, follows_tenant, follows_customer, updated_at \
-        from plan where $1::text is null or tenant = $1 order by tenant";
-    let rows = sqlx::query(LIST).bind(tenant.map(TenantId::as_str)).fetch_all(conn).await?;
-    rows.iter()
-        .map(|row| {
-            let mut fields = Fields::of(row);
-            let tenant = fields.parsed()?;
-            let (state, since, grace_days, caps) = (fields.word()?, fields.time()?, fields.number()?, fields.json()?);
-            let follows = follows(fields.opt_text()?, fields.opt_text()?)?;
-            let plan = Plan { state, since, grace_days, caps, follows };
-            Ok(PlanRow { tenant, plan, updated_at: fields.time()? })
-        })
-        .collect()
-}
-
-fn follows(tenant: Option<String>, customer: Option<String>) -> StoreResult<Option<Follows>> {
-    let Some((tenant, customer_id)) = tenant.zip(customer) else { return Ok(None) };
-    let tenant = tenant.parse().map_err(|_| inconsistent("tenant"))?;
-    Ok(Some(Follows { tenant, customer_id }))
-}
-
-async fn usage(conn: &mut PgConnection, tenant: &TenantId, since: i64) -> StoreResult<Vec<DayUsage>> {
-    const USAGE: &str = "select day, command, total from usage where tenant = $1 and day >= $2";
-    let rows = sqlx::query(USAGE).bind(tenant.as_str()).bind(since).fetch_all(conn).await?;
-    rows.iter()
-        .map(|row| {
-            let mut fields = Fields::of(row);
-            Ok(DayUsage { day: fields.int()?, command: fields.text()?, total: fields.number()? })
-        })
-        .collect()
-}
-
-async fn reserve(conn: &mut PgConnection, asked: &Reservation) -> StoreResult<Reserved> {
-    // One after the other for each plan, so that two do not take the same room.
-    const LOCK: &str = "select 1 from plan where tenant = $1 for no key update";
-    const RUNS: &str = "select d.state + 0 = 1, exists (select 1 from attempt a where a.delivery = d.key \
-        and a.outcome = 'succeeded') from delivery d where d.key = $1 and d.tenant = $2";
-    // One statement, which sees one moment: a settle makes a running command a counted one.
-    const COUNT: &str = "select day, command, total from usage where tenant = $1 and day >= $2 union all \
-        select null::int8, r.command, count(*) from reservation r join delivery d on d.key = r.delivery \
-        where r.tenant = $1 and r.delivery != $3 and d.state + 0 = 1 group by r.command";
-    const STALE: &str = "delete from reservation where delivery in (select r.delivery from reservation r \
-        left join delivery d on d.key = r.delivery where r.tenant = $1 and r.delivery != $2 \
-          and (d.key is null or d.state + 0 != 1) order by r.delivery for update of r skip locked)";
-    const RESERVE: &str =
-        "insert into reservation (delivery, tenant, command) values ($1, $2, $3) on conflict (delivery) do nothing";
-    let (tenant, delivery) = (asked.tenant.as_str(), &asked.delivery.0[..]);
-    sqlx::query(LOCK).bind(tenant).fetch_optional(&mut *conn).await?;
-    let row = sqlx::query(RUNS).bind(delivery).bind(tenant).fetch_optional(&mut *conn).await?;
-    let row = row.ok_or(StoreError::NotFound)?;
-    let mut fields = Fields::of(&row);
-    if !fields.flag()? {
-        return Err(StoreError::NotFound);
-    }
-    if fields.flag()? {
-        return Ok(Reserved::Yes);
-    }
-    let rows = sqlx::query(COUNT).bind(tenant).bind(asked.today.month_from).bind(delivery);
-    let (mut used, mut running) = (Vec::new(), BTreeMap::new());
-    for row in &rows.fetch_all(&mut *conn).await? {
-        let mut fields = Fields::of(row);
-        let (day, command, total) = (fields.opt_number::<i64>()?, fields.text()?, fields.number()?);
-        match day {
-            Some(day) => used.push(DayUsage { day, command, total }),
-            None => {
-                running.insert(command, total);
-            }
-        }
-    }
-    let reserved = decide(asked, &used, &running);
-    sqlx::query(STALE).bind(tenant).bind(delivery).execute(&mut *conn).await?;
-    if reserved == Reserved::Yes {
-        sqlx::query(RESERVE).bind(delivery).bind(tenant).bind(&asked.command).execute(conn).await?;
-    }
-    Ok(reserved)
+async fn ask_again(
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    now: Timestamp,
+    due: Timestamp,
+    limit: u32,
+) -> StoreResult<Vec<Lane>> {
+    // Locked in the order in which everybody locks deliveries.
+    const DUE: &str = "with waiting as materialized (select key from delivery where state in (0, 1, 2, 4) and state = 2 \
+            and tenant = $1 and reason = 'policy' and due_at > $3 and updated_at < $2 order by key limit $4 for update) \
+        update delivery d set due_at = $3, updated_at = $2 from waiting \
+        where d.key = waiting.key and d.state + 0 = 2 returning d.tenant, d.target, d.shard";
+    let query = sqlx::query(DUE).bind(tenant.as_str()).bind(now.0).bind(due.0).bind(i64::from(limit));
+    query.fetch_all(conn).await?.iter().map(|row| Fields::of(row).lane()).collect()
 }
 
 #[async_trait]
@@ -422,5 +283,13 @@ impl Policies for PostgresStore {
 
     async fn reserve(&self, reservation: Reservation) -> StoreResult<Reserved> {
         self.change(Concerns::Nobody, reservation, |conn, asked| Box::pin(reserve(conn, asked))).await
+    }
+
+    async fn ask_again(&self, tenant: &TenantId, now: Timestamp, due: Timestamp, limit: u32) -> StoreResult<Vec<Lane>> {
+        let input = (tenant.clone(), now, due, limit);
+        self.change_at(failpoint::ACT, Concerns::Nobody, input, |conn, (tenant, now, due, limit)| {
+            Box::pin(ask_again(conn, tenant, *now, *due, *limit))
+        })
+        .await
     }
 }

@@ -1,7 +1,5 @@
 //! Consents, plans and counts, in SQLite.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 use sqlx::SqliteConnection;
 
@@ -9,27 +7,35 @@ use super::{
     SqliteStore,
     accept::bytes,
     direct::{Each, WriteConnection},
-    registry::{audit, json, require_tenant},
-    row::{Fields, inconsistent},
-    sql::one_row,
+    registry::{audit, require_tenant},
+    row::Fields,
 };
 use crate::{
+    clock::Timestamp,
     event::TenantId,
+    failpoint,
     policy::{
         address::Channel,
         consent::ConsentState,
-        plan::{DayUsage, Follows, Plan, Telling},
+        plan::{DayUsage, Telling},
     },
+    queue::lane::Lane,
     store::{
-        StoreError, StoreResult,
-        ledger::{NewEvent, Outcome, Settle},
+        StoreResult,
+        ledger::NewEvent,
         policy::{
             ConsentFilter, ConsentRow, ConsentSaid, KEPT_SAYINGS, PastConsent, Person, PlanRow, Policies, PolicyChange,
-            Reservation, Reserved, decide, standing,
+            Reservation, Reserved, standing,
         },
         registry::AuditEntry,
     },
 };
+
+/// Plans, and commands that were carried out.
+mod plan;
+
+pub(super) use plan::{count, plans};
+use plan::{delete_plan, put_plan, reserve, usage};
 
 /// What an admin says stands from the moment after all that was said before.
 const PUT: &str = "insert into consent (tenant, person, channel, address, state, source, at, updated_at) \
@@ -99,30 +105,6 @@ pub(super) fn apply(conn: &mut WriteConnection, stored: &[&NewEvent]) -> StoreRe
     FOLLOW.write(conn, &told, |query, told| {
         query.bind(told.tenant.as_str()).bind(&*told.customer_id).bind(told.state.as_str()).bind(told.at.0)
     })?;
-    Ok(())
-}
-
-/// Counts the commands of settles that won, each once for its delivery, and gives their places back.
-pub(super) fn count(conn: &mut WriteConnection, settled: &[&Settle]) -> StoreResult<()> {
-    // The attempt that succeeds now is stored already; an earlier one means that it was counted then.
-    static COUNT: Each = Each(
-        "insert into usage (tenant, day, command, total) select ?1, ?2, ?3, 1 where not exists (select 1 from attempt \
-         where delivery = ?4 and outcome = 'succeeded' and number < ?5) on conflict do update set total = total + 1",
-    );
-    static GIVE_BACK: Each = Each("delete from reservation where delivery = ?");
-    let counted: Vec<_> =
-        settled.iter().filter_map(|settle| settle.counted.as_ref().map(|counted| (*settle, counted))).collect();
-    let delivered: Vec<_> =
-        counted.iter().copied().filter(|(settle, _)| matches!(settle.outcome, Outcome::Delivered)).collect();
-    COUNT.write(conn, &delivered, |query, (settle, counted)| {
-        query
-            .bind(settle.tenant.as_str())
-            .bind(counted.day)
-            .bind(&*counted.command)
-            .bind(&settle.delivery.0[..])
-            .bind(settle.epoch)
-    })?;
-    GIVE_BACK.write(conn, &counted, |query, (settle, _)| query.bind(&settle.delivery.0[..]))?;
     Ok(())
 }
 
@@ -223,95 +205,18 @@ async fn erase(conn: &mut SqliteConnection, tenant: TenantId, person: Person) ->
     Ok(of(ADDRESSES).execute(conn).await?.rows_affected())
 }
 
-async fn put_plan(conn: &mut SqliteConnection, row: PlanRow, entry: AuditEntry) -> StoreResult<()> {
-    // The next telling is followed whenever it was said: its teller keeps the order.
-    const PUT: &str = "insert into plan (tenant, state, since, grace_days, caps, follows_tenant, follows_customer, \
-        told_at, updated_at) values (?, ?, ?, ?, ?, ?, ?, null, ?) on conflict do update set state = excluded.state, \
-        since = excluded.since, grace_days = excluded.grace_days, caps = excluded.caps, \
-        follows_tenant = excluded.follows_tenant, follows_customer = excluded.follows_customer, told_at = null, \
-        updated_at = excluded.updated_at";
-    require_tenant(conn, &row.tenant).await?;
-    let Plan { state, since, grace_days, caps, follows } = row.plan;
-    let query = sqlx::query(PUT)
-        .bind(row.tenant.as_str().to_owned())
-        .bind(state.as_str())
-        .bind(since.0)
-        .bind(grace_days)
-        .bind(json(&caps)?)
-        .bind(follows.as_ref().map(|follows| follows.tenant.as_str().to_owned()))
-        .bind(follows.map(|follows| follows.customer_id))
-        .bind(row.updated_at.0);
-    query.execute(&mut *conn).await?;
-    audit::write(conn, entry).await
-}
-
-async fn delete_plan(conn: &mut SqliteConnection, tenant: TenantId, entry: AuditEntry) -> StoreResult<()> {
-    one_row(conn, sqlx::query("delete from plan where tenant = ?").bind(tenant.as_str().to_owned())).await?;
-    audit::write(conn, entry).await
-}
-
-/// The plans of all tenants, or of one.
-pub(super) async fn plans(conn: &mut SqliteConnection, tenant: Option<&TenantId>) -> StoreResult<Vec<PlanRow>> {
-    const LIST: &str = "select tenant, state, since, grace_days, caps, follows_tenant, follows_customer, updated_at \
-        from plan where ?1 is null or tenant = ?1 order by tenant";
-    let rows = sqlx::query(LIST).bind(tenant.map(|tenant| tenant.as_str().to_owned())).fetch_all(conn).await?;
-    rows.iter()
-        .map(|row| {
-            let mut fields = Fields::of(row);
-            let tenant = fields.parsed()?;
-            let (state, since, grace_days, caps) = (fields.word()?, fields.time()?, fields.number()?, fields.json()?);
-            let follows = follows(fields.opt_text()?, fields.opt_text()?)?;
-            let plan = Plan { state, since, grace_days, caps, follows };
-            Ok(PlanRow { tenant, plan, updated_at: fields.time()? })
-        })
-        .collect()
-}
-
-fn follows(tenant: Option<String>, customer: Option<String>) -> StoreResult<Option<Follows>> {
-    let Some((tenant, customer_id)) = tenant.zip(customer) else { return Ok(None) };
-    let tenant = tenant.parse().map_err(|_| inconsistent("tenant"))?;
-    Ok(Some(Follows { tenant, customer_id }))
-}
-
-async fn usage(conn: &mut SqliteConnection, tenant: &TenantId, since: i64) -> StoreResult<Vec<DayUsage>> {
-    const USAGE: &str = "select day, command, total from usage where tenant = ? and day >= ?";
-    let rows = sqlx::query(USAGE).bind(tenant.as_str().to_owned()).bind(since).fetch_all(conn).await?;
-    rows.iter()
-        .map(|row| {
-            let mut fields = Fields::of(row);
-            Ok(DayUsage { day: fields.int()?, command: fields.text()?, total: fields.number()? })
-        })
-        .collect()
-}
-
-async fn reserve(conn: &mut SqliteConnection, asked: Reservation) -> StoreResult<Reserved> {
-    const RUNS: &str = "select 1 from delivery where key = ? and tenant = ? and state = 1";
-    const COUNTED: &str = "select 1 from attempt where delivery = ? and outcome = 'succeeded' limit 1";
-    const STALE: &str = "delete from reservation where tenant = ?1 and delivery in (select r.delivery from reservation r \
-        left join delivery d on d.key = r.delivery where r.tenant = ?1 and (d.key is null or d.state != 1))";
-    const RUNNING: &str =
-        "select command, count(*) from reservation where tenant = ? and delivery != ? group by command";
-    const RESERVE: &str = "insert or ignore into reservation (delivery, tenant, command) values (?, ?, ?)";
-    let (tenant, delivery) = (|| asked.tenant.as_str().to_owned(), || bytes(asked.delivery));
-    let runs = sqlx::query(RUNS).bind(delivery()).bind(tenant()).fetch_optional(&mut *conn).await?;
-    runs.map(drop).ok_or(StoreError::NotFound)?;
-    if sqlx::query(COUNTED).bind(delivery()).fetch_optional(&mut *conn).await?.is_some() {
-        return Ok(Reserved::Yes);
-    }
-    sqlx::query(STALE).bind(tenant()).execute(&mut *conn).await?;
-    let rows = sqlx::query(RUNNING).bind(tenant()).bind(delivery()).fetch_all(&mut *conn).await?;
-    let running = rows.iter().map(|row| {
-        let mut fields = Fields::of(row);
-        Ok((fields.text()?, fields.number()?))
-    });
-    let running = running.collect::<StoreResult<BTreeMap<String, u64>>>()?;
-    let used = usage(conn, &asked.tenant, asked.today.month_from).await?;
-    let reserved = decide(&asked, &used, &running);
-    if reserved == Reserved::Yes {
-        let query = sqlx::query(RESERVE).bind(delivery()).bind(tenant()).bind(asked.command.clone());
-        query.execute(conn).await?;
-    }
-    Ok(reserved)
+async fn ask_again(
+    conn: &mut SqliteConnection,
+    tenant: TenantId,
+    now: Timestamp,
+    due: Timestamp,
+    limit: u32,
+) -> StoreResult<Vec<Lane>> {
+    const DUE: &str = "update delivery set due_at = ?3, updated_at = ?2 where state in (0, 1, 2, 4) and key in \
+        (select key from delivery where state in (0, 1, 2, 4) and state = 2 and tenant = ?1 and reason = 'policy' \
+          and due_at > ?3 and updated_at < ?2 limit ?4) returning tenant, target, shard";
+    let query = sqlx::query(DUE).bind(tenant.as_str().to_owned()).bind(now.0).bind(due.0).bind(limit);
+    query.fetch_all(conn).await?.iter().map(|row| Fields::of(row).lane()).collect()
 }
 
 #[async_trait]
@@ -361,5 +266,10 @@ impl Policies for SqliteStore {
 
     async fn reserve(&self, reservation: Reservation) -> StoreResult<Reserved> {
         self.writer.alone(|conn| Box::pin(reserve(conn, reservation))).await
+    }
+
+    async fn ask_again(&self, tenant: &TenantId, now: Timestamp, due: Timestamp, limit: u32) -> StoreResult<Vec<Lane>> {
+        let tenant = tenant.clone();
+        self.writer.alone_at(failpoint::ACT, move |conn| Box::pin(ask_again(conn, tenant, now, due, limit))).await
     }
 }

@@ -41,8 +41,6 @@ async fn what_is_sent_outside_business_hours_waits_without_a_burnt_try() {
     let _ = office.put_consent("sms", "+4530123456", "withdrawn").await;
     assert_refused(&ended(&office.tenant, &office.text("+4530123456", "x").await, "dead").await, "opted_out");
     let _ = office.hub.patch("/v1/tenants/acme", &json!({"settings": hours(true)})).await.expect(200);
-    let retried = office.tenant.post(&format!("/deliveries/{}/retry", text(&waiting, "id")), &json!({})).await;
-    assert!(retried.status < 300, "{}", retried.text);
     let _ = ended(&office.tenant, &id, "delivered").await;
     assert_eq!(office.sent_to(PERSON), ["Fire", "good morning"]);
 }
