@@ -144,7 +144,13 @@ fn new_event(load: &Load, start: Start) -> (Key, Accept) {
     let delivery =
         NewDelivery { key: load.ids.next(), target: load.target.clone(), start, ordering_key: None, told: None };
     let key = delivery.key;
-    let new = NewEvent { event: Arc::new(event), dedupe: None, persons: Vec::new(), deliveries: vec![delivery] };
+    let new = NewEvent {
+        event: Arc::new(event),
+        dedupe: None,
+        persons: Vec::new(),
+        changes: Vec::new(),
+        deliveries: vec![delivery],
+    };
     (key, Accept { events: vec![new], ..Accept::default() })
 }
 
@@ -186,6 +192,7 @@ async fn deliver_until(load: Arc<Load>, end: Duration) -> anyhow::Result<()> {
             poll: None,
             emitted: Accept::default(),
             effects: Vec::new(),
+            counted: None,
         };
         load.store.settle(settle).await?;
         load.done.fetch_add(1, Ordering::Relaxed);

@@ -15,7 +15,7 @@ use crate::{
     hub::Hub,
     id::Key,
     plugin::model::EventKind,
-    policy::{self, Verdict},
+    policy::{self, Standing, Verdict},
     queue::{
         dispatch::Slot,
         lane::{Lane, LaneKey},
@@ -26,11 +26,15 @@ use crate::{
     store::{
         StoreError,
         ledger::{Accept, Claimed, DedupeKey, EventOutcome, NewDelivery, NewEvent, Start},
+        policy::PolicyChange,
     },
 };
 
 /// Stored events, routed again.
 mod reroute;
+
+/// What events change for the policy.
+mod changes;
 
 /// An event that came from an event that came from an event: beyond this it is a loop.
 const MAX_HOPS: u8 = 16;
@@ -121,6 +125,7 @@ pub struct Prepared {
     event: Arc<Event>,
     dedupe: Option<DedupeKey>,
     persons: Vec<[u8; 32]>,
+    changes: Vec<PolicyChange>,
     deliveries: Vec<PreparedDelivery>,
 }
 
@@ -141,6 +146,7 @@ impl Prepared {
             event: self.event.clone(),
             dedupe: self.dedupe.clone(),
             persons: self.persons.clone(),
+            changes: self.changes.clone(),
             deliveries: self.deliveries.iter().map(|delivery| delivery.new.clone()).collect(),
         }
     }
@@ -165,6 +171,7 @@ impl Prepared {
     /// The same where some deliveries were stored as queued although they hold a slot: another node owns their lanes now.
     pub fn stored_without(self, hub: &Arc<Hub>, not_started: &[Key]) {
         crate::observe::metrics::events_accepted(self.origin(), 1);
+        hub.plans_changed(&self.changes);
         for delivery in self.deliveries {
             if let Some(told) = delivery.told {
                 told.stored_without(hub, not_started);
@@ -206,8 +213,8 @@ pub fn content_hash(event_type: &EventType, data: &str) -> [u8; 32] {
 }
 
 impl Hub {
-    /// Routes `event` and asks the scheduler for slots. `data` is its parsed payload, or null where
-    /// [`Hub::parse_data`] found that nobody looks at it.
+    /// Routes `event` and asks the scheduler for slots. `data` is its parsed payload, and `standing` what is stored about
+    /// those whom it concerns, for an early refusal.
     #[must_use]
     pub fn prepare(
         self: &Arc<Self>,
@@ -216,6 +223,7 @@ impl Hub {
         data: &Value,
         dedupe: Option<DedupeKey>,
         only_to: Option<&Target>,
+        standing: &Standing,
     ) -> Prepared {
         let catalogue = self.catalogue.load();
         let definition = catalogue.get(event.event_type.as_str());
@@ -231,9 +239,11 @@ impl Hub {
             Some(target) => vec![Route { target: target.clone(), ordering_key: None, dead: None }],
             None => route(tenant, &event, kind, data),
         };
+        let changes = self.changes_of(tenant, &event, data);
         let event = Arc::new(event);
-        let deliveries = found.into_iter().map(|route| self.prepare_delivery(tenant, &event, kind, route)).collect();
-        Prepared { event, dedupe, persons, deliveries }
+        let prepared = |route| self.prepare_delivery(tenant, &event, kind, route, standing);
+        let deliveries = found.into_iter().map(prepared).collect();
+        Prepared { event, dedupe, persons, changes, deliveries }
     }
 
     fn prepare_delivery(
@@ -242,12 +252,13 @@ impl Hub {
         event: &Arc<Event>,
         kind: EventKind,
         route: Route,
+        standing: &Standing,
     ) -> PreparedDelivery {
         let key = self.ids.next();
         let lane =
             Arc::new(Lane { tenant: event.tenant.clone(), target: route.target.clone(), urgency: event.urgency });
         let lane_key = lane.key();
-        let dead = dead_at_once(tenant, event, kind, &route);
+        let dead = dead_at_once(tenant, event, kind, &route, standing, event.accepted_at);
         let told = dead.as_ref().and_then(|failure| {
             self.tell_of_death(tenant, About { delivery: key, target: &route.target, event }, failure)
         });
@@ -302,7 +313,8 @@ impl Hub {
         }
         let only_to = publication.only_to.clone();
         let (event, dedupe, data) = self.build(tenant, publication)?;
-        let prepared = self.prepare(tenant, event, &data, dedupe, only_to.as_ref());
+        let standing = self.standing(tenant, &event, &data).await?;
+        let prepared = self.prepare(tenant, event, &data, dedupe, only_to.as_ref(), &standing);
         let hub = self.clone();
         let accepting = self.tasks.spawn(async move { hub.store_prepared(prepared).await });
         accepting.await.map_err(|_| StoreError::Unavailable("the hub is shutting down".to_owned()))?
@@ -358,7 +370,7 @@ impl Hub {
             key,
             id: said.id.unwrap_or_else(|| key.with_prefix("evt")).into(),
             tenant: tenant.row.id.clone(),
-            expires_at: said.expires_at.or_else(|| default_expiry(&event_type, now)),
+            expires_at: said.expires_at.or_else(|| default_expiry(tenant, &event_type, now)),
             event_type,
             source: source.into(),
             subject: said.subject,
@@ -380,7 +392,14 @@ impl Hub {
 }
 
 /// Why a delivery is dead before its first attempt: no handler, a loop, or a rule that forbids it.
-fn dead_at_once(tenant: &TenantView, event: &Event, kind: EventKind, route: &Route) -> Option<Failure> {
+fn dead_at_once(
+    tenant: &TenantView,
+    event: &Event,
+    kind: EventKind,
+    route: &Route,
+    standing: &Standing,
+    now: Timestamp,
+) -> Option<Failure> {
     let looped = || {
         Failure::new(
             ReasonClass::Config,
@@ -388,9 +407,9 @@ fn dead_at_once(tenant: &TenantView, event: &Event, kind: EventKind, route: &Rou
             format!("the event is {MAX_HOPS} runs away from its first cause: two plugins or rules answer each other"),
         )
     };
-    let refused = || match policy::judge(tenant, event, kind, &route.target) {
+    let refused = || match policy::judge(tenant, event, kind, &route.target, standing, now) {
         Verdict::Refuse(failure) => Some(failure),
-        Verdict::Allow | Verdict::Hold(_) => None,
+        Verdict::Allow | Verdict::Hold(_) | Verdict::Wait(..) => None,
     };
     // That a loop was ended is told to whoever watches from outside; a plugin could go on with the loop.
     let ends_here = matches!(route.target, Target::Endpoint(_)) && tells_of_deliveries(&event.event_type);
@@ -407,11 +426,12 @@ fn route(tenant: &TenantView, event: &Event, kind: EventKind, data: &Value) -> V
     routes(tenant, event, kind, data)
 }
 
-/// A day for messages and calls, none for the rest.
+/// A day for messages and calls, none for the rest. What waits for business hours has its day from their beginning.
 #[must_use]
-pub fn default_expiry(event_type: &EventType, now: Timestamp) -> Option<Timestamp> {
+pub fn default_expiry(tenant: &TenantView, event_type: &EventType, now: Timestamp) -> Option<Timestamp> {
     let short_lived = SHORT_LIVED.contains(&event_type.as_str());
-    short_lived.then(|| now.after(std::time::Duration::from_secs(24 * 3600)))
+    let begins = || tenant.policy.closed(event_type, now).map_or(now, |(opens, _)| opens);
+    short_lived.then(|| begins().after(std::time::Duration::from_secs(24 * 3600)))
 }
 
 /// Who said an event, as a metric has it.

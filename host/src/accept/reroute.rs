@@ -11,6 +11,7 @@ use crate::{
     event::{Event, Target},
     hub::Hub,
     plugin::model::EventKind,
+    policy::Standing,
     queue::{lane::Lane, tell::About},
     route::route::{Route, routes},
     store::{
@@ -69,7 +70,8 @@ impl Hub {
         let kind = catalogue.get(event.event_type.as_str()).map_or(EventKind::Event, |definition| definition.kind);
         let mut found = routes(tenant, event, kind, &data);
         for route in &mut found {
-            route.dead = dead_at_once(tenant, event, kind, route);
+            // Who opted out is asked when the attempt starts.
+            route.dead = dead_at_once(tenant, event, kind, route, &Standing::default(), self.clock.now());
         }
         found
     }

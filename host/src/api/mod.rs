@@ -31,6 +31,7 @@ mod cloudevents;
 mod connection_actions;
 mod connection_probe;
 mod connections;
+mod consents;
 mod dead_letters;
 mod deliveries;
 mod delivery_detail;
@@ -50,6 +51,7 @@ mod master_keys;
 mod nodes;
 mod openapi;
 mod paging;
+mod plan;
 mod plugins;
 mod preview;
 mod privacy;
@@ -139,6 +141,8 @@ fn all_routes() -> Routes {
     let mut routes = Routes::default();
     for add in [
         tenants::routes,
+        plan::routes,
+        consents::routes,
         apps::routes,
         app_requests::routes,
         plugins::routes,

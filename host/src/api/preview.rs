@@ -25,6 +25,7 @@ use crate::{
     directory::view::{EndpointView, TenantView},
     event::{Event, Target},
     outbound::egress::EgressError,
+    policy::Verdict,
     queue::{
         dispatch::hold,
         reason::{Failure, ReasonClass},
@@ -274,7 +275,12 @@ async fn preview_one(
             Some(endpoint) => endpoint_preview(api, row, endpoint, successes.get(&target).copied()),
             None => gone(row, "endpoint_deleted", "the endpoint was deleted"),
         },
-        Target::Plugin(_) => plugin_preview(api, tenant, row, &target, event, discard).await,
+        Target::Plugin(_) => match api.hub.would_permit(tenant, &event, &target).await? {
+            Verdict::Refuse(failure) => Preview::of(row, &target, "fails").because(failure),
+            Verdict::Wait(_, failure) => Preview::of(row, &target, "blocked").because(failure),
+            Verdict::Hold(hold) => Preview::of(row, &target, "blocked").because(hold.failure),
+            Verdict::Allow => plugin_preview(api, tenant, row, &target, event, discard).await,
+        },
         Target::Unrouted => gone(row, "no_handler", "no installed plugin handles the command"),
     })
 }

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     event::{EventType, Target, TenantId},
+    policy::settings,
     store::registry::TenantRow,
 };
 
@@ -71,7 +72,8 @@ struct NewTenant {
     /// IANA time zone; `UTC` without it.
     #[schema(example = "Europe/Copenhagen")]
     time_zone: Option<String>,
-    /// A free JSON object.
+    /// A JSON object: `business_hours` is followed by the hub, the rest is yours.
+    #[schema(example = json!({"business_hours": {"week": {"mon": ["08:00-16:00"]}, "holidays": ["2026-12-24"]}}))]
     settings: Option<Map<String, Value>>,
     /// Whether commands, polls and endpoint deliveries are held.
     #[serde(default)]
@@ -183,6 +185,9 @@ async fn change(State(api): State<Api>, within: In<Manage>, Json(change): Json<T
     let audit = api.audit(&within.caller, Some(&row.id), "tenant.changed", row.id.to_string());
     api.hub.store.update_tenant(row.clone(), audit.showing(Some(&audited(old)), Some(&audited(&row)))).await?;
     api.tenant_changed(&row.id).await?;
+    if old.settings != row.settings || old.time_zone != row.time_zone {
+        api.hub.ask_policy_again(&row.id);
+    }
     if old.lockdown && !row.lockdown {
         let endpoints = within.tenant.endpoints.keys().map(|key| Target::Endpoint(*key));
         let plugins = within.tenant.installations.keys().map(|name| Target::Plugin(name.as_str().into()));
@@ -227,6 +232,7 @@ fn checked_zone(zone: String) -> Answer<String> {
 }
 
 fn checked_settings(settings: Map<String, Value>) -> Answer<String> {
+    settings::read(&settings).map_err(|fault| Problem::field(format!("settings.{}", fault.field), fault.message))?;
     let text = Value::Object(settings).to_string();
     if text.len() > MAX_SETTINGS {
         return Err(Problem::new(Code::BodyTooLarge, format!("settings: at most {MAX_SETTINGS} bytes")));

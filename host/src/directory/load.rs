@@ -29,6 +29,7 @@ use crate::{
         guest::Exports,
         model::{EventKind, Manifest},
     },
+    policy::TenantPolicy,
     route::{filter::Filter, pattern::TypePattern},
     secret::SecretString,
     store::apps::AppRow,
@@ -137,6 +138,11 @@ pub(super) fn by_tenant(rows: RegistryRows) -> Vec<RegistryRows> {
             rows.connections.push(row);
         }
     }
+    for row in rows.plans {
+        if let Some(rows) = split.get_mut(&row.tenant) {
+            rows.plans.push(row);
+        }
+    }
     for row in rows.endpoints {
         if let Some(rows) = split.get_mut(&row.tenant) {
             rows.endpoints.push(row);
@@ -153,6 +159,7 @@ pub(super) fn tenant(
     old: &View,
 ) -> Result<Option<TenantView>, LoadError> {
     let Some(row) = rows.tenants.into_iter().next() else { return Ok(None) };
+    let policy = TenantPolicy::of(&row, rows.plans.into_iter().next().map(|row| row.plan));
     let key = vault
         .open_tenant_key(row.id.as_str(), &row.data_key)
         .map_err(|source| LoadError::Vault { tenant: row.id.clone(), source })?;
@@ -169,6 +176,7 @@ pub(super) fn tenant(
         connections: connections.collect(),
         installations: installations.collect(),
         key,
+        policy,
         row,
     }))
 }
@@ -179,6 +187,7 @@ pub(super) fn resolved_anew(tenant: &TenantView, plugins: &PluginVersions) -> Te
     TenantView {
         row: tenant.row.clone(),
         key: tenant.key.clone(),
+        policy: tenant.policy.clone(),
         installations: installations
             .map(|(name, old)| (name.clone(), Arc::new(installation(old.row.clone(), plugins))))
             .collect(),

@@ -56,6 +56,12 @@ pub fn app_secrets(app: &Key) -> Place<'_> {
     Place { tenant: HUB, table: "app", row: &app.0, column: "secrets" }
 }
 
+/// The address of a person whose consent is known, on any channel.
+#[must_use]
+pub fn consent<'a>(tenant: &'a TenantId, person: &'a [u8; 32]) -> Place<'a> {
+    Place { tenant: tenant.as_str(), table: "consent", row: person, column: "address" }
+}
+
 /// The stored answer of an idempotent request. It belongs to the hub, whoever asked.
 #[must_use]
 pub fn stored_answer<'a>(caller: &'a Key) -> Place<'a> {

@@ -12,6 +12,7 @@ use crate::{
     id::Key,
     outbound::publish::Exchange,
     plugin::{grant::Grants, model::Manifest},
+    policy::TenantPolicy,
     queue::reason::{Failure, ReasonClass},
     route::{filter::Filter, pattern::TypePattern},
     secret::SecretString,
@@ -115,6 +116,8 @@ pub struct TenantView {
     pub row: TenantRow,
     /// Its opened data key.
     pub key: TenantKey,
+    /// What the policy follows of it.
+    pub policy: TenantPolicy,
     /// Installations by plugin.
     pub installations: BTreeMap<String, Arc<InstallationView>>,
     /// Endpoints by key.

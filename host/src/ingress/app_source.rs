@@ -124,7 +124,7 @@ impl Hub {
         said: Said,
     ) -> Result<Verdict, StoreError> {
         let Said { events, reply, poll_now } = said;
-        let mapped = match self.map_accounts(app, version, raw, events) {
+        let mapped = match self.map_accounts(app, version, raw, events).await {
             Ok(mapped) => mapped,
             Err(failure) => return Ok(Verdict::Neither(failure)),
         };
@@ -179,7 +179,7 @@ impl Hub {
     /// Finds who each event is for. An event without an account, or one that breaks its schema, spoils the request: it is
     /// parked until the plugin is mended. One for which a tenant's admin has not granted what it takes is left out, since
     /// the others must not wait for that admin.
-    fn map_accounts(
+    async fn map_accounts(
         self: &Arc<Self>,
         app: &AppView,
         version: &PluginVersion,
@@ -209,7 +209,7 @@ impl Hub {
                 }
                 continue;
             };
-            match emit::prepare_one(self, &tenant, &installation, &origin, event) {
+            match emit::prepare_one(self, &tenant, &installation, &origin, event).await {
                 Ok(prepared) => mapped.prepared.push(prepared),
                 Err(failure) => match grant_of_one_tenant(&failure) {
                     Some(code) => mapped.refused.push((code, format!("{}: {}", tenant.row.id, failure.message))),

@@ -240,12 +240,13 @@ impl Hub {
             time: raw.received_at,
             version,
         };
-        let prepared: Result<Vec<_>, Failure> =
-            events.into_iter().map(|event| emit::prepare_one(self, tenant, installation, &origin, event)).collect();
-        let prepared = match prepared {
-            Ok(prepared) => prepared,
-            Err(failure) => return Ok(Verdict::Neither(failure)),
-        };
+        let mut prepared = Vec::with_capacity(events.len());
+        for event in events {
+            match emit::prepare_one(self, tenant, installation, &origin, event).await {
+                Ok(one) => prepared.push(one),
+                Err(failure) => return Ok(Verdict::Neither(failure)),
+            }
+        }
         let schedule = |schedule| ScheduleName {
             tenant: tenant.row.id.clone(),
             plugin: installation.row.plugin.clone(),

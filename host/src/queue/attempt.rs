@@ -108,8 +108,16 @@ impl Hub {
             let failure = Failure::new(ReasonClass::Expired, "expired", "its time passed before it was delivered");
             return AttemptEnd::plain(Outcome::Dead(failure), None);
         }
+        // An opt-out is final whatever else holds the target; what only delays is shown by the hold.
+        let asked = self.ask_policy(&tenant, claimed).await;
+        if let Err(Outcome::Dead(failure)) = asked {
+            return AttemptEnd::plain(Outcome::Dead(failure), None);
+        }
         if super::dispatch::hold(&tenant, &claimed.lane.target, claimed.lane.urgency).is_some() {
             return AttemptEnd::plain(Outcome::Released { failure: None }, None);
+        }
+        if let Err(outcome) = asked {
+            return AttemptEnd::plain(outcome, None);
         }
         let is_known = |tenant: &TenantView| match &claimed.lane.target {
             Target::Endpoint(key) => tenant.endpoints.contains_key(key),
@@ -158,6 +166,7 @@ impl Hub {
             end.emitted.extend(self.tell_of_end(&tenant, claimed, &end.outcome, &end.effects));
         }
         count_attempt(&claimed.lane.target, &end.outcome);
+        let counted = self.counted_in(claimed);
         let AttemptEnd {
             outcome,
             attempt,
@@ -185,6 +194,7 @@ impl Hub {
             poll,
             emitted: Accept { events, ..Accept::default() },
             effects,
+            counted,
         };
         let count = settled_as(claimed, &settle.outcome, settle.now);
         let (touches_registry, polled) = (!settle.effects.is_empty(), settle.poll.is_some());
@@ -236,6 +246,7 @@ impl Hub {
             poll: None,
             emitted: Accept::default(),
             effects: Vec::new(),
+            counted: self.counted_in(claimed),
         };
         if self.settle_surely(claimed, &mut settle, &mut Vec::new()).await.is_some() {
             slot.finish(Health::Neutral, None, due_again(&settle));

@@ -28,6 +28,9 @@ pub mod dispatch;
 /// One attempt from its slot to its settle.
 pub mod attempt;
 
+/// Asking the policy.
+pub mod ask;
+
 /// What the host says of deliveries and their targets.
 pub mod tell;
 

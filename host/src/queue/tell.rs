@@ -27,6 +27,7 @@ use crate::{
     event::{Event, EventType, Target, Urgency},
     hub::Hub,
     id::Key,
+    policy::Standing,
     store::ledger::{Claimed, Death, DedupeKey, Effect, LiveDelivery, Outcome},
 };
 
@@ -285,7 +286,7 @@ impl Hub {
             extensions: None,
             data: text,
         };
-        Some(self.prepare(tenant, event, &data, dedupe, None))
+        Some(self.prepare(tenant, event, &data, dedupe, None, &Standing::default()))
     }
 }
 

@@ -44,6 +44,7 @@ fn tenant(plugins: &[(&str, Handles<'_>)], endpoints: &[(u8, &[&str], bool)]) ->
         installations: installations.collect(),
         endpoints: endpoints.collect(),
         connections: BTreeMap::new(),
+        policy: crate::policy::TenantPolicy::of(&row, None),
         key,
         row,
     }

@@ -50,7 +50,7 @@ impl<'a> Origin<'a> {
 ///
 /// # Errors
 /// An event is not covered by manifest and grants, or breaks its schema: `plugin_bug`, nothing is emitted.
-pub fn prepare(
+pub async fn prepare(
     hub: &Arc<Hub>,
     tenant: &Arc<TenantView>,
     installation: &InstallationView,
@@ -59,7 +59,11 @@ pub fn prepare(
     emitted: Vec<EmittedEvent>,
 ) -> Result<Vec<Prepared>, Failure> {
     let origin = Origin::of_run(hub, version, claimed);
-    emitted.into_iter().map(|event| prepare_one(hub, tenant, installation, &origin, event)).collect()
+    let mut prepared = Vec::with_capacity(emitted.len());
+    for event in emitted {
+        prepared.push(prepare_one(hub, tenant, installation, &origin, event).await?);
+    }
+    Ok(prepared)
 }
 
 /// Whether what a run emitted could be accepted. Nothing is routed.
@@ -82,7 +86,7 @@ pub fn check(
 ///
 /// # Errors
 /// As [`prepare`].
-pub fn prepare_one(
+pub async fn prepare_one(
     hub: &Arc<Hub>,
     tenant: &Arc<TenantView>,
     installation: &InstallationView,
@@ -90,7 +94,9 @@ pub fn prepare_one(
     emitted: EmittedEvent,
 ) -> Result<Prepared, Failure> {
     let (event, data, dedupe) = build(hub, tenant, installation, origin, emitted)?;
-    Ok(hub.prepare(tenant, event, &data, dedupe, None))
+    // An early refusal only: if the database does not answer, it is asked when the attempt starts.
+    let standing = hub.standing(tenant, &event, &data).await.unwrap_or_default();
+    Ok(hub.prepare(tenant, event, &data, dedupe, None, &standing))
 }
 
 /// The event with its parsed data and its dedupe key.
@@ -141,7 +147,7 @@ fn build(
         key,
         id: key.with_prefix("evt").into(),
         tenant: tenant.row.id.clone(),
-        expires_at: emitted.expires_at_ms.map(stamp).or_else(|| default_expiry(&event_type, now)),
+        expires_at: emitted.expires_at_ms.map(stamp).or_else(|| default_expiry(tenant, &event_type, now)),
         private_to: event_type.is_private().then(|| name.clone()),
         event_type,
         source: format!("switchyard:plugin/{name}").into(),

@@ -72,7 +72,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn judge_run(
+    pub(super) async fn judge_run(
         self: &Arc<Self>,
         tenant: &Arc<TenantView>,
         installation: &InstallationView,
@@ -106,7 +106,7 @@ impl Hub {
             _ => None,
         };
         let mut end = match result {
-            Ok(left) => match emit::prepare(self, tenant, installation, version, claimed, left.events) {
+            Ok(left) => match emit::prepare(self, tenant, installation, version, claimed, left.events).await {
                 Ok(emitted) => self.succeeded(version, claimed, left.poll, emitted, &mut calls),
                 Err(failure) => AttemptEnd::plain(Outcome::Dead(failure), None),
             },

@@ -24,6 +24,9 @@ mod step;
 /// Calls to providers from a run.
 pub(crate) mod provider;
 
+/// Requests that reach people.
+mod gate;
+
 /// A run's turn at a connection.
 mod turn;
 

@@ -29,7 +29,6 @@ use crate::{
         limits::Limits,
         model::{ConnectionSpec, Header, HttpError, HttpRequest, HttpResponse, Idempotency},
     },
-    policy,
     store::ledger::{Intent, IntentOutcome},
 };
 
@@ -46,6 +45,8 @@ struct Ready {
     connection: crate::id::Key,
     /// The version of its tokens, for a connection whose tokens the host obtains.
     token: Option<u64>,
+    /// Whom the provider invites by it, to be asked about before it leaves.
+    invited: Vec<String>,
 }
 
 impl RunCalls {
@@ -294,6 +295,7 @@ impl RunCalls {
         key: Option<&str>,
     ) -> Result<Ready, Turned> {
         let mut ready = self.make_ready(request, spec, convention, key).map_err(Turned::Seen)?;
+        self.may_invite(&ready.invited).await?;
         if !self.ends_before(request) {
             self.authorize(&mut ready).await.map_err(Turned::Seen)?;
             self.turn(ready.connection, spec, ready.outgoing.timeout).await?;
@@ -322,11 +324,6 @@ impl RunCalls {
         }
         let connection = secrets::bound(&self.tenant, &self.installation, None, slot)
             .ok_or_else(|| HttpError::NeedsLogin(format!("no connection is bound to the slot `{slot}`")))?;
-        if let Some(command) = policy::gate_of(&connection.row.provider, Self::reads(request), &request.path)
-            && self.claimed.event.event_type.as_str() != command
-        {
-            return Err(denied(format!("this path of {} is open only in a run of {command}", connection.row.provider)));
-        }
         let now = self.hub.clock.now();
         let (credential, _) = connection
             .secrets
@@ -339,6 +336,7 @@ impl RunCalls {
         let body = self.fill(body, &mut used, now)?.into_owned();
         let path = with_key(&mut headers, &request.path, convention, key);
         credential.apply(&mut headers, &body).map_err(|error| denied(error.to_string()))?;
+        let invited = self.pass_gate(connection, spec, request, &path, &body).map_err(denied)?;
         add_trace(&mut headers, &self.claimed.event.correlation_id, &self.claimed.event.traceparent);
         let target = self.target(connection, spec, &path)?;
         let outgoing = Outgoing {
@@ -351,13 +349,7 @@ impl RunCalls {
             response_cap: usize::try_from(Limits::resolve(&self.version.manifest.limits).response_bytes)
                 .unwrap_or(usize::MAX),
         };
-        Ok(Ready { outgoing, used, connection: connection.row.key, token: None })
-    }
-
-    /// Whether the request only asks.
-    fn reads(request: &HttpRequest) -> bool {
-        Method::from_bytes(request.method.as_str().as_bytes())
-            .is_ok_and(|method| !call::is_write(&method, request.read_only))
+        Ok(Ready { outgoing, used, connection: connection.row.key, token: None, invited })
     }
 
     fn target(

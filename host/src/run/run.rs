@@ -72,7 +72,7 @@ impl Hub {
         let call = self.call_for(tenant, installation, &version, claimed, journal, |calls| calls);
         let ended = self.call_guest(&guest, call, claimed).await;
         ended.count(export_of(claimed.event.event_type.as_str()));
-        let mut end = self.judge_run(tenant, installation, &version, claimed, ended, started_at);
+        let mut end = self.judge_run(tenant, installation, &version, claimed, ended, started_at).await;
         if let Some(attempt) = &mut end.attempt {
             attempt.duration_us = u64::try_from((self.clock.monotonic() - started).as_micros()).unwrap_or(u64::MAX);
         }

@@ -15,6 +15,7 @@ use crate::{
     hub::Hub,
     id::Key,
     plugin::model::{Manifest, Trigger},
+    policy::Standing,
     queue::{
         dispatch::hold,
         lane::{Lane, LaneKey},
@@ -100,7 +101,7 @@ impl Hub {
         let Some(tenant) = view.tenants.get(&due.name.tenant) else { return Ok(()) };
         let data = json!({"schedule": due.name.schedule, "cursor": due.cursor});
         let event = self.private_event(&due.name.tenant, &due.name.plugin, private::POLL_DUE, &data);
-        let prepared = self.prepare(tenant, event, &data, None, None);
+        let prepared = self.prepare(tenant, event, &data, None, None, &Standing::default());
         let accept =
             Accept { events: vec![prepared.to_new_event()], polls_started: vec![due.name], ..Accept::default() };
         let accepted = self.store.accept(accept).await?;
@@ -156,7 +157,7 @@ impl Hub {
         let view = self.directory.view();
         let Some(view) = view.tenants.get(tenant) else { return Ok(()) };
         let event = self.private_event(tenant, plugin, event_type, data);
-        let prepared = self.prepare(view, event, data, None, None);
+        let prepared = self.prepare(view, event, data, None, None, &Standing::default());
         let accept = Accept { events: vec![prepared.to_new_event()], ..Accept::default() };
         let accepted = self.store.accept(accept).await?;
         self.emitted_stored(vec![prepared], accepted);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::policy::PolicyChange;
 use crate::{
     clock::Timestamp,
     event::{Event, Target, TenantId},
@@ -84,6 +85,8 @@ pub struct NewEvent {
     pub dedupe: Option<DedupeKey>,
     /// Keyed hashes of the persons whom its data names.
     pub persons: Vec<[u8; 32]>,
+    /// What it changes for the policy, in the same transaction.
+    pub changes: Vec<PolicyChange>,
     /// Its deliveries, one a target.
     pub deliveries: Vec<NewDelivery>,
 }

@@ -24,6 +24,9 @@ pub mod apps;
 /// Logins by OAuth and the tokens of connections.
 pub mod logins;
 
+/// What the policy is asked about.
+pub mod policy;
+
 /// What people look at: events, deliveries, dead letters, traces.
 pub mod records;
 
@@ -208,6 +211,7 @@ pub trait Store:
     + registry::Registry
     + apps::Apps
     + logins::Logins
+    + policy::Policies
     + records::Records
     + shadow::Shadows
     + privacy::Privacy
@@ -220,6 +224,7 @@ impl<T> Store for T where
         + registry::Registry
         + apps::Apps
         + logins::Logins
+        + policy::Policies
         + records::Records
         + shadow::Shadows
         + privacy::Privacy

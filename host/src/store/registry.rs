@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{StoreResult, ledger::NewEvent};
+use super::{StoreResult, ledger::NewEvent, policy::PlanRow};
 use crate::{clock::Timestamp, event::TenantId, id::Key, queue::reason::Failure};
 
 /// Data keys, wrapped as they are stored.
@@ -348,6 +348,8 @@ pub struct RegistryRows {
     pub connections: Vec<ConnectionRow>,
     /// Endpoints.
     pub endpoints: Vec<EndpointRow>,
+    /// Plans.
+    pub plans: Vec<PlanRow>,
 }
 
 /// A stored answer of an idempotent POST.

@@ -134,7 +134,13 @@ async fn insert(State(rows): State<Arc<Rows>>, body: Bytes) -> (StatusCode, Json
         ordering_key: None,
         told: None,
     };
-    let new = NewEvent { event: event.clone(), dedupe: None, persons: Vec::new(), deliveries: vec![delivery] };
+    let new = NewEvent {
+        event: event.clone(),
+        dedupe: None,
+        persons: Vec::new(),
+        changes: Vec::new(),
+        deliveries: vec![delivery],
+    };
     match rows.store.accept(Accept { events: vec![new], ..Accept::default() }).await {
         Ok(_) => {
             let said = json!({"id": event.id, "duplicate": false, "correlation_id": event.correlation_id});

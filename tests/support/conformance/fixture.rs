@@ -214,7 +214,13 @@ impl Fixture {
     pub fn starting(&self, event: Event, target: &Target, start: Start) -> NewEvent {
         let ordering_key = event.ordering_key.clone();
         let delivery = NewDelivery { key: self.ids.next(), target: target.clone(), start, ordering_key, told: None };
-        NewEvent { event: Arc::new(event), dedupe: None, persons: Vec::new(), deliveries: vec![delivery] }
+        NewEvent {
+            event: Arc::new(event),
+            dedupe: None,
+            persons: Vec::new(),
+            changes: Vec::new(),
+            deliveries: vec![delivery],
+        }
     }
 
     /// A target of some endpoint.
@@ -280,6 +286,7 @@ impl Fixture {
             poll: None,
             emitted: Accept::default(),
             effects: Vec::new(),
+            counted: None,
         }
     }
 

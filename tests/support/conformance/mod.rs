@@ -38,6 +38,9 @@ pub mod registry;
 /// Apps, logins and tokens.
 pub mod logins;
 
+/// Consents, plans, and what was carried out.
+pub mod policy;
+
 /// Shadow runs and upgrades.
 pub mod shadow;
 
@@ -180,6 +183,19 @@ macro_rules! store_cases {
             records::a_cancelled_run_finds_its_lease_lost,
             records::deliveries_are_added_only_for_new_targets,
             records::counts_tell_what_is_not_over,
+            policy::what_was_said_last_of_a_consent_stands_whatever_comes_late,
+            policy::of_two_sayings_at_once_the_one_that_withdraws_stands,
+            policy::a_duplicate_event_says_nothing,
+            policy::an_admins_word_stands_against_all_that_was_said_before,
+            policy::consents_are_listed_page_by_page_and_filtered,
+            policy::of_each_person_the_newest_sayings_are_kept,
+            policy::an_erased_person_stays_opted_out,
+            policy::a_plan_is_given_replaced_and_taken_away,
+            policy::a_plan_follows_what_is_told_of_its_customer,
+            policy::a_command_counts_once_when_it_is_delivered_first,
+            policy::parallel_reservations_never_pass_a_cap,
+            policy::a_place_of_what_runs_no_more_is_free,
+            policy::what_waits_by_the_policys_word_can_be_made_due,
             shadow::a_shadow_run_is_kept_counted_and_replaced,
             shadow::a_shadow_run_of_a_delivery_that_is_gone_is_not_kept,
             shadow::an_installation_keeps_its_newest_thousand_shadow_runs_and_counts_all,

@@ -43,6 +43,9 @@ mod nodes;
 /// What goes out: hostile sinks, forged URLs, what the host says, signatures, replays.
 mod outbound;
 
+/// What plans, people and hours allow.
+mod policy;
+
 /// Secrets stay where they belong.
 mod secrets;
 

@@ -15,7 +15,7 @@ use switchyard::{
 };
 use switchyard_tests::{
     conformance::{
-        Backend, Fixture, accept, claim, intake, isolation, kv, lanes, logins, order, polls, privacy, records,
+        Backend, Fixture, accept, claim, intake, isolation, kv, lanes, logins, order, policy, polls, privacy, records,
         registry, reopen, settle, shadow, upkeep,
     },
     database::Database,

@@ -1,7 +1,7 @@
 //! What a run and an attempt write: intents, kv operations, ends.
 
 use super::{Accept, Accepted};
-use crate::{clock::Timestamp, event::TenantId, id::Key, queue::reason::Failure};
+use crate::{clock::Timestamp, event::TenantId, id::Key, queue::reason::Failure, store::policy::Counted};
 
 /// Writes before a provider write.
 #[derive(Clone, Debug)]
@@ -93,6 +93,8 @@ pub struct Settle {
     pub emitted: Accept,
     /// What else changes.
     pub effects: Vec<Effect>,
+    /// Of a command that a plugin carries out: how it counts. Once for the delivery, when it is delivered first.
+    pub counted: Option<Counted>,
 }
 
 /// What becomes of the delivery.

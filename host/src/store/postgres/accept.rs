@@ -8,7 +8,7 @@ use super::{
     duplicate::Names,
     intake,
     order::{self, all_touched},
-    polls,
+    policy, polls,
     row::Fields,
     settle::small,
 };
@@ -71,8 +71,13 @@ pub(super) fn partitions(calls: &[Call]) -> PartitionSet {
 /// be going.
 pub(super) async fn lock_tenants(conn: &mut PgConnection, calls: &[Call]) -> StoreResult<HashSet<TenantId>> {
     const LOCK: &str = "select id from tenant where id = any ($1) order by id for key share";
-    let wanted: BTreeSet<&str> =
-        prepared(calls).flat_map(|prepared| &prepared.accept.events).map(|new| new.event.tenant.as_str()).collect();
+    let accepting = prepared(calls).flat_map(|prepared| &prepared.accept.events).map(|new| new.event.tenant.as_str());
+    // What a settle counts refers to its tenant too.
+    let counting = calls.iter().filter_map(|call| match call {
+        Call::Settle(settle, _) if settle.counted.is_some() => Some(settle.tenant.as_str()),
+        Call::Accept(_) | Call::Claim(..) | Call::Intend(_) | Call::Settle(..) => None,
+    });
+    let wanted: BTreeSet<&str> = accepting.chain(counting).collect();
     if wanted.is_empty() {
         return Ok(HashSet::new());
     }
@@ -203,7 +208,9 @@ impl Inserts<'_> {
         keep_requests(conn, &self.requests).await?;
         self.insert_events(conn).await?;
         self.insert_persons(conn).await?;
-        insert_deliveries(conn, &self.rows, owned).await
+        let queued = insert_deliveries(conn, &self.rows, owned).await?;
+        policy::apply(conn, &self.events).await?;
+        Ok(queued)
     }
 
     async fn insert_events(&self, conn: &mut PgConnection) -> StoreResult<()> {

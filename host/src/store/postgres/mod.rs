@@ -111,6 +111,9 @@ mod apps;
 /// Logins and tokens.
 mod logins;
 
+/// Consents, plans and counts.
+mod policy;
+
 /// What must not stay behind.
 mod shred;
 

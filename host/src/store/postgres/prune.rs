@@ -6,7 +6,12 @@ use std::collections::HashSet;
 use sqlx::{PgConnection, postgres::PgRow};
 
 use super::{days, registry::api_key::ANSWER_LIFE_MS, rescue::arrays, row::Fields};
-use crate::{clock::Timestamp, id::Key, queue::state::State, store::StoreResult};
+use crate::{
+    clock::Timestamp,
+    id::Key,
+    queue::state::State,
+    store::{StoreResult, policy::kept_since},
+};
 
 /// How many events of a removed tenant go in one transaction.
 const LEAVING_EVENTS: i64 = 500;
@@ -198,7 +203,8 @@ pub(super) async fn dedupes(
     Ok(end)
 }
 
-/// Deletes kv tombstones and expired values older than `before`, requests to apps as old, and answers whose day is over.
+/// Deletes kv tombstones and expired values older than `before`, requests to apps as old, answers whose day is over, and
+/// counts of days that no plan looks at any more.
 pub(super) async fn small_things(conn: &mut PgConnection, before: Timestamp, limit: u32) -> StoreResult<()> {
     // Locked, so that a value that is written anew meanwhile is looked at again and stays.
     const KV: &str = "delete from kv where (tenant, plugin, key) in (select tenant, plugin, key from kv \
@@ -210,8 +216,11 @@ pub(super) async fn small_things(conn: &mut PgConnection, before: Timestamp, lim
           where tenant >= 'app_' and tenant < 'app`' and received_at < $1 and key < $3 limit $2)";
     const ANSWERS: &str = "delete from answer where (caller, key) in \
         (select caller, key from answer where at < $1 order by at limit $2 for update)";
+    const USAGE: &str = "delete from usage where (tenant, day, command) in \
+        (select tenant, day, command from usage where day < $1 order by tenant, day, command limit $2 for update)";
     take_turn(conn).await?;
     let limit = i64::from(limit);
+    sqlx::query(USAGE).bind(kept_since(before)).bind(limit).execute(&mut *conn).await?;
     sqlx::query(KV).bind(before.0).bind(limit).execute(&mut *conn).await?;
     let old = days::first_key(days::day_at(before) + 1);
     sqlx::query(APPS).bind(before.0).bind(limit).bind(old.0).execute(&mut *conn).await?;

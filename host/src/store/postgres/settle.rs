@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use sqlx::PgConnection;
 
-use super::{effect, order, order::all_touched, polls, row::Fields, swap};
+use super::{effect, order, order::all_touched, policy, polls, row::Fields, swap};
 use crate::{
     clock::Timestamp,
     id::Key,
@@ -109,6 +109,7 @@ async fn write(
             polls::settle(conn, &settle.tenant, plugin, poll, settle.now).await?;
         }
     }
+    policy::count(conn, &writes.settled).await?;
     effect::apply(conn, &writes.settled).await
 }
 

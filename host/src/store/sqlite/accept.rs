@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     direct::{Each, WriteConnection},
-    duplicate, intake, order, schedule,
+    duplicate, intake, order, policy, schedule,
     writer::Memory,
 };
 pub(super) use crate::store::group::NewRow;
@@ -170,7 +170,8 @@ impl Inserts<'_> {
         INSERT_PERSON.write(conn, &persons, |query, (event, person)| {
             query.bind(event.tenant.as_str()).bind(&person[..]).bind(&event.key.0[..])
         })?;
-        insert_rows(conn, &self.rows)
+        insert_rows(conn, &self.rows)?;
+        policy::apply(conn, &self.events)
     }
 }
 

@@ -61,6 +61,9 @@ mod apps;
 /// Logins and tokens.
 mod logins;
 
+/// Consents, plans and counts.
+mod policy;
+
 /// What waits.
 mod lanes;
 

@@ -3,7 +3,12 @@
 use sqlx::SqliteConnection;
 
 use super::{accept::bytes, registry::api_key::ANSWER_LIFE_MS, row::Fields, sql::Rows};
-use crate::{clock::Timestamp, id::Key, queue::state::State, store::StoreResult};
+use crate::{
+    clock::Timestamp,
+    id::Key,
+    queue::state::State,
+    store::{StoreResult, policy::kept_since},
+};
 
 /// How many events of a removed tenant go in one transaction.
 const LEAVING_EVENTS: i64 = 500;
@@ -145,7 +150,8 @@ pub(super) async fn dedupes(
     Ok(end)
 }
 
-/// Deletes kv tombstones and expired values older than `before`, requests to apps as old, and answers whose day is over.
+/// Deletes kv tombstones and expired values older than `before`, requests to apps as old, answers whose day is over, and
+/// counts of days that no plan looks at any more.
 pub(super) async fn small_things(conn: &mut SqliteConnection, before: Timestamp, limit: u32) -> StoreResult<()> {
     const KV: &str = "delete from kv where (tenant, plugin, key) in (select tenant, plugin, key from kv \
         where (value is null or expires_at is not null) and updated_at < ?1 \
@@ -156,6 +162,9 @@ pub(super) async fn small_things(conn: &mut SqliteConnection, before: Timestamp,
         where substr(tenant, 1, 4) = 'app_' and received_at < ?1)";
     const ANSWERS: &str = "delete from answer where (caller, key) in \
         (select caller, key from answer where at < ? order by at limit ?)";
+    const USAGE: &str = "delete from usage where (tenant, day, command) in \
+        (select tenant, day, command from usage where day < ? limit ?)";
+    sqlx::query(USAGE).bind(kept_since(before)).bind(limit).execute(&mut *conn).await?;
     sqlx::query(KV).bind(before.0).bind(limit).execute(&mut *conn).await?;
     sqlx::query(APPS).bind(before.0).bind(limit).execute(&mut *conn).await?;
     let over = before.0.saturating_sub(ANSWER_LIFE_MS);

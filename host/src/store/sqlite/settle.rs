@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     direct::{Each, WriteConnection},
-    effect, kv, order, schedule,
+    effect, kv, order, policy, schedule,
     writer::Memory,
 };
 use crate::{
@@ -86,6 +86,7 @@ async fn write(writes: Writes<'_>, conn: &mut WriteConnection, released: &mut [O
             schedule::settle(conn, &settle.tenant, plugin, poll, settle.now).await?;
         }
     }
+    policy::count(conn, &writes.settled)?;
     effect::apply(conn, &writes.settled).await
 }
 

@@ -118,7 +118,7 @@ fn header(name: &str, value: &[u8]) -> Header {
     Header { name: name.to_owned(), value: value.to_vec() }
 }
 
-/// Sends what the command says: method, connection, path, header fields, body.
+/// Sends what the command says: method, connection, path, header fields, body, and whether it claims to only read.
 pub(crate) fn call(order: &Value) -> Value {
     let text = |name: &str| order[name].as_str().unwrap_or_default().to_owned();
     let fields = order["headers"].as_array().into_iter().flatten();
@@ -126,6 +126,7 @@ pub(crate) fn call(order: &Value) -> Value {
     let mut seen = answer(&Request {
         headers: fields.filter_map(named).collect(),
         body: order["body"].as_str().map(|body| body.as_bytes().to_vec()),
+        read_only: order["read_only"] == true,
         ..request(&text("method"), &text("connection"), &text("path"))
     });
     if order["weigh"] == true {

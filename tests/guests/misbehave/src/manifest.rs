@@ -51,7 +51,15 @@ pub(crate) fn describe() -> Manifest {
         api: String::from_utf8_lossy(&black_box(&API)[13..]).into_owned(),
         description,
         emits: vec![event("test.done", EventKind::Event)],
-        handles: vec![event("test.do", EventKind::Command)],
+        // The others are what reaches people; to call one of them an event does not make it one.
+        handles: vec![
+            event("test.do", EventKind::Command),
+            event("sms.send", EventKind::Command),
+            event("email.send", EventKind::Command),
+            event("call.create", EventKind::Event),
+            event("appointment.create", EventKind::Command),
+            event("appointment.update", EventKind::Command),
+        ],
         config_schema: "{\"type\":\"object\"}".to_owned(),
         connections: vec![
             connection("provider", ConnectionKind::Header("x-token".to_owned())),

@@ -110,6 +110,7 @@ async fn read_all(conn: &mut PgConnection, tenant: Option<&TenantId>) -> StoreRe
         installations: installation::list(&mut snapshot, tenant, None).await?,
         connections: connection::list(&mut snapshot, tenant).await?,
         endpoints: endpoint::list(&mut snapshot, tenant).await?,
+        plans: super::policy::plans(&mut snapshot, tenant).await?,
     };
     snapshot.commit().await?;
     Ok(rows)

@@ -92,6 +92,7 @@ async fn read_all(conn: &mut SqliteConnection, tenant: Option<&TenantId>) -> Sto
         installations: installation::list(&mut snapshot, tenant, None).await?,
         connections: connection::list(&mut snapshot, tenant).await?,
         endpoints: endpoint::list(&mut snapshot, tenant).await?,
+        plans: super::policy::plans(&mut snapshot, tenant).await?,
     })
 }
 

@@ -87,6 +87,7 @@ impl Filler {
                 poll: None,
                 emitted: Accept::default(),
                 effects: Vec::new(),
+                counted: None,
             })
         });
         try_join_all(settles).await?;
@@ -154,6 +155,6 @@ impl Filler {
             told: None,
         };
         let deliveries = targets.iter().map(delivery).collect();
-        NewEvent { event: Arc::new(event), dedupe: None, persons: Vec::new(), deliveries }
+        NewEvent { event: Arc::new(event), dedupe: None, persons: Vec::new(), changes: Vec::new(), deliveries }
     }
 }
