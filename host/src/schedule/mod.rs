@@ -24,6 +24,9 @@ use crate::{
     store::ledger::{Accept, PollDue},
 };
 
+/// Cron expressions.
+pub mod cron;
+
 /// When parked requests are judged again without any other cause.
 const PARKED_EVERY: Duration = Duration::from_secs(300);
 
@@ -52,11 +55,7 @@ pub fn next_due(manifest: &Manifest, schedule: &str, now: Timestamp, factor: Tim
 /// The next time of a five-field cron expression in a zone, by default UTC.
 #[must_use]
 pub fn next_cron(expression: &str, time_zone: Option<&str>, now: Timestamp) -> Option<Timestamp> {
-    let cron: croner::Cron = expression.parse().ok()?;
-    let zone = jiff::tz::TimeZone::get(time_zone.unwrap_or("UTC")).ok()?;
-    let local = jiff::Timestamp::from_millisecond(now.0).ok()?.to_zoned(zone);
-    let next = cron.find_next_occurrence(&local, false).ok()?;
-    Some(Timestamp(next.timestamp().as_millisecond()))
+    cron::Cron::parse(expression, time_zone.unwrap_or("UTC")).ok()?.next_after(now)
 }
 
 fn too_late() -> Failure {
