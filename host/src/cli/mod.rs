@@ -27,6 +27,9 @@ mod plugin_project;
 /// The commands that talk to a hub or a simulator.
 mod remote;
 
+/// Rules in files.
+mod rules;
+
 /// People and faults at the simulators.
 pub(crate) mod simulate;
 

@@ -12,7 +12,7 @@ use super::{
     client::{CliError, HubClient},
     master_keys,
     output::{Output, table, text},
-    simulate,
+    rules, simulate,
 };
 
 /// Runs a command against a running hub or simulator and prints what came of it.
@@ -23,6 +23,7 @@ use super::{
 pub async fn run(command: RemoteCommand, global: &GlobalArgs) -> Result<(), CliError> {
     match command {
         RemoteCommand::Events(EventsCommand::Send(args)) => send(args, global).await,
+        RemoteCommand::Rules(command) => rules::run(command, global).await,
         RemoteCommand::Keys(command) => keys(command, global).await,
         RemoteCommand::Simulate(args) => simulate::run(args, global).await,
     }

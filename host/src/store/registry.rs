@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{StoreResult, ledger::NewEvent};
-use crate::{clock::Timestamp, event::TenantId, id::Key, queue::reason::Failure};
+use crate::{clock::Timestamp, event::TenantId, id::Key, queue::reason::Failure, schedule::timetable::Timetable};
 
 /// Data keys, wrapped as they are stored.
 mod data_key;
@@ -169,12 +169,42 @@ pub struct SourceRow {
 /// A schedule of an installation.
 #[derive(Clone, Debug, Serialize)]
 pub struct ScheduleRow {
-    /// Name in the manifest.
+    /// Name in the manifest, or of the rule.
     pub name: String,
     /// When it is due; none while its poll is live or the installation is off.
     pub due_at: Option<Timestamp>,
     /// When a poll last succeeded.
     pub succeeded_at: Option<Timestamp>,
+    /// The tenant's own times, instead of the manifest's.
+    pub timetable: Option<Timetable>,
+    /// How many runs were missed ever.
+    pub missed: u64,
+    /// When that was last found.
+    pub missed_at: Option<Timestamp>,
+}
+
+impl ScheduleRow {
+    /// One that has never run.
+    #[must_use]
+    pub const fn new(name: String, due_at: Option<Timestamp>, timetable: Option<Timetable>) -> Self {
+        Self { name, due_at, succeeded_at: None, timetable, missed: 0, missed_at: None }
+    }
+}
+
+/// How many configs of an installation are kept.
+pub const KEPT_CONFIGS: u32 = 100;
+
+/// A config that an installation has or had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigVersion {
+    /// Counted from 1.
+    pub number: u64,
+    /// A JSON object.
+    pub config: String,
+    /// When it was saved.
+    pub made_at: Timestamp,
+    /// `key_..` of the caller, `host`, or `cli`.
+    pub made_by: String,
 }
 
 /// A tenant's credential at a provider.
@@ -401,7 +431,8 @@ pub trait Registry: Send + Sync {
     async fn delete_plugin(&self, name: &str, version: &str, audit: AuditEntry) -> StoreResult<()>;
 
     /// Makes or replaces an installation with its sources (by name: known names keep their id) and schedules (known
-    /// names keep cursor and due time; a new one is due at once). Takes it out of `blocked` and `broken`.
+    /// names keep cursor and, with the same times, due time; a new one is due at once). Takes it out of `blocked` and
+    /// `broken`. A config that differs from the one before gets the next number.
     async fn put_installation(&self, installation: InstallationRow, audit: AuditEntry) -> StoreResult<InstallationRow>;
 
     /// Notes for which version an installation is set up, or is being set up, if `from` is still in force. Answers whether
@@ -427,6 +458,18 @@ pub trait Registry: Send + Sync {
 
     /// Removes an installation; its live deliveries are cancelled, its kv, cursors, sources and parked requests go.
     async fn delete_installation(&self, tenant: &TenantId, plugin: &str, audit: AuditEntry) -> StoreResult<()>;
+
+    /// The configs that an installation had before number `before`, newest first; the newest is the one that it has.
+    async fn config_versions(
+        &self,
+        tenant: &TenantId,
+        plugin: &str,
+        before: Option<u64>,
+        limit: u32,
+    ) -> StoreResult<Vec<ConfigVersion>>;
+
+    /// The schedules of all installations of a tenant as they stand now, by plugin and name.
+    async fn schedules(&self, tenant: &TenantId) -> StoreResult<Vec<(String, ScheduleRow)>>;
 
     /// Makes a connection; `Conflict` if its name, or (provider, account), is taken.
     async fn create_connection(&self, connection: ConnectionRow, audit: AuditEntry) -> StoreResult<()>;
