@@ -1,8 +1,6 @@
 //! What matching rules emit. The mappings are evaluated here and not in the guest, where the CEL library does not fit, so
 //! that a rule means the same when it is saved, tried and run.
 
-use std::fmt::Write as _;
-
 use cel::{Value, context::VariableResolver};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -213,11 +211,6 @@ fn key_text(expression: &Expression, facts: &dyn VariableResolver, field: &str) 
 
 /// Where the plugin remembers a key: of a fixed length, and without what it is about.
 fn store_key(family: &str, rule: &str, key: &str) -> String {
-    let mut hash = Sha256::new();
-    hash.update(key);
-    let digits = hash.finalize().iter().take(16).fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    });
-    format!("{family}/{rule}/{digits}")
+    let hash = Sha256::digest(key);
+    format!("{family}/{rule}/{}", hex::encode(&hash[..16]))
 }

@@ -10,7 +10,6 @@ use super::{
     timetable::{Missed, missed_runs},
 };
 use crate::{
-    accept::Prepared,
     clock::Timestamp,
     directory::view::{InstallationView, TenantView},
     hub::Hub,
@@ -99,7 +98,7 @@ impl Hub {
     ) -> Result<bool, StoreError> {
         let name = &due.name;
         if let Some(told) = self.tell_of_missed(tenant, name, due.due_at, missed, policy) {
-            let accept = Accept { events: vec![Prepared::to_new_event(&told)], ..Accept::default() };
+            let accept = Accept { events: vec![told.to_new_event()], ..Accept::default() };
             let accepted = self.store.accept(accept).await?;
             self.emitted_stored(vec![told], accepted);
         }

@@ -6,12 +6,16 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{StoreResult, ledger::NewEvent};
-use crate::{clock::Timestamp, event::TenantId, id::Key, queue::reason::Failure, schedule::timetable::Timetable};
+use crate::{clock::Timestamp, event::TenantId, id::Key, queue::reason::Failure};
 
 /// Data keys, wrapped as they are stored.
 mod data_key;
 
+/// What installations run at times, and the configs that they had.
+mod schedule;
+
 pub use data_key::{HUB_DATA_KEY, KeyHolder, Rewrapped, WrappedKey};
+pub use schedule::{ConfigVersion, KEPT_CONFIGS, ScheduleRow};
 
 /// Who changes what. `before` and `after` are JSON without secrets and personal values.
 #[derive(Clone, Debug)]
@@ -164,47 +168,6 @@ pub struct SourceRow {
     pub name: String,
     /// The queue that feeds it, besides the URL; none for most.
     pub queue: Option<QueueRow>,
-}
-
-/// A schedule of an installation.
-#[derive(Clone, Debug, Serialize)]
-pub struct ScheduleRow {
-    /// Name in the manifest, or of the rule.
-    pub name: String,
-    /// When it is due; none while its poll is live or the installation is off.
-    pub due_at: Option<Timestamp>,
-    /// When a poll last succeeded.
-    pub succeeded_at: Option<Timestamp>,
-    /// The tenant's own times, instead of the manifest's.
-    pub timetable: Option<Timetable>,
-    /// How many runs were missed ever.
-    pub missed: u64,
-    /// When that was last found.
-    pub missed_at: Option<Timestamp>,
-}
-
-impl ScheduleRow {
-    /// One that has never run.
-    #[must_use]
-    pub const fn new(name: String, due_at: Option<Timestamp>, timetable: Option<Timetable>) -> Self {
-        Self { name, due_at, succeeded_at: None, timetable, missed: 0, missed_at: None }
-    }
-}
-
-/// How many configs of an installation are kept.
-pub const KEPT_CONFIGS: u32 = 100;
-
-/// A config that an installation has or had.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigVersion {
-    /// Counted from 1.
-    pub number: u64,
-    /// A JSON object.
-    pub config: String,
-    /// When it was saved.
-    pub made_at: Timestamp,
-    /// `key_..` of the caller, `host`, or `cli`.
-    pub made_by: String,
 }
 
 /// A tenant's credential at a provider.

@@ -107,8 +107,8 @@ async fn an_installation_has_times_of_its_own_for_the_schedules_of_its_plugin() 
     let billy = switchyard_tests::world::billy().await;
     let _ = hub.push(switchyard_tests::world::bundled("billy")).await.expect(201);
     let connection = tenant.connection(&switchyard_tests::world::billy_connection(&billy.base_url())).await;
-    let wanted =
-        |schedules: Value| json!({"connections": {"billy": connection}, "grants": ["emits:*"], "schedules": schedules});
+    let config = json!({"organization_id": billy.organization_id(), "product_id": billy.product_id()});
+    let wanted = |schedules: Value| json!({"connections": {"billy": connection}, "grants": ["emits:*"], "config": config, "schedules": schedules});
     let installed = tenant.install("billy", &wanted(json!({}))).await;
     let name = text(&installed["schedules"][0], "name");
     let wrong = |schedules: Value| {
