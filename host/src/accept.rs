@@ -404,7 +404,7 @@ fn dead_at_once(
         Failure::new(
             ReasonClass::Config,
             "loop",
-            format!("the event is {MAX_HOPS} runs away from its first cause: two plugins or rules answer each other"),
+            format!("the event is {MAX_HOPS} runs away from its first cause: {}", in_a_circle(event)),
         )
     };
     let refused = || match policy::judge(tenant, event, kind, &route.target, standing, now) {
@@ -415,6 +415,17 @@ fn dead_at_once(
     let ends_here = matches!(route.target, Target::Endpoint(_)) && tells_of_deliveries(&event.event_type);
     let too_far = event.hop > MAX_HOPS && !ends_here;
     route.dead.clone().or_else(|| too_far.then(looped)).or_else(refused)
+}
+
+/// Who answers whom, as far as the event says.
+fn in_a_circle(event: &Event) -> String {
+    let attributes = event.extensions.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    match attributes.as_ref().and_then(|attributes| attributes.get("rule")).and_then(Value::as_str) {
+        Some(rule) if event.source.starts_with("switchyard:plugin/") => {
+            format!("rules set each other off, and the rule `{rule}` emitted this `{}`", event.event_type)
+        }
+        _ => "two plugins or rules answer each other".to_owned(),
+    }
 }
 
 /// Routes an event. The filters of many endpoints over long texts take a while, and other tenants' tasks go on meanwhile.

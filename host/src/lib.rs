@@ -21,6 +21,9 @@ pub mod accept;
 /// Pure: which targets an event goes to.
 pub mod route;
 
+/// Pure: rules of tenants, from their text to what they emit.
+pub mod rule;
+
 /// Pure: may it happen.
 pub mod policy;
 

@@ -23,12 +23,23 @@ use crate::{
         grant::Grants,
         model::{Manifest, SecretKind},
     },
+    rule::{
+        self, check,
+        definition::{Rule, RuleMode, Rules},
+        fault::RuleFault,
+    },
+    schedule::{
+        cron::{Cron, CronError},
+        timetable::Timetable,
+    },
     store::registry::{InstallState, InstallationRow, Mode, QueueRow, ScheduleRow, SourceRow},
 };
 
 const MAX_SOURCES: usize = 20;
 const MAX_GRANTS: usize = 200;
 const MAX_CONNECTIONS: usize = 200;
+/// So many faults of rules are told beside the first.
+const MAX_RULE_FAULTS: usize = 49;
 
 /// What an installation is checked against.
 pub(super) struct Setting<'a> {
@@ -55,10 +66,13 @@ impl Setting<'_> {
             check_required(manifest, &connections, &sources)?;
         }
         let retry_schedule = wanted.retry_schedule.map(checked_schedule).transpose()?;
-        let known = |name: &str| self.before?.schedules.iter().find(|schedule| schedule.name == name).cloned();
-        let fresh = |name: &str| ScheduleRow { name: name.to_owned(), due_at: Some(self.now), succeeded_at: None };
-        let schedules =
-            manifest.schedules.iter().map(|schedule| known(&schedule.name).unwrap_or_else(|| fresh(&schedule.name)));
+        let timetables = if self.plugin == rule::PLUGIN {
+            let rules = self.rules(&version, &wanted.config, &wanted.grants)?;
+            rules.rules.iter().filter_map(timetable).collect()
+        } else {
+            BTreeMap::new()
+        };
+        let schedules = self.schedules(manifest, wanted.schedules, timetables)?;
         let row = InstallationRow {
             tenant: self.tenant.row.id.clone(),
             plugin: self.plugin.to_owned(),
@@ -77,9 +91,73 @@ impl Setting<'_> {
             in_force: self.in_force(&version),
             upgrade: None,
             sources,
-            schedules: schedules.collect(),
+            schedules,
         };
         Ok((row, version))
+    }
+
+    /// The rules of a config, all of which must be sound.
+    fn rules(&self, version: &PluginVersion, config: &Map<String, Value>, grants: &[String]) -> Answer<Rules> {
+        let rules: Rules = serde_json::from_value(Value::Object(config.clone()))
+            .map_err(|error| Problem::field("config.rules", error.to_string()))?;
+        let granted = Grants::decide(&version.manifest, grants).ok();
+        let surroundings = check::Surroundings {
+            catalogue: &self.api.hub.catalogue.load(),
+            grants: granted.as_ref(),
+            time_zone: &self.tenant.row.time_zone,
+            now: self.now,
+        };
+        match faulty_rules("config.", &check::check(&rules, &surroundings)) {
+            Some(problem) => Err(problem),
+            None => Ok(rules),
+        }
+    }
+
+    /// Those of the manifest, some at times of the tenant's own, and those of rules.
+    fn schedules(
+        &self,
+        manifest: &Manifest,
+        mut own: BTreeMap<String, Timetable>,
+        of_rules: BTreeMap<String, Timetable>,
+    ) -> Answer<Vec<ScheduleRow>> {
+        let mut rows = Vec::new();
+        for spec in &manifest.schedules {
+            rows.push(self.schedule(&spec.name, own.remove(&spec.name))?);
+        }
+        if let Some(name) = own.keys().next() {
+            let known: Vec<_> = manifest.schedules.iter().map(|spec| spec.name.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let message = format!("{} has no schedule `{name}`; it has {known}", self.plugin);
+            return Err(Problem::field(format!("schedules.{name}"), message));
+        }
+        for (name, timetable) in of_rules {
+            rows.push(self.schedule(&name, Some(timetable))?);
+        }
+        Ok(rows)
+    }
+
+    /// One that is known with the same times goes on; another one begins at its next time.
+    fn schedule(&self, name: &str, timetable: Option<Timetable>) -> Answer<ScheduleRow> {
+        let known = self.before.and_then(|before| before.schedules.iter().find(|row| row.name == name));
+        if let Some(known) = known.filter(|known| known.timetable == timetable) {
+            return Ok(known.clone());
+        }
+        let Some(timetable) = timetable else {
+            return Ok(ScheduleRow::new(name.to_owned(), Some(self.now), None));
+        };
+        let zone = &self.tenant.row.time_zone;
+        let field = |part: &str| format!("schedules.{name}.{part}");
+        let own_zone = timetable.time_zone.as_deref().unwrap_or(zone);
+        match Cron::parse_useful(&timetable.cron, own_zone, self.now) {
+            Ok(_) => {}
+            Err(error @ CronError::Zone(_)) => return Err(Problem::field(field("time_zone"), error.to_string())),
+            Err(error) => return Err(Problem::field(field("cron"), error.to_string())),
+        }
+        if timetable.jitter_s > check::MAX_JITTER_S {
+            return Err(Problem::field(field("jitter_s"), format!("at most {} seconds", check::MAX_JITTER_S)));
+        }
+        let next = timetable.next_after(zone, self.now, self.ids.fraction());
+        Ok(ScheduleRow::new(name.to_owned(), next, Some(timetable)))
     }
 
     fn version(&self, pinned: Option<&str>) -> Answer<Arc<PluginVersion>> {
@@ -218,6 +296,21 @@ impl Setting<'_> {
         }
         Ok(connection.row.key)
     }
+}
+
+/// When a rule runs at times.
+fn timetable(rule: &Rule) -> Option<(String, Timetable)> {
+    let cron = rule.cron.clone().filter(|_| rule.is_scheduled() && rule.mode != RuleMode::Off)?;
+    let (missed, jitter_s) = (rule.missed.unwrap_or_default(), rule.jitter_s.unwrap_or_default());
+    Some((rule.name.clone(), Timetable { cron, time_zone: rule.time_zone.clone(), missed, jitter_s }))
+}
+
+/// The faults of rules as one problem, each with its field.
+pub(super) fn faulty_rules(prefix: &str, faults: &[RuleFault]) -> Option<Problem> {
+    let (first, rest) = faults.split_first()?;
+    let problem = Problem::field(format!("{prefix}{}", first.path()), first.sentence());
+    let told = rest.iter().take(MAX_RULE_FAULTS);
+    Some(told.fold(problem, |problem, fault| problem.with_error(format!("{prefix}{}", fault.path()), fault.sentence())))
 }
 
 fn check_secret_kind(field: &str, wanted: &SecretKind, kind: &str) -> Answer<()> {

@@ -28,6 +28,7 @@ use crate::{
     event::Target,
     plugin::model::SourceRef,
     run::run::private,
+    schedule::timetable::Timetable,
     store::registry::{InstallState, InstallationRow, Mode, QueueRow, ScheduleRow, SourceRow},
 };
 
@@ -91,6 +92,11 @@ pub(super) struct InstallationIn {
     pub(super) grants: Vec<String>,
     /// Seconds before each attempt, instead of the plugin table.
     pub(super) retry_schedule: Option<Vec<u64>>,
+    /// Times of your own for schedules of the plugin, by name:
+    /// `{"sync":{"cron":"0 2 * * *","time_zone"?,"missed":"skip|run_once"?,"jitter_s"?}}`.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub(super) schedules: BTreeMap<String, Timetable>,
 }
 
 /// Where requests come from.
@@ -295,15 +301,28 @@ async fn put(
     Path((_, name)): Path<(String, String)>,
     Json(wanted): Json<InstallationIn>,
 ) -> Answer<impl IntoResponse> {
-    let before = within.tenant.installations.get(&name).map(|view| &**view);
+    let created = save(&api, &within, &name, wanted).await?;
+    let tenant = api.hub.directory.tenant(within.id()).ok_or_else(|| Problem::not_found("tenant"))?;
+    let view = found(&tenant, &name)?;
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut answer = shown(&api, &tenant, view);
+    if view.row.mode == Mode::Live {
+        answer.checks = Some(connection_probe::of_installation(&api, &tenant, view).await);
+    }
+    Ok((status, Out(answer)))
+}
+
+/// Checks and stores an installation and brings it into force. Answers whether it is a new one.
+pub(super) async fn save(api: &Api, within: &In<Manage>, name: &str, wanted: InstallationIn) -> Answer<bool> {
+    let before = within.tenant.installations.get(name).map(|view| &**view);
     let directory = api.hub.directory.view();
     let setting = Setting {
-        api: &api,
+        api,
         ids: &api.hub.ids,
         now: api.hub.clock.now(),
         view: &directory,
         tenant: &within.tenant,
-        plugin: &name,
+        plugin: name,
         before: before.map(|view| &view.row),
     };
     let (mut row, version) = setting.checked(wanted)?;
@@ -313,22 +332,17 @@ async fn put(
         row.state = InstallState::Installing;
     }
     let action = if before.is_some() { "installation.changed" } else { "installation.created" };
-    let audit = api.audit(&within.caller, Some(within.id()), action, name.as_str());
+    let audit = api.audit(&within.caller, Some(within.id()), action, name);
     let audit = audit.showing(before.map(|view| audited(&view.row)).as_ref(), Some(&audited(&row)));
     api.hub.store.put_installation(row, audit).await?;
     api.tenant_changed(within.id()).await?;
     if install {
-        api.hub.call_lifecycle(within.id(), &name, private::INSTALL, &json!({})).await?;
+        api.hub.call_lifecycle(within.id(), name, private::INSTALL, &json!({})).await?;
     }
-    api.wake_targets(within.id(), [Target::Plugin(name.as_str().into())]);
-    let tenant = api.hub.directory.tenant(within.id()).ok_or_else(|| Problem::not_found("tenant"))?;
-    let view = found(&tenant, &name)?;
-    let status = if before.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    let mut answer = shown(&api, &tenant, view);
-    if view.row.mode == Mode::Live {
-        answer.checks = Some(connection_probe::of_installation(&api, &tenant, view).await);
-    }
-    Ok((status, Out(answer)))
+    // What is due may be due at other times now.
+    api.hub.polls_moved.notify_one();
+    api.wake_targets(within.id(), [Target::Plugin(name.into())]);
+    Ok(before.is_none())
 }
 
 /// Whether a change asks for `install`: of a new or failed installation, or of one that is being installed on another

@@ -59,6 +59,9 @@ mod problem;
 mod publish;
 mod received;
 mod routes;
+mod rule_trial;
+mod rules;
+mod schedules;
 mod shadows;
 mod signing_keys;
 mod status;
@@ -148,6 +151,9 @@ fn all_routes() -> Routes {
         plugins::routes,
         installations::routes,
         shadows::routes,
+        rules::routes,
+        rule_trial::routes,
+        schedules::routes,
         connections::routes,
         connection_actions::routes,
         logins::routes,

@@ -86,6 +86,9 @@ pub enum RemoteCommand {
     Events(EventsCommand),
     /// Make a provider simulator act, as a customer would, or go wrong
     Simulate(SimulateArgs),
+    /// Check rules, try them and put them into force
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Make, list and revoke API keys; replace the master key
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -241,6 +244,26 @@ pub struct SendArgs {
     /// Goes before everything else; the key must be allowed to
     #[arg(long)]
     pub emergency: bool,
+}
+
+/// What to do with rules.
+#[derive(Subcommand)]
+pub enum RulesCommand {
+    /// Say what is wrong with the rules of a file, and what they would do on recent events; ends with 1 if a rule is wrong
+    Check(RulesArgs),
+    /// Put the rules of a file into force, in place of all rules of the tenant
+    Push(RulesArgs),
+}
+
+/// Arguments of `rules check` and `rules push`.
+#[derive(Args, Clone, Debug)]
+pub struct RulesArgs {
+    /// The tenant
+    #[arg(long)]
+    pub tenant: String,
+    /// Rules in TOML or JSON; the ending says which
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// What to do with keys.

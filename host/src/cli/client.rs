@@ -95,6 +95,14 @@ pub enum CliError {
         /// What is wrong.
         reason: serde_json::Error,
     },
+    /// A file of settings is no TOML.
+    #[error("{place} is no TOML: {reason}")]
+    NotToml {
+        /// The file.
+        place: String,
+        /// What is wrong.
+        reason: Box<toml::de::Error>,
+    },
     /// It is not known where a simulator listens.
     #[error(
         "no address of the simulator {name} is known ({place} has none). Start `switchyard dev` in this folder, or set \

@@ -33,6 +33,9 @@ mod privacy;
 /// The commands that talk to a hub or a simulator.
 mod remote;
 
+/// Rules in files.
+mod rules;
+
 /// People and faults at the simulators.
 pub(crate) mod simulate;
 

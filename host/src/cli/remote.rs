@@ -13,7 +13,7 @@ use super::{
     import::import,
     master_keys,
     output::{Output, table, text},
-    privacy, simulate, trace,
+    privacy, rules, simulate, trace,
 };
 
 /// Runs a command against a running hub or simulator and prints what came of it.
@@ -26,6 +26,7 @@ pub async fn run(command: RemoteCommand, global: &GlobalArgs) -> Result<(), CliE
         RemoteCommand::Events(EventsCommand::Send(args)) => send(args, global).await,
         RemoteCommand::Events(EventsCommand::Import(args)) => import(args, global).await,
         RemoteCommand::Events(EventsCommand::Replay { tenant, id }) => replay(&tenant, &id, global).await,
+        RemoteCommand::Rules(command) => rules::run(command, global).await,
         RemoteCommand::Keys(command) => keys(command, global).await,
         RemoteCommand::Simulate(args) => simulate::run(args, global).await,
         RemoteCommand::Privacy(command) => privacy::run(command, global).await,

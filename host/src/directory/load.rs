@@ -31,6 +31,7 @@ use crate::{
     },
     policy::TenantPolicy,
     route::{filter::Filter, pattern::TypePattern},
+    rule::{self, set::RuleSet},
     secret::SecretString,
     store::apps::AppRow,
     store::registry::{
@@ -169,8 +170,10 @@ pub(super) fn tenant(
         (row.key, Arc::new(endpoint(row, vault, &key, filter)))
     });
     let connections = rows.connections.into_iter().map(|row| (row.key, Arc::new(connection(row, vault, &key))));
-    let installations =
-        rows.installations.into_iter().map(|row| (row.plugin.clone(), Arc::new(installation(row, plugins))));
+    let installations = rows.installations.into_iter().map(|row| {
+        let rules = before.and_then(|tenant| tenant.installations.get(&row.plugin)?.rules.as_ref());
+        (row.plugin.clone(), Arc::new(installation(row, plugins, rules)))
+    });
     Ok(Some(TenantView {
         endpoints: endpoints.collect(),
         connections: connections.collect(),
@@ -189,7 +192,7 @@ pub(super) fn resolved_anew(tenant: &TenantView, plugins: &PluginVersions) -> Te
         key: tenant.key.clone(),
         policy: tenant.policy.clone(),
         installations: installations
-            .map(|(name, old)| (name.clone(), Arc::new(installation(old.row.clone(), plugins))))
+            .map(|(name, old)| (name.clone(), Arc::new(installation(old.row.clone(), plugins, old.rules.as_ref()))))
             .collect(),
         endpoints: tenant.endpoints.clone(),
         connections: tenant.connections.clone(),
@@ -209,7 +212,7 @@ pub(super) fn sources(tenant: &TenantView) -> Vec<(String, SourceView)> {
         .collect()
 }
 
-fn installation(row: InstallationRow, plugins: &PluginVersions) -> InstallationView {
+fn installation(row: InstallationRow, plugins: &PluginVersions, rules: Option<&Arc<RuleSet>>) -> InstallationView {
     let versions = plugins.get(&row.plugin);
     let wanted = versions.and_then(|versions| match &row.version {
         Some(pinned) => versions.iter().find(|version| version.row.version == *pinned),
@@ -223,21 +226,35 @@ fn installation(row: InstallationRow, plugins: &PluginVersions) -> InstallationV
         Some(wanted) if wanted.exports.lifecycle => before.or(Some(wanted)),
         other => other,
     };
-    installation_on(row, version.cloned(), wanted.cloned())
+    installation_on(row, version.cloned(), wanted.cloned(), rules)
 }
 
-/// An installation with this version in force.
+/// An installation with this version in force. Its `rules` stay where the config is the same.
 pub(super) fn installation_on(
     row: InstallationRow,
     version: Option<Arc<PluginVersion>>,
     wanted: Option<Arc<PluginVersion>>,
+    rules: Option<&Arc<RuleSet>>,
 ) -> InstallationView {
+    let rules = (row.plugin == rule::PLUGIN).then(|| match rules {
+        Some(known) if known.config() == row.config => known.clone(),
+        _ => Arc::new(compiled(&row)),
+    });
     let grants = version.as_ref().map_or_else(Grants::default, |version| grants(version, &row));
     let handles = version.as_ref().map_or_else(Vec::new, |version| {
         let events = version.manifest.handles.iter().filter(|entry| entry.kind == EventKind::Event);
         events.filter_map(|entry| entry.name.parse::<TypePattern>().ok()).collect()
     });
-    InstallationView { row, version, wanted, grants, handles }
+    InstallationView { row, version, wanted, grants, handles, rules }
+}
+
+/// The rules of an installation. One that cannot be read, which the interface refuses, is left out.
+fn compiled(row: &InstallationRow) -> RuleSet {
+    let (rules, faults) = RuleSet::of_config(&row.config);
+    for fault in faults {
+        tracing::error!(tenant = %row.tenant, %fault, "a stored rule is damaged");
+    }
+    rules
 }
 
 /// What both sides allow. Grants that cannot be read, which the interface refuses, allow nothing.

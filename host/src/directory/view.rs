@@ -15,6 +15,7 @@ use crate::{
     policy::TenantPolicy,
     queue::reason::{Failure, ReasonClass},
     route::{filter::Filter, pattern::TypePattern},
+    rule::set::RuleSet,
     secret::SecretString,
     store::apps::AppRow,
     store::registry::{
@@ -139,6 +140,8 @@ pub struct InstallationView {
     pub grants: Grants,
     /// Parsed patterns of what the version handles, without commands.
     pub handles: Vec<TypePattern>,
+    /// Of the installation that rules belong to: its rules.
+    pub rules: Option<Arc<RuleSet>>,
 }
 
 /// An endpoint with its filter and opened secrets.
@@ -221,7 +224,7 @@ impl InstallationView {
     /// The same installation on another version.
     #[must_use]
     pub fn on(&self, version: &Arc<PluginVersion>) -> Self {
-        super::load::installation_on(self.row.clone(), Some(version.clone()), self.wanted.clone())
+        super::load::installation_on(self.row.clone(), Some(version.clone()), self.wanted.clone(), self.rules.as_ref())
     }
 
     /// The hold of its mode, its state, its version or a connection that it requires. A fresh hold counts from `now`.

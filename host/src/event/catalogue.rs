@@ -293,7 +293,7 @@ mod tests {
             assert_eq!(catalogue.check(&definition.name, example), Ok(()), "{}", definition.name);
             assert_eq!(definition.emitted_by, ["host"]);
         }
-        assert_eq!(count, 9);
+        assert_eq!(count, 10);
     }
 
     #[test]
@@ -351,7 +351,7 @@ mod tests {
     fn patterns_and_private_types_have_no_entry() {
         let entries = ["lead.*", "*", "_poll.due"].map(|name| event_type(name, EventKind::Event, None));
         let catalogue = Catalogue::build([(Timestamp(1), &manifest("rules", entries.to_vec(), entries.to_vec()))]);
-        assert_eq!(catalogue.iter().count(), 9);
+        assert_eq!(catalogue.iter().count(), 10);
         assert_eq!(catalogue.check("_poll.due", &json!(1)), Ok(()));
     }
 

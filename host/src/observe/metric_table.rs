@@ -135,7 +135,9 @@ table! {
     /// Bells heard.
     BELLS_HEARD = counter("switchyard_bells_heard_total", &["outcome"], "Bells that came: heard, given_up or garbage");
     /// Filters that failed.
-    FILTER_ERRORS = counter("switchyard_filter_errors_total", &[], "Endpoint filters that failed on an event");
+    FILTER_ERRORS = counter("switchyard_filter_errors_total", &[], "Filters of endpoints and conditions of rules that failed on an event");
+    /// Missed runs.
+    SCHEDULE_MISSED = counter("switchyard_schedule_missed_total", &[], "Runs of schedules that were missed");
     /// Steps of traces given up.
     STEPS_DROPPED = counter("switchyard_trace_steps_dropped_total", &[], "Steps of traces that the collector was too slow for");
     /// Lost log lines.

@@ -343,7 +343,12 @@ pub fn bell_heard(outcome: &'static str) {
     counter(&table::BELLS_HEARD, &[outcome]).increment(1);
 }
 
-/// Counts an endpoint's filter that failed on an event.
+/// Counts runs of a schedule that were missed.
+pub fn schedule_missed(runs: u32) {
+    counter(&table::SCHEDULE_MISSED, &[]).increment(runs.into());
+}
+
+/// Counts a filter or a rule's condition that failed on an event.
 pub fn filter_failed() {
     counter(&table::FILTER_ERRORS, &[]).increment(1);
 }

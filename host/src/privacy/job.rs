@@ -302,7 +302,7 @@ impl Hub {
             data: text,
         };
         let dedupe = Some(DedupeKey { scope: "host".to_owned(), key: once, hash });
-        let prepared = self.prepare(tenant, event, &data, dedupe, None);
+        let prepared = self.prepare(tenant, event, &data, dedupe, None, &crate::policy::Standing::default());
         let accept = Accept { events: vec![prepared.to_new_event()], ..Accept::default() };
         let accepted = self.store.accept(accept).await?;
         self.emitted_stored(vec![prepared], accepted);

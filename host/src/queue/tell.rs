@@ -9,6 +9,7 @@
 //! | `endpoint.disabled` | it answered 410, or nothing but failures for five days | block |
 //! | `plugin.broken` | a version keeps trapping | block |
 //! | `connection.login_needed` | a provider refused the credential | credential |
+//! | `schedule.missed` | a schedule could not run at its time | the time that was missed first |
 //!
 //! A `delivery.*` event never causes another one, and what happens to a private event is not told.
 
@@ -28,7 +29,8 @@ use crate::{
     hub::Hub,
     id::Key,
     policy::Standing,
-    store::ledger::{Claimed, Death, DedupeKey, Effect, LiveDelivery, Outcome},
+    schedule::timetable::Missed,
+    store::ledger::{Claimed, Death, DedupeKey, Effect, LiveDelivery, Outcome, ScheduleName},
 };
 
 /// The namespace of the host's dedupe keys; no plugin and no caller can use it.
@@ -237,6 +239,25 @@ impl Hub {
             (death, told)
         };
         ends.into_iter().map(end).collect()
+    }
+
+    /// That runs of a schedule were missed, the first of them due at `due_at`.
+    #[must_use]
+    pub fn tell_of_missed(
+        self: &Arc<Self>,
+        tenant: &Arc<TenantView>,
+        name: &ScheduleName,
+        due_at: Timestamp,
+        missed: u32,
+        policy: Missed,
+    ) -> Option<Prepared> {
+        let subject = format!("{}:{}", name.plugin, name.schedule);
+        let data = json!({
+            "plugin": name.plugin, "schedule": name.schedule, "due_at": due_at, "missed": missed,
+            "policy": policy.as_str(),
+        });
+        let once = Some(format!("schedule.missed:{subject}:{}", due_at.0));
+        self.say(tenant, Saying { event_type: "schedule.missed", subject, data, once, cause: None })
     }
 
     /// That a version which kept trapping is broken for a tenant.

@@ -1,31 +1,25 @@
-//! CEL filters: compiled once, cheap and bounded at every event.
+//! CEL filters over one event.
 //!
 //! What a filter may say is restricted so that its cost is bounded by its length times the size of the event, which both
 //! have limits: no comprehensions, no lists or maps built from data, few additions, and patterns of `matches` that are
 //! literals, compiled with the filter.
 
-use std::{
-    fmt,
-    sync::{Arc, LazyLock, OnceLock},
-};
+use std::{fmt, sync::OnceLock};
 
 use cel::{
-    Context, Env, ExecutionError, Value,
+    Value,
     common::value::{CowVal, Val},
     context::VariableResolver,
-    objects::{Key, Map},
 };
-use regex::Regex;
 
+use super::expression::{Expression, Vocabulary, map, of_json, text, variable};
 use crate::event::{Event, Urgency};
 
-/// What a filter may contain.
-mod bounds;
+/// What an expression may contain.
+pub(super) mod bounds;
 
 /// The longest filter in bytes.
 pub const MAX_BYTES: usize = 4096;
-
-static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib().with_optional_support(false)));
 
 /// Why a filter was refused, with the place and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,16 +34,11 @@ pub struct FilterError {
 }
 
 /// A compiled filter over `event` and `data`.
-pub struct Filter {
-    source: String,
-    expression: cel::IdedExpr,
-    /// The patterns of its `matches` calls; the n-th is called as `bounds::pattern_function(n)`.
-    patterns: Vec<(String, Arc<Regex>)>,
-}
+pub struct Filter(Expression);
 
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Filter").field(&self.source).finish()
+        f.debug_tuple("Filter").field(&self.0.source()).finish()
     }
 }
 
@@ -67,13 +56,14 @@ impl<'a> EventFacts<'a> {
         Self { event, data, values: OnceLock::new() }
     }
 
+    /// The event as it is.
+    #[must_use]
+    pub const fn event(&self) -> &'a Event {
+        self.event
+    }
+
     fn values(&self) -> &(Box<dyn Val>, Box<dyn Val>) {
-        self.values.get_or_init(|| {
-            let boxed = |value: Value| -> Box<dyn Val> {
-                <Box<dyn Val>>::try_from(value).unwrap_or_else(|_| Box::new(cel::common::types::CelNull))
-            };
-            (boxed(event_value(self.event)), boxed(json_value(self.data)))
-        })
+        self.values.get_or_init(|| (variable(event_value(self.event)), variable(of_json(self.data))))
     }
 }
 
@@ -95,39 +85,20 @@ impl Filter {
     /// The first thing that is wrong: syntax, length, depth, an unknown variable, field or function, or a construct whose
     /// cost has no bound.
     pub fn compile(source: &str) -> Result<Self, FilterError> {
-        bounds::check_text(source)?;
-        let program = ENV.compile(source).map_err(|errors| bounds::syntax_error(&errors))?;
-        let mut expression = program.expression().clone();
-        let patterns = bounds::check_expression(&mut expression, program.source_info())?;
-        Ok(Self { source: source.to_owned(), expression, patterns })
+        Expression::compile(source, &Vocabulary::FILTER).map(Self)
     }
 
     /// The text it was compiled from.
     #[must_use]
     pub fn source(&self) -> &str {
-        &self.source
+        self.0.source()
     }
 
     /// Whether the event passes. A filter that cannot be evaluated (a missing field, other types) lets nothing pass and
     /// is counted in `switchyard_filter_errors_total`.
     #[must_use]
     pub fn matches(&self, facts: &EventFacts<'_>) -> bool {
-        let mut context = Context::with_env(Arc::clone(&ENV));
-        context.set_variable_resolver(facts);
-        for (function, regex) in &self.patterns {
-            let regex = Arc::clone(regex);
-            let matches = move |text: Arc<String>| -> Result<Value, ExecutionError> {
-                if text.len() > bounds::MAX_PATTERN_TEXT {
-                    return Err(ExecutionError::function_error("matches", "the text is too long for a pattern"));
-                }
-                Ok(Value::Bool(regex.is_match(&text)))
-            };
-            let added = context.add_function(function, matches);
-            if added.is_err() {
-                return not_evaluated();
-            }
-        }
-        match Value::resolve(&self.expression, &context) {
+        match self.0.value(facts) {
             Ok(Value::Bool(answer)) => answer,
             Ok(_) | Err(_) => not_evaluated(),
         }
@@ -137,10 +108,6 @@ impl Filter {
 fn not_evaluated() -> bool {
     crate::observe::metrics::filter_failed();
     false
-}
-
-fn text(value: &str) -> Value {
-    Value::String(Arc::new(value.to_owned()))
 }
 
 fn event_value(event: &Event) -> Value {
@@ -157,27 +124,6 @@ fn event_value(event: &Event) -> Value {
         ("urgency", text(urgency)),
     ];
     map(fields.into_iter().map(|(name, value)| (name.to_owned(), value)))
-}
-
-fn map(fields: impl Iterator<Item = (String, Value)>) -> Value {
-    let map = fields.map(|(name, value)| (Key::String(Arc::new(name)), value)).collect();
-    Value::Map(Map { map: Arc::new(map) })
-}
-
-/// Whole numbers become `int` where they fit, so that a filter compares and adds them with plain literals.
-fn json_value(value: &serde_json::Value) -> Value {
-    match value {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(flag) => Value::Bool(*flag),
-        serde_json::Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(int), _) => Value::Int(int),
-            (None, Some(uint)) => Value::UInt(uint),
-            (None, None) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
-        },
-        serde_json::Value::String(value) => text(value),
-        serde_json::Value::Array(items) => Value::List(Arc::new(items.iter().map(json_value).collect())),
-        serde_json::Value::Object(fields) => map(fields.iter().map(|(name, value)| (name.clone(), json_value(value)))),
-    }
 }
 
 #[cfg(test)]

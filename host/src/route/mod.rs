@@ -3,7 +3,10 @@
 /// Patterns over event types.
 pub mod pattern;
 
-/// CEL filters, parsed once.
+/// CEL expressions, parsed once.
+pub mod expression;
+
+/// Filters of endpoints.
 pub mod filter;
 
 /// Targets of an event.

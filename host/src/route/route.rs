@@ -10,6 +10,7 @@ use crate::{
     event::{Event, Target},
     plugin::model::{EventKind, EventType},
     queue::reason::{Failure, ReasonClass},
+    rule::{facts::RuleFacts, set::RuleSet},
 };
 
 /// One target of an event.
@@ -35,15 +36,15 @@ pub fn routes(tenant: &TenantView, event: &Event, kind: EventKind, data: &Value)
     if let Some(plugin) = &event.private_to {
         return vec![to_plugin(tenant, plugin, event, data)];
     }
-    let mut routes = Vec::new();
+    let (mut routes, facts) = (Vec::new(), EventFacts::new(event, data));
     match kind {
         EventKind::Command => routes.push(command_route(tenant, event, data)),
         EventKind::Event => {
             let wanting = tenant.installations.values().filter(|installation| handles(installation, event));
+            let wanting = wanting.filter(|installation| rules_want(tenant, installation, event, &facts));
             routes.extend(wanting.map(|installation| to_plugin(tenant, &installation.row.plugin, event, data)));
         }
     }
-    let facts = EventFacts::new(event, data);
     let wanting = tenant.endpoints.values().filter(|endpoint| wants(endpoint, event, kind, &facts));
     routes.extend(wanting.map(|endpoint| to_endpoint(endpoint, event)));
     routes
@@ -119,6 +120,12 @@ fn command_route(tenant: &TenantView, event: &Event, data: &Value) -> Route {
 
 fn handles(installation: &InstallationView, event: &Event) -> bool {
     installation.handles.iter().any(|pattern| pattern.matches(&event.event_type))
+}
+
+/// Whether any rule wants the event, where the installation is the one of rules.
+fn rules_want(tenant: &TenantView, installation: &InstallationView, event: &Event, facts: &EventFacts<'_>) -> bool {
+    let wants = |rules: &Arc<RuleSet>| rules.wants(&event.event_type, &RuleFacts::new(facts, &tenant.row));
+    installation.rules.as_ref().is_none_or(wants)
 }
 
 fn wants(endpoint: &EndpointView, event: &Event, kind: EventKind, facts: &EventFacts<'_>) -> bool {

@@ -93,6 +93,7 @@ fn installation(name: &str, handles: Handles<'_>) -> InstallationView {
         wanted: None,
         grants: crate::plugin::grant::Grants::default(),
         handles: events.map(|(name, ..)| name.parse().unwrap()).collect(),
+        rules: None,
     }
 }
 

@@ -42,9 +42,7 @@ impl Hub {
         let mut end = AttemptEnd::plain(outcome, Some(attempt));
         end.plugin = Some(installation.row.plugin.clone());
         self.lifecycle_ended(claimed, &mut end);
-        if let Some(version) = &installation.version {
-            self.poll_ended(version, claimed, &mut end);
-        }
+        self.poll_ended(installation, claimed, &mut end);
         end
     }
 
@@ -107,7 +105,7 @@ impl Hub {
         };
         let mut end = match result {
             Ok(left) => match emit::prepare(self, tenant, installation, version, claimed, left.events).await {
-                Ok(emitted) => self.succeeded(version, claimed, left.poll, emitted, &mut calls),
+                Ok(emitted) => self.succeeded(installation, claimed, left.poll, emitted, &mut calls),
                 Err(failure) => AttemptEnd::plain(Outcome::Dead(failure), None),
             },
             Err(end) => self.failed(installation, claimed, end, sentence.as_deref().unwrap_or_default(), &mut calls),
@@ -116,7 +114,7 @@ impl Hub {
             end.effects.push(Effect::VersionBroken(version.row.name.clone(), version.row.version.clone()));
         }
         self.lifecycle_ended(claimed, &mut end);
-        self.poll_ended(version, claimed, &mut end);
+        self.poll_ended(installation, claimed, &mut end);
         let failure = match &end.outcome {
             Outcome::Delivered => None,
             Outcome::Waiting { failure, .. } | Outcome::Dead(failure) => Some(failure.clone()),
@@ -169,7 +167,7 @@ impl Hub {
 
     fn succeeded(
         &self,
-        version: &PluginVersion,
+        installation: &InstallationView,
         claimed: &Claimed,
         poll: Option<PollOutput>,
         emitted: Vec<crate::accept::Prepared>,
@@ -181,7 +179,7 @@ impl Hub {
         if let Some(output) = poll {
             let schedule = schedule_of(claimed);
             let now = self.queue_clock.now();
-            let regular = crate::schedule::next_due(&version.manifest, &schedule, now, self.time_factor);
+            let regular = self.next_run(claimed, installation, now);
             let sooner =
                 output.next_in_ms.map(|ms| now.after(self.time_factor.scale(Duration::from_millis(ms.max(1000)))));
             let due_at = if output.has_more { Some(now) } else { [regular, sooner].into_iter().flatten().min() };
@@ -192,6 +190,11 @@ impl Hub {
                 succeeded_at: Some(self.clock.now()),
             });
         }
+        if claimed.event.event_type.as_str() == private::SCHEDULE_DUE {
+            let due_at = self.next_run(claimed, installation, self.queue_clock.now());
+            let succeeded_at = Some(self.clock.now());
+            end.poll = Some(PollSettled { schedule: schedule_of(claimed), cursor: None, due_at, succeeded_at });
+        }
         if let Some(Refused { connection, text, version }) = calls.needs_login() {
             // The plugin went on without it; its next calls would be refused as well.
             end.effects.push(Effect::ConnectionNeedsLogin(connection, text, version));
@@ -199,13 +202,21 @@ impl Hub {
         end
     }
 
+    /// When the schedule that a run belongs to is due again.
+    fn next_run(&self, claimed: &Claimed, installation: &InstallationView, now: Timestamp) -> Option<Timestamp> {
+        let view = self.directory.view();
+        let tenant = view.tenants.get(&claimed.event.tenant)?;
+        // Its times may have been changed while it ran.
+        let installation = tenant.installations.get(&installation.row.plugin)?;
+        self.next_due(tenant, installation, &schedule_of(claimed), now)
+    }
+
     /// A poll that died must not stop its schedule.
-    fn poll_ended(&self, version: &PluginVersion, claimed: &Claimed, end: &mut AttemptEnd) {
+    fn poll_ended(&self, installation: &InstallationView, claimed: &Claimed, end: &mut AttemptEnd) {
         let died = matches!(end.outcome, Outcome::Dead(_));
-        if died && claimed.event.event_type.as_str() == private::POLL_DUE {
+        if died && private::is_scheduled(claimed.event.event_type.as_str()) {
             let schedule = schedule_of(claimed);
-            let due_at =
-                crate::schedule::next_due(&version.manifest, &schedule, self.queue_clock.now(), self.time_factor);
+            let due_at = self.next_run(claimed, installation, self.queue_clock.now());
             end.poll = Some(PollSettled { schedule, cursor: None, due_at, succeeded_at: None });
         }
     }

@@ -39,6 +39,9 @@ pub mod emit;
 /// How often versions trapped in a row.
 pub mod traps;
 
+/// What the plugin of rules gets beside an event.
+mod rules;
+
 /// One run, from its record to its end.
 #[expect(clippy::module_inception, reason = "the file of the function that the folder is named after")]
 pub mod run;

@@ -25,14 +25,22 @@ use crate::{
 
 /// The private events with which the host makes a plugin run.
 pub mod private {
-    /// A poll is due; data `{"schedule", "cursor"}`.
+    /// A poll is due; data `{"schedule", "cursor", "due_at", "missed"}`.
     pub const POLL_DUE: &str = "_poll.due";
+    /// A rule is due at a time; data as that of a poll.
+    pub const SCHEDULE_DUE: &str = "_schedule.due";
     /// The plugin was switched on.
     pub const INSTALL: &str = "_lifecycle.install";
     /// The plugin is to be removed.
     pub const UNINSTALL: &str = "_lifecycle.uninstall";
     /// Another version takes over; data `{"from_version", "to_version"}`.
     pub const UPGRADE: &str = "_lifecycle.upgrade";
+
+    /// Whether a schedule made it.
+    #[must_use]
+    pub fn is_scheduled(event_type: &str) -> bool {
+        matches!(event_type, POLL_DUE | SCHEDULE_DUE)
+    }
 
     /// Whether it is a call of `lifecycle`.
     #[must_use]
@@ -137,7 +145,10 @@ impl Hub {
                 let from = field("from_version").unwrap_or_default();
                 map(self.sandbox.upgrade(guest, from, call).await, plain)
             }
-            _ => map(self.sandbox.handle(guest, handled(claimed), call).await, plain),
+            _ => {
+                let attributes = self.matched_rules(claimed, &call.context.config);
+                map(self.sandbox.handle(guest, handled(claimed, attributes), call).await, plain)
+            }
         }
     }
 
@@ -244,7 +255,7 @@ pub const fn journal_place<'a>(tenant: &'a str, delivery: &'a str) -> Place<'a> 
     Place { tenant, table: "journal", row: delivery.as_bytes(), column: "record" }
 }
 
-fn handled(claimed: &Claimed) -> HandledEvent {
+fn handled(claimed: &Claimed, attributes: Option<String>) -> HandledEvent {
     let event = &claimed.event;
     HandledEvent {
         id: event.id.to_string(),
@@ -254,7 +265,7 @@ fn handled(claimed: &Claimed) -> HandledEvent {
         time_ms: millis(event.time),
         ordering_key: event.ordering_key.clone(),
         data: event.data.to_string(),
-        extensions: event.extensions.clone(),
+        extensions: attributes.or_else(|| event.extensions.clone()),
     }
 }
 

@@ -6,15 +6,13 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::{TimeFactor, Timestamp},
+    clock::Timestamp,
     event::{Event, Urgency},
     hub::Hub,
     id::Key,
-    plugin::model::{Manifest, Trigger},
     policy::Standing,
     queue::{
         dispatch::hold,
@@ -22,8 +20,17 @@ use crate::{
         reason::{Failure, ReasonClass},
     },
     run::run::private,
-    store::ledger::{Accept, PollDue},
+    store::ledger::Accept,
 };
+
+/// Cron expressions.
+pub mod cron;
+
+/// Times of a tenant's own.
+pub mod timetable;
+
+/// Starting what is due.
+mod due;
 
 /// When parked requests are judged again without any other cause.
 const PARKED_EVERY: Duration = Duration::from_secs(300);
@@ -34,30 +41,13 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// How long a dedupe key is kept: longer than any provider repeats, and longer than events live.
 const DEDUPE_WINDOW: Duration = Duration::from_secs(35 * 24 * 3600);
 
-/// The schedules are not read more often than this, unless the bell rings.
-const SHORTEST_WAIT: Duration = Duration::from_millis(50);
-
 /// At most so many rows in one transaction of a sweep.
 const SWEEP_ROWS: u32 = 500;
-
-/// When a schedule is due again after a start at `now`; none if the manifest has no such schedule.
-#[must_use]
-pub fn next_due(manifest: &Manifest, schedule: &str, now: Timestamp, factor: TimeFactor) -> Option<Timestamp> {
-    let spec = manifest.schedules.iter().find(|spec| spec.name == schedule)?;
-    match &spec.trigger {
-        Trigger::Every(ms) => Some(now.after(factor.scale(Duration::from_millis(*ms)))),
-        Trigger::Cron { expression, time_zone } => next_cron(expression, time_zone.as_deref(), now),
-    }
-}
 
 /// The next time of a five-field cron expression in a zone, by default UTC.
 #[must_use]
 pub fn next_cron(expression: &str, time_zone: Option<&str>, now: Timestamp) -> Option<Timestamp> {
-    let cron: croner::Cron = expression.parse().ok()?;
-    let zone = jiff::tz::TimeZone::get(time_zone.unwrap_or("UTC")).ok()?;
-    let local = jiff::Timestamp::from_millisecond(now.0).ok()?.to_zoned(zone);
-    let next = cron.find_next_occurrence(&local, false).ok()?;
-    Some(Timestamp(next.timestamp().as_millisecond()))
+    cron::Cron::parse(expression, time_zone.unwrap_or("UTC")).ok()?.next_after(now)
 }
 
 fn too_late() -> Failure {
@@ -65,50 +55,6 @@ fn too_late() -> Failure {
 }
 
 impl Hub {
-    /// Makes polls due at their times, until `stop`.
-    pub async fn run_schedules(self: Arc<Self>, stop: CancellationToken) {
-        loop {
-            let wait = match self.make_polls_due().await {
-                Ok(wait) => wait.min(Duration::from_secs(5)),
-                Err(error) => {
-                    tracing::warn!(%error, "schedules could not be read; they are read again");
-                    Duration::from_secs(1)
-                }
-            };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.polls_moved.notified() => {}
-                // A due schedule that cannot start, since its tenant is not cached yet, must not make this loop spin.
-                () = tokio::time::sleep(wait.max(SHORTEST_WAIT)) => {}
-            }
-        }
-    }
-
-    async fn make_polls_due(self: &Arc<Self>) -> Result<Duration, crate::store::StoreError> {
-        if !self.node.leads() {
-            return Ok(Duration::from_secs(1));
-        }
-        let now = self.queue_clock.now();
-        for due in self.store.polls_due(now, 256).await? {
-            self.start_poll(due).await?;
-        }
-        let next = self.store.next_poll().await?;
-        Ok(next.map_or(Duration::from_secs(5), |at| at.since(self.queue_clock.now())))
-    }
-
-    async fn start_poll(self: &Arc<Self>, due: PollDue) -> Result<(), crate::store::StoreError> {
-        let view = self.directory.view();
-        let Some(tenant) = view.tenants.get(&due.name.tenant) else { return Ok(()) };
-        let data = json!({"schedule": due.name.schedule, "cursor": due.cursor});
-        let event = self.private_event(&due.name.tenant, &due.name.plugin, private::POLL_DUE, &data);
-        let prepared = self.prepare(tenant, event, &data, None, None, &Standing::default());
-        let accept =
-            Accept { events: vec![prepared.to_new_event()], polls_started: vec![due.name], ..Accept::default() };
-        let accepted = self.store.accept(accept).await?;
-        self.emitted_stored(vec![prepared], accepted);
-        Ok(())
-    }
-
     /// An event that only one installation sees, made by the host.
     #[must_use]
     pub fn private_event(

@@ -170,6 +170,17 @@ pub trait Ledger: Send + Sync {
     /// The schedules that are due at `now` and have no live poll.
     async fn polls_due(&self, now: Timestamp, limit: u32) -> StoreResult<Vec<PollDue>>;
 
+    /// Runs of a schedule were missed: counts them, and makes it due at `next`, if it is still due at `seen` and has no
+    /// live poll. Answers whether it was.
+    async fn missed_runs(
+        &self,
+        name: &ledger::ScheduleName,
+        seen: Timestamp,
+        next: Timestamp,
+        missed: u32,
+        now: Timestamp,
+    ) -> StoreResult<bool>;
+
     /// When the next schedule is due, if any.
     async fn next_poll(&self) -> StoreResult<Option<Timestamp>>;
 

@@ -11,7 +11,11 @@ use crate::{clock::Timestamp, event::TenantId, id::Key, queue::reason::Failure};
 /// Data keys, wrapped as they are stored.
 mod data_key;
 
+/// What installations run at times, and the configs that they had.
+mod schedule;
+
 pub use data_key::{HUB_DATA_KEY, KeyHolder, Rewrapped, WrappedKey};
+pub use schedule::{ConfigVersion, KEPT_CONFIGS, ScheduleRow};
 
 /// Who changes what. `before` and `after` are JSON without secrets and personal values.
 #[derive(Clone, Debug)]
@@ -164,17 +168,6 @@ pub struct SourceRow {
     pub name: String,
     /// The queue that feeds it, besides the URL; none for most.
     pub queue: Option<QueueRow>,
-}
-
-/// A schedule of an installation.
-#[derive(Clone, Debug, Serialize)]
-pub struct ScheduleRow {
-    /// Name in the manifest.
-    pub name: String,
-    /// When it is due; none while its poll is live or the installation is off.
-    pub due_at: Option<Timestamp>,
-    /// When a poll last succeeded.
-    pub succeeded_at: Option<Timestamp>,
 }
 
 /// A tenant's credential at a provider.
@@ -403,7 +396,8 @@ pub trait Registry: Send + Sync {
     async fn delete_plugin(&self, name: &str, version: &str, audit: AuditEntry) -> StoreResult<()>;
 
     /// Makes or replaces an installation with its sources (by name: known names keep their id) and schedules (known
-    /// names keep cursor and due time; a new one is due at once). Takes it out of `blocked` and `broken`.
+    /// names keep cursor and, with the same times, due time; a new one is due at once). Takes it out of `blocked` and
+    /// `broken`. A config that differs from the one before gets the next number.
     async fn put_installation(&self, installation: InstallationRow, audit: AuditEntry) -> StoreResult<InstallationRow>;
 
     /// Notes for which version an installation is set up, or is being set up, if `from` is still in force. Answers whether
@@ -429,6 +423,18 @@ pub trait Registry: Send + Sync {
 
     /// Removes an installation; its live deliveries are cancelled, its kv, cursors, sources and parked requests go.
     async fn delete_installation(&self, tenant: &TenantId, plugin: &str, audit: AuditEntry) -> StoreResult<()>;
+
+    /// The configs that an installation had before number `before`, newest first; the newest is the one that it has.
+    async fn config_versions(
+        &self,
+        tenant: &TenantId,
+        plugin: &str,
+        before: Option<u64>,
+        limit: u32,
+    ) -> StoreResult<Vec<ConfigVersion>>;
+
+    /// The schedules of all installations of a tenant as they stand now, by plugin and name.
+    async fn schedules(&self, tenant: &TenantId) -> StoreResult<Vec<(String, ScheduleRow)>>;
 
     /// Makes a connection; `Conflict` if its name, or (provider, account), is taken.
     async fn create_connection(&self, connection: ConnectionRow, audit: AuditEntry) -> StoreResult<()>;

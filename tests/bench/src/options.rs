@@ -84,6 +84,8 @@ pub enum Scenario {
     Sandbox,
     /// What each bundled plugin takes for a request, and how large it is.
     Receive,
+    /// What rules cost.
+    Rules,
     /// A long queue in other lanes.
     Backlog,
     /// Start and idle memory.
@@ -105,6 +107,7 @@ impl Scenario {
             Self::Webhooks => "webhooks",
             Self::Sandbox => "sandbox",
             Self::Receive => "receive",
+            Self::Rules => "rules",
             Self::Backlog => "backlog",
             Self::Start => "start",
             Self::Neighbours => "neighbours",
@@ -122,6 +125,7 @@ impl Scenario {
             Self::Webhooks => "webhooks: how many signed requests a second go through the sandbox",
             Self::Sandbox => "sandbox: what a call costs over the same code without a sandbox",
             Self::Receive => "receive: how long each plugin takes for a request, and how large it is",
+            Self::Rules => "rules: what fifty rules cost an event, and how many events a second go through twenty",
             Self::Backlog => "backlog: what a long queue in other lanes changes",
             Self::Start => "start: how soon the hub is ready, and how much memory it takes",
             Self::Neighbours => "neighbours: what spinning plugins of other tenants change",
@@ -137,7 +141,7 @@ impl Scenario {
         }
         Duration::from_secs(match self {
             Self::Accept | Self::Burst | Self::Backlog => 900,
-            Self::Steady | Self::Webhooks | Self::Sandbox | Self::Receive | Self::Start => 300,
+            Self::Steady | Self::Webhooks | Self::Sandbox | Self::Receive | Self::Rules | Self::Start => 300,
             Self::Neighbours | Self::Nodes => 600,
         })
     }

@@ -106,6 +106,11 @@ impl Client {
         good(self.tenant.api.put(&self.tenant.path(&format!("/plugins/{plugin}")), wanted).await)
     }
 
+    /// Where its requests go.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// `count` publications.
     pub(crate) fn publications(&self, count: u64) -> anyhow::Result<Publications> {
         self.publications_of(SENT, "", count)

@@ -144,7 +144,7 @@ impl Fixture {
     pub async fn install_billy(&self, tenant: &TenantId) -> InstallationRow {
         let mut row = self.installation(tenant, "billy");
         row.sources.push(SourceRow { id: self.ids.next().with_prefix("src"), name: "default".into(), queue: None });
-        row.schedules.push(ScheduleRow { name: "payments".into(), due_at: None, succeeded_at: None });
+        row.schedules.push(ScheduleRow::new("payments".into(), None, None));
         self.store.put_installation(row, self.audit(tenant, "plugin.installed")).await.expect("it is installed")
     }
 

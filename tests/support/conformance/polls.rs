@@ -5,6 +5,7 @@ use std::time::Duration;
 use switchyard::{
     clock::Timestamp,
     id::Key,
+    schedule::timetable::{Missed, Timetable},
     store::{
         ledger::{Accept, EventOutcome, NewEvent, Outcome, PollDue, PollSettled, ScheduleName},
         registry::{Mode, ScheduleRow},
@@ -137,4 +138,53 @@ pub async fn an_installation_that_is_off_polls_nothing(hub: &Fixture) {
     billy.mode = Mode::Live;
     hub.store.put_installation(billy, audit()).await.expect("changed");
     assert_eq!(due(hub).await[0].cursor.as_deref(), Some("page 2"));
+}
+
+fn nightly(cron: &str) -> Timetable {
+    Timetable { cron: cron.to_owned(), time_zone: None, missed: Missed::Skip, jitter_s: 0 }
+}
+
+/// By whoever names when it was due; not while a poll is live.
+pub async fn missed_runs_are_counted_once_and_move_the_schedule(hub: &Fixture) {
+    hub.install_billy(&hub.acme).await;
+    let (seen, next) = (hub.now(), hub.now().after(Duration::from_secs(600)));
+    let name = schedule(hub);
+    let missed = async |seen| hub.store.missed_runs(&name, seen, next, 3, hub.now()).await.expect("counted");
+    assert!(missed(seen).await);
+    assert!(!missed(seen).await, "it is not due then any more");
+    let shown = row(hub).await;
+    assert_eq!((shown.due_at, shown.missed, shown.missed_at), (Some(next), 3, Some(hub.now())));
+    let (_, delivery) = start(hub).await;
+    assert!(!missed(next).await, "it runs");
+    settle(hub, delivery, Some(next)).await;
+    assert!(missed(next).await);
+    assert_eq!(row(hub).await.missed, 6);
+}
+
+/// When an installation is saved.
+pub async fn other_times_make_a_schedule_due_by_them_and_the_same_leave_it(hub: &Fixture) {
+    let mut billy = hub.install_billy(&hub.acme).await;
+    let audit = || hub.audit(&hub.acme, "plugin.changed");
+    let later = hub.now().after(Duration::from_secs(3600));
+    let own = |cron: &str, due_at| vec![ScheduleRow::new("payments".into(), Some(due_at), Some(nightly(cron)))];
+    billy.schedules = own("0 2 * * *", later);
+    hub.store.put_installation(billy.clone(), audit()).await.expect("changed");
+    assert_eq!((row(hub).await.due_at, row(hub).await.timetable), (Some(later), Some(nightly("0 2 * * *"))));
+    billy.schedules = own("0 2 * * *", hub.now());
+    hub.store.put_installation(billy.clone(), audit()).await.expect("changed");
+    assert_eq!(row(hub).await.due_at, Some(later), "the same times");
+    billy.schedules = own("0 3 * * *", hub.now());
+    hub.store.put_installation(billy.clone(), audit()).await.expect("changed");
+    assert_eq!(row(hub).await.due_at, Some(hub.now()), "other times");
+    billy.schedules = vec![ScheduleRow::new("payments".into(), Some(later), None)];
+    hub.store.put_installation(billy, audit()).await.expect("changed");
+    assert_eq!((row(hub).await.due_at, row(hub).await.timetable), (Some(later), None), "those of the manifest");
+}
+
+/// With the plugin that each belongs to.
+pub async fn schedules_are_listed_of_one_tenant(hub: &Fixture) {
+    hub.install_billy(&hub.acme).await;
+    let listed = hub.store.schedules(&hub.acme).await.expect("rows");
+    assert_eq!((listed.len(), listed[0].0.as_str(), listed[0].1.name.as_str()), (1, "billy", "payments"));
+    assert!(hub.store.schedules(&hub.globex).await.expect("rows").is_empty());
 }

@@ -156,6 +156,36 @@ pub async fn sources_keep_their_url_and_schedules_their_cursor(hub: &Fixture) {
     assert_eq!(hub.store.next_poll().await.expect("a time"), None);
 }
 
+/// The newest hundred are kept, and go with the installation.
+pub async fn every_other_config_is_a_version_of_its_installation(hub: &Fixture) {
+    let mut billy = hub.install_billy(&hub.acme).await;
+    let audit = || hub.audit(&hub.acme, "plugin.changed");
+    let versions = async |before, limit| {
+        let found = hub.store.config_versions(&hub.acme, "billy", before, limit).await.expect("a list");
+        found.into_iter().map(|version| (version.number, version.config)).collect::<Vec<_>>()
+    };
+    let first = billy.config.clone();
+    for config in ["{\"a\":1}", "{\"a\":1}", first.as_str()] {
+        billy.config = config.to_owned();
+        hub.store.put_installation(billy.clone(), audit()).await.expect("changed");
+    }
+    let (one, two) = ((1, first.clone()), (2, "{\"a\":1}".to_owned()));
+    assert_eq!(versions(None, 10).await, [(3, first), two.clone(), one.clone()]);
+    assert_eq!(versions(Some(3), 1).await, [two]);
+    assert_eq!(versions(Some(2), 10).await, [one]);
+    let newest = hub.store.config_versions(&hub.acme, "billy", None, 1).await.expect("a list").remove(0);
+    assert_eq!((newest.made_by, newest.made_at), (audit().actor, hub.now()));
+    assert!(hub.store.config_versions(&hub.globex, "billy", None, 10).await.expect("a list").is_empty());
+    for n in 0..100 {
+        billy.config = format!("{{\"n\":{n}}}");
+        hub.store.put_installation(billy.clone(), audit()).await.expect("changed");
+    }
+    let kept = versions(None, 200).await;
+    assert_eq!((kept.len(), kept[0].0, kept[99].0), (100, 103, 4));
+    hub.store.delete_installation(&hub.acme, "billy", audit()).await.expect("removed");
+    assert!(versions(None, 10).await.is_empty());
+}
+
 /// And out of `broken`.
 pub async fn putting_an_installation_takes_it_out_of_its_block(hub: &Fixture) {
     let billy = hub.install_billy(&hub.acme).await;

@@ -28,6 +28,9 @@ mod login;
 /// Each provider through the sandbox, the journal and its simulator.
 mod providers;
 
+/// Rules of tenants, on events and at times.
+mod rules;
+
 /// Another version beside the one that does the work.
 mod shadow;
 

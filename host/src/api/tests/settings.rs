@@ -137,7 +137,7 @@ async fn status_says_what_needs_a_person() {
     assert_eq!(status["state"], "attention");
     assert!(status["tenants"][0]["endpoints"][&endpoint].as_str().unwrap().contains("tests"), "{status}");
     assert!(api.get("/v1/event-types/endpoint.test").await.body["schema"].is_object());
-    assert_eq!(api.get("/v1/event-types").await.body["data"].as_array().unwrap().len(), 9);
+    assert_eq!(api.get("/v1/event-types").await.body["data"].as_array().unwrap().len(), 10);
     for path in ["parked", "rejections", "dead-letters", "audit", "plugins", "connections"] {
         let reply = api.get(&format!("/v1/tenants/acme/{path}")).await;
         assert_eq!((reply.status, reply.body["data"].is_array()), (StatusCode::OK, true), "{path}");

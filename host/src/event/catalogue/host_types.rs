@@ -9,6 +9,7 @@ pub(super) fn all() -> Vec<EventType> {
     let mut types = of_deliveries();
     types.extend(of_connections_and_plugins());
     types.extend(of_endpoints());
+    types.push(of_schedules());
     types.push(of(
         "person.erased",
         "A person's data was erased; plugins forget what they keep about the person.",
@@ -113,6 +114,27 @@ fn of_endpoints() -> Vec<EventType> {
         of("endpoint.recovered", "An endpoint that failed takes deliveries again.", &schema, &example),
         of("endpoint.test", "A person asked for a test; it goes to that endpoint alone.", &test, &test_example),
     ]
+}
+
+fn of_schedules() -> EventType {
+    of(
+        "schedule.missed",
+        "A schedule could not run at its time, since the hub or its installation was down.",
+        &object(
+            &["plugin", "schedule", "due_at", "missed", "policy"],
+            json!({
+                "plugin": {"type": "string"},
+                "schedule": {"type": "string"},
+                "due_at": {"type": "string", "format": "date-time", "description": "The first time that was missed."},
+                "missed": {"type": "integer", "description": "How many times passed."},
+                "policy": {"enum": ["skip", "run_once"], "description": "Whether it runs once now or not at all."}
+            }),
+        ),
+        &json!({
+            "plugin": "rules", "schedule": "overdue-reminders", "due_at": "2026-11-21T08:00:00.000Z", "missed": 2,
+            "policy": "run_once"
+        }),
+    )
 }
 
 fn object(required: &[&str], properties: Value) -> Value {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Types that only the host emits: a plugin that could would forge the hub's own voice.
-pub const HOST_TYPES: [&str; 8] = [
+pub const HOST_TYPES: [&str; 9] = [
     "delivery.died",
     "delivery.held",
     "connection.login_needed",
@@ -12,6 +12,7 @@ pub const HOST_TYPES: [&str; 8] = [
     "endpoint.disabled",
     "endpoint.recovered",
     "person.erased",
+    "schedule.missed",
 ];
 
 /// Beginnings of private types that the host makes for an installation.

@@ -3,10 +3,14 @@
 use std::collections::HashSet;
 
 use super::{Findings, names};
-use crate::plugin::{
-    guest::Exports,
-    limits::Limits,
-    model::{LimitsRequest, Manifest, MetricSpec, Schedule, Trigger},
+use crate::{
+    clock::Timestamp,
+    plugin::{
+        guest::Exports,
+        limits::Limits,
+        model::{LimitsRequest, Manifest, MetricSpec, Schedule, Trigger},
+    },
+    schedule::cron::Cron,
 };
 
 const SHORTEST_PERIOD_MS: u64 = 60_000;
@@ -63,13 +67,15 @@ fn schedule(spec: &Schedule, field: &str, findings: &mut Findings) {
     }
 }
 
-/// Checks the shape; whether a day of the month exists is the scheduler's to know.
+/// Whether it is an expression that comes true; which zone it is in does not matter to that.
 fn cron(expression: &str, field: &str, findings: &mut Findings) {
     let fits = |c: char| c.is_ascii_alphanumeric() || "*,-/?#".contains(c);
     let fields: Vec<_> = expression.split_ascii_whitespace().collect();
     if fields.len() != 5 || !fields.iter().all(|field| field.chars().all(fits)) {
         let problem = format!("`{}` is no cron expression of five fields", names::shown(expression));
         findings.add(field, problem, "write minute, hour, day of month, month, day of week: `0 7 * * 1-5`");
+    } else if let Err(error) = Cron::parse_useful(expression, "UTC", Timestamp(0)) {
+        findings.add(field, error.to_string(), "write minute, hour, day of month, month, day of week: `0 7 * * 1-5`");
     }
 }
 

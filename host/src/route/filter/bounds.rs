@@ -1,14 +1,15 @@
-//! What a filter may contain, so that evaluating it has a bound.
+//! What an expression may contain, so that evaluating it has a bound.
 
 use std::sync::Arc;
 
 use cel::{
     IdedExpr, ParseErrors,
-    common::ast::{CallExpr, Expr, LiteralValue, SourceInfo, operators},
+    common::ast::{CallExpr, EntryExpr, Expr, IdedEntryExpr, LiteralValue, SourceInfo, operators},
 };
 use regex::{Regex, RegexBuilder};
 
 use super::{FilterError, MAX_BYTES};
+use crate::route::expression::Vocabulary;
 
 /// How many operators a term between `&&`, `||` and commas may have: each can be one level of recursion.
 const MAX_OPERATORS_OF_A_TERM: usize = 96;
@@ -21,9 +22,11 @@ const MAX_ADDITIONS: usize = 16;
 const MAX_PATTERN_MEMORY: usize = 256 * 1024;
 const MAX_PATTERNS: usize = 8;
 /// The longest text that a pattern is tried on; on a longer one the filter cannot be evaluated.
-pub(super) const MAX_PATTERN_TEXT: usize = 8 * 1024;
+pub(in super::super) const MAX_PATTERN_TEXT: usize = 8 * 1024;
 
-const EVENT_FIELDS: [&str; 6] = ["id", "type", "source", "subject", "time", "urgency"];
+/// How often an expression that builds may name a variable: each may put a copy into what it makes.
+const MAX_NAMINGS: usize = 128;
+
 const FUNCTIONS: [&str; 11] =
     ["size", "contains", "startsWith", "endsWith", "matches", "int", "uint", "double", "string", "bool", "type"];
 const TYPE_NAMES: [&str; 9] = ["int", "uint", "double", "string", "bool", "list", "map", "null_type", "bytes"];
@@ -48,7 +51,7 @@ const OPERATORS: [&str; 17] = [
 ];
 
 /// Refuses text that is empty, too long or so deep that parsing or evaluating it could exhaust the stack.
-pub(super) fn check_text(source: &str) -> Result<(), FilterError> {
+pub(in super::super) fn check_text(source: &str) -> Result<(), FilterError> {
     let refuse = |at: usize, message: String| Err(error_at(source, source[..at].chars().count(), message));
     if source.trim().is_empty() {
         return refuse(0, "the filter is empty; leave the field out to let every event pass".to_owned());
@@ -104,7 +107,7 @@ fn after_literal(bytes: &[u8], start: usize) -> usize {
 }
 
 /// The first syntax error.
-pub(super) fn syntax_error(errors: &ParseErrors) -> FilterError {
+pub(in super::super) fn syntax_error(errors: &ParseErrors) -> FilterError {
     let Some(first) = errors.errors.first() else {
         return FilterError { line: 1, column: 1, message: "this is no CEL expression".to_owned() };
     };
@@ -118,19 +121,29 @@ pub(super) fn syntax_error(errors: &ParseErrors) -> FilterError {
 
 /// Checks every node, and replaces each `matches(text, 'pattern')` by a call of a function that has the pattern compiled.
 /// Answers these functions' names and patterns.
-pub(super) fn check_expression(
+pub(in super::super) fn check_expression(
     expression: &mut IdedExpr,
     source: &SourceInfo,
+    vocabulary: &Vocabulary,
 ) -> Result<Vec<(String, Arc<Regex>)>, FilterError> {
-    let mut walk = Walk { source, patterns: Vec::new(), additions: 0 };
+    let mut walk = Walk { source, vocabulary, patterns: Vec::new(), additions: 0, namings: 0 };
     walk.node(expression)?;
     Ok(walk.patterns)
 }
 
+/// Line and column of a node, counted from 1.
+pub(in super::super) fn place(source: &SourceInfo, id: u64) -> (usize, usize) {
+    let offset = source.offset_for(id).map_or(0, |(start, _)| start as usize);
+    let error = error_at(&source.source, offset, String::new());
+    (error.line, error.column)
+}
+
 struct Walk<'a> {
     source: &'a SourceInfo,
+    vocabulary: &'a Vocabulary,
     patterns: Vec<(String, Arc<Regex>)>,
     additions: usize,
+    namings: usize,
 }
 
 impl Walk<'_> {
@@ -149,28 +162,55 @@ impl Walk<'_> {
                 "all, exists, exists_one, map and filter are not offered: a filter must not walk through lists; \
                  test one field, or let a plugin emit an event that says what you look for",
             ),
-            Expr::Ident(name) if name == "event" || name == "data" || TYPE_NAMES.contains(&name.as_str()) => Ok(()),
+            Expr::Ident(name) if self.vocabulary.variables.contains(&name.as_str()) => {
+                self.namings += 1;
+                if self.vocabulary.builds && self.namings > MAX_NAMINGS {
+                    return self.refuse(id, format!("it may name variables at most {MAX_NAMINGS} times"));
+                }
+                Ok(())
+            }
+            Expr::Ident(name) if TYPE_NAMES.contains(&name.as_str()) => Ok(()),
             Expr::Ident(name) => {
-                let message = format!("there is no variable `{name}`; a filter sees `event` and `data`");
-                self.refuse(id, message)
+                let known = named(self.vocabulary.variables);
+                self.refuse(id, format!("there is no variable `{name}`; an expression sees {known}"))
             }
             Expr::Select(select) => {
-                let of_event = matches!(&select.operand.expr, Expr::Ident(name) if name == "event");
-                if of_event && !EVENT_FIELDS.contains(&select.field.as_str()) {
-                    let known = EVENT_FIELDS.join(", ");
-                    let message = format!("`event` has no field `{}`; it has {known}", select.field);
+                let variable = if let Expr::Ident(name) = &select.operand.expr { name.as_str() } else { "" };
+                if let Some(fields) = Vocabulary::fields(variable)
+                    && self.vocabulary.variables.contains(&variable)
+                    && !fields.contains(&select.field.as_str())
+                {
+                    let known = fields.join(", ");
+                    let message = format!("`{variable}` has no field `{}`; it has {known}", select.field);
                     return self.refuse(id, message);
                 }
                 self.node(&mut select.operand)
             }
             Expr::List(list) => {
+                if self.vocabulary.builds {
+                    return list.elements.iter_mut().try_for_each(|element| self.node(element));
+                }
                 if list.elements.iter().all(|element| matches!(element.expr, Expr::Literal(_))) {
                     return Ok(());
                 }
                 self.refuse(id, "a list may only hold literals, as in `event.type in ['a.b', 'c.d']`")
             }
-            Expr::Map(_) | Expr::Struct(_) => self.refuse(id, "a filter may not build maps"),
+            Expr::Map(map) if self.vocabulary.builds => map.entries.iter_mut().try_for_each(|entry| self.entry(entry)),
+            Expr::Map(_) | Expr::Struct(_) => self.refuse(id, "it may not build maps"),
             Expr::Call(call) => self.call(id, call),
+        }
+    }
+
+    fn entry(&mut self, entry: &mut IdedEntryExpr) -> Result<(), FilterError> {
+        let id = entry.id;
+        match &mut entry.expr {
+            EntryExpr::MapEntry(entry) if !entry.optional => {
+                if !matches!(entry.key.expr, Expr::Literal(LiteralValue::String(_))) {
+                    return self.refuse(id, "the keys of a map must be literal texts, as in `{'to': data.from}`");
+                }
+                self.node(&mut entry.value)
+            }
+            EntryExpr::MapEntry(_) | EntryExpr::StructField(_) => self.refuse(id, "write plain `'key': value` pairs"),
         }
     }
 
@@ -219,6 +259,16 @@ impl Walk<'_> {
         call.args = vec![subject];
         self.patterns.push((function, Arc::new(regex)));
         Ok(())
+    }
+}
+
+/// Names in a sentence.
+fn named(names: &[&str]) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, before)) => format!("{} and {last}", before.join(", ")),
+        None => "no variable".to_owned(),
     }
 }
 

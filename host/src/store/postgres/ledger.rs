@@ -16,7 +16,7 @@ use crate::{
         group::{Call, Prepared, Reply},
         ledger::{
             Accept, Accepted, ClaimRequest, Claimed, Death, Intent, IntentOutcome, KvRow, LaneHead, LiveDelivery,
-            Parked, ParkedRequest, PollDue, ReadyDelivery, Rejection, Rescued, Settle, Settled,
+            Parked, ParkedRequest, PollDue, ReadyDelivery, Rejection, Rescued, ScheduleName, Settle, Settled,
         },
     },
 };
@@ -132,6 +132,21 @@ impl Ledger for PostgresStore {
 
     async fn polls_due(&self, now: Timestamp, limit: u32) -> StoreResult<Vec<PollDue>> {
         schedule::due(&mut *self.reader().await?, now, limit).await
+    }
+
+    async fn missed_runs(
+        &self,
+        name: &ScheduleName,
+        seen: Timestamp,
+        next: Timestamp,
+        missed: u32,
+        now: Timestamp,
+    ) -> StoreResult<bool> {
+        let input = (name.clone(), seen, next, missed, now);
+        self.change(Concerns::Nobody, input, |conn, (name, seen, next, missed, now)| {
+            Box::pin(schedule::missed(conn, name, (*seen, *next), *missed, *now))
+        })
+        .await
     }
 
     async fn next_poll(&self) -> StoreResult<Option<Timestamp>> {

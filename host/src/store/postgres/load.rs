@@ -79,6 +79,8 @@ impl Target {
         }
         let kinds = kinds(&mut conn).await?;
         refuse_filled(&mut conn, &kinds, &label).await?;
+        // Which steps are compatible comes with the file's values, as those of the same steps.
+        sqlx::raw_sql("delete from meta where name like 'schema\\_compatible:%'").execute(&mut conn).await?;
         Ok(Self { label, conn, beside, days: Days::new(clock), kinds })
     }
 

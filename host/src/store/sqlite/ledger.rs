@@ -15,7 +15,7 @@ use crate::{
         group::{Call, Prepared, Reply},
         ledger::{
             Accept, Accepted, ClaimRequest, Claimed, Death, Intent, IntentOutcome, KvRow, LaneHead, LiveDelivery,
-            Parked, ParkedRequest, PollDue, ReadyDelivery, Rejection, Rescued, Settle, Settled,
+            Parked, ParkedRequest, PollDue, ReadyDelivery, Rejection, Rescued, ScheduleName, Settle, Settled,
         },
         registry::Registry as _,
     },
@@ -139,6 +139,20 @@ impl Ledger for SqliteStore {
 
     async fn polls_due(&self, now: Timestamp, limit: u32) -> StoreResult<Vec<PollDue>> {
         schedule::due(&mut *self.reader().await?, now, limit).await
+    }
+
+    async fn missed_runs(
+        &self,
+        name: &ScheduleName,
+        seen: Timestamp,
+        next: Timestamp,
+        missed: u32,
+        now: Timestamp,
+    ) -> StoreResult<bool> {
+        let name = name.clone();
+        self.writer
+            .alone(move |conn| Box::pin(async move { schedule::missed(conn, &name, (seen, next), missed, now).await }))
+            .await
     }
 
     async fn next_poll(&self) -> StoreResult<Option<Timestamp>> {

@@ -6,6 +6,7 @@ mod burst;
 mod neighbours;
 mod nodes;
 mod receive;
+mod rules;
 mod sandbox;
 mod start;
 mod steady;
@@ -22,6 +23,7 @@ pub(crate) async fn measure(scenario: Scenario, bench: &Bench, report: &mut Repo
         Scenario::Webhooks => webhooks::measure(bench, report).await,
         Scenario::Sandbox => sandbox::measure(bench, report).await,
         Scenario::Receive => receive::measure(bench, report).await,
+        Scenario::Rules => rules::measure(bench, report).await,
         Scenario::Backlog => backlog::measure(bench, report).await,
         Scenario::Start => start::measure(bench, report).await,
         Scenario::Neighbours => neighbours::measure(bench, report).await,

@@ -9,6 +9,9 @@ mod signatures;
 /// Bundled plugins, on requests of strangers.
 mod plugins;
 
+/// Rules of tenants.
+mod rules;
+
 /// Names, patterns and expressions.
 mod names;
 

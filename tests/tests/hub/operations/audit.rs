@@ -14,8 +14,9 @@ use super::{keyring, rows};
 const MARKER: &str = "MARKER";
 
 /// What changes nothing that an admin made: sending, asking and trying.
-const NO_CHANGE: [&str; 3] = [
+const NO_CHANGE: [&str; 4] = [
     "post /v1/tenants/{tenant}/events",
+    "post /v1/tenants/{tenant}/rules/test",
     "post /v1/tenants/{tenant}/endpoints/{id}/test",
     "post /v1/tenants/{tenant}/connections/{id}/test",
 ];
@@ -132,6 +133,17 @@ async fn plugins(walk: &mut Walk) {
     }
 }
 
+async fn rules(walk: &mut Walk) {
+    let _ = walk.hub.push(bundled("rules")).await.expect(201);
+    let rule = json!({"name": "r", "on": "schedule", "cron": "0 2 * * *",
+        "emit": [{"type": "note.made", "data": format!("{{'text': '{MARKER}'}}")}]});
+    let rules = json!({"rules": [rule], "own_types": ["note.made"]});
+    let _ = walk.step("put /v1/tenants/{tenant}/rules", &["acme"], rules).await;
+    let _ = walk.step("post /v1/tenants/{tenant}/rules/rollback", &["acme"], json!({"version": 1})).await;
+    let run = "post /v1/tenants/{tenant}/schedules/{id}/run";
+    let _ = walk.step(run, &["acme", "rules:r"], Value::Null).await;
+}
+
 /// A login that begins.
 async fn logins(walk: &mut Walk) {
     let _ = walk.hub.push(guest("caller")).await.expect(201);
@@ -243,6 +255,7 @@ async fn every_change_leaves_an_audit_row_without_secrets_and_personal_data() {
     apps(&mut walk).await;
     connections(&mut walk).await;
     logins(&mut walk).await;
+    rules(&mut walk).await;
     endpoints(&mut walk, &at).await;
     persons(&mut walk).await;
     let of_tenant = walk.tenant.all("/audit").await;

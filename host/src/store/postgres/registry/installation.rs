@@ -9,7 +9,7 @@ use super::{
         row::{Fields, inconsistent},
         shadow,
     },
-    audit, plugin,
+    audit, config_version, plugin,
     write::{cancel_target, json, one_row, require_tenant, slots, stop_accepts, word},
 };
 use crate::{
@@ -58,6 +58,7 @@ pub(in super::super) async fn put(
     one_row(conn, query).await?;
     put_sources(conn, new).await?;
     put_schedules(conn, new).await?;
+    config_version::note(conn, new, entry).await?;
     audit::write(conn, entry).await?;
     let stored = list(conn, Some(&new.tenant), Some(&new.plugin)).await?;
     stored.into_iter().next().ok_or_else(|| inconsistent("installation"))
@@ -98,17 +99,19 @@ async fn put_sources(conn: &mut PgConnection, new: &InstallationRow) -> StoreRes
     Ok(())
 }
 
-/// Known names keep cursor and due time; a new one is due at once.
+/// Known names keep the cursor and, where the times are the same, when they are due; a new one is due at once.
 async fn put_schedules(conn: &mut PgConnection, new: &InstallationRow) -> StoreResult<()> {
     const DROP: &str = "delete from schedule where tenant = $1 and plugin = $2 and name <> all($3)";
-    const ADD: &str =
-        "insert into schedule (tenant, plugin, name, due_at) values ($1, $2, $3, $4) on conflict do nothing";
+    const ADD: &str = "insert into schedule (tenant, plugin, name, due_at, timetable) values ($1, $2, $3, $4, $5) \
+        on conflict (tenant, plugin, name) do update set due_at = excluded.due_at, timetable = excluded.timetable \
+        where schedule.timetable is distinct from excluded.timetable";
     let names: Vec<&str> = new.schedules.iter().map(|schedule| schedule.name.as_str()).collect();
     sqlx::query(DROP).bind(new.tenant.as_str()).bind(&new.plugin).bind(names).execute(&mut *conn).await?;
     for schedule in &new.schedules {
         let due_at = schedule.due_at.unwrap_or(new.updated_at);
         let query = sqlx::query(ADD).bind(new.tenant.as_str()).bind(&new.plugin);
-        query.bind(&schedule.name).bind(due_at.0).execute(&mut *conn).await?;
+        let timetable = schedule.timetable.as_ref().map(json).transpose()?;
+        query.bind(&schedule.name).bind(due_at.0).bind(timetable).execute(&mut *conn).await?;
     }
     Ok(())
 }
@@ -250,7 +253,7 @@ fn read_queue(fields: &mut Fields<'_>) -> StoreResult<Option<QueueRow>> {
 }
 
 /// (tenant, plugin)
-type Name = (String, String);
+pub(super) type Name = (String, String);
 
 async fn sources(conn: &mut PgConnection, tenant: Option<&TenantId>) -> StoreResult<HashMap<Name, Vec<SourceRow>>> {
     const SOURCES: &str = "select tenant, plugin, id, name, amqp_url, shown_url, queue from source \
@@ -265,11 +268,15 @@ async fn sources(conn: &mut PgConnection, tenant: Option<&TenantId>) -> StoreRes
     Ok(sources)
 }
 
-async fn schedules(conn: &mut PgConnection, tenant: Option<&TenantId>) -> StoreResult<HashMap<Name, Vec<ScheduleRow>>> {
+/// The schedules of installations, as they stand.
+pub(super) async fn schedules(
+    conn: &mut PgConnection,
+    tenant: Option<&TenantId>,
+) -> StoreResult<HashMap<Name, Vec<ScheduleRow>>> {
     const SCHEDULES: &str = "select s.tenant, s.plugin, s.name, \
           case when i.mode = 'live' and not exists \
             (select 1 from delivery d where d.event = s.poll_event and d.state in (0, 1, 2)) then s.due_at end, \
-          s.succeeded_at from schedule s \
+          s.succeeded_at, s.timetable, s.missed, s.missed_at from schedule s \
         join installation i on i.tenant = s.tenant and i.plugin = s.plugin \
         where $1::text is null or s.tenant = $1 order by s.tenant, s.plugin, s.name";
     let rows = sqlx::query(SCHEDULES).bind(tenant.map(TenantId::as_str)).fetch_all(conn).await?;
@@ -277,7 +284,14 @@ async fn schedules(conn: &mut PgConnection, tenant: Option<&TenantId>) -> StoreR
     for row in &rows {
         let mut fields = Fields::of(row);
         let of = schedules.entry((fields.text()?, fields.text()?)).or_default();
-        of.push(ScheduleRow { name: fields.text()?, due_at: fields.opt_time()?, succeeded_at: fields.opt_time()? });
+        of.push(ScheduleRow {
+            name: fields.text()?,
+            due_at: fields.opt_time()?,
+            succeeded_at: fields.opt_time()?,
+            timetable: fields.opt_json()?,
+            missed: fields.number()?,
+            missed_at: fields.opt_time()?,
+        });
     }
     Ok(schedules)
 }

@@ -1,6 +1,6 @@
 //! What admins create, in PostgreSQL. Each change notes itself for the other nodes in its own transaction.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -16,8 +16,8 @@ use crate::{
         StoreResult,
         ledger::NewEvent,
         registry::{
-            ApiKeyRow, AuditEntry, ConnectionRow, EndpointRow, InstallationRow, PluginVersionRow, Registry,
-            RegistryRows, Rewrapped, StoredAnswer, TenantRow, UpgradeChange, WrappedKey,
+            ApiKeyRow, AuditEntry, ConfigVersion, ConnectionRow, EndpointRow, InstallationRow, PluginVersionRow,
+            Registry, RegistryRows, Rewrapped, ScheduleRow, StoredAnswer, TenantRow, UpgradeChange, WrappedKey,
         },
     },
 };
@@ -30,6 +30,9 @@ pub(super) mod audit;
 
 /// Connections, whose tokens a refresh changes too.
 pub(super) mod connection;
+
+/// Earlier configs.
+mod config_version;
 
 /// Wrapped data keys.
 pub(super) mod data_key;
@@ -100,6 +103,16 @@ impl PostgresStore {
         })
         .await
     }
+}
+
+/// Schedules with the names of their plugins, in order.
+fn named(schedules: HashMap<installation::Name, Vec<ScheduleRow>>) -> Vec<(String, ScheduleRow)> {
+    let of = |((_, plugin), rows): (installation::Name, Vec<ScheduleRow>)| {
+        rows.into_iter().map(move |row| (plugin.clone(), row)).collect::<Vec<_>>()
+    };
+    let mut all: Vec<_> = schedules.into_iter().flat_map(of).collect();
+    all.sort_by(|(a, left), (b, right)| (a, &left.name).cmp(&(b, &right.name)));
+    all
 }
 
 /// Everything at one moment: the reads share one snapshot.
@@ -231,6 +244,25 @@ impl Registry for PostgresStore {
             Box::pin(installation::delete(conn, tenant, plugin, audit))
         })
         .await
+    }
+
+    async fn config_versions(
+        &self,
+        tenant: &TenantId,
+        plugin: &str,
+        before: Option<u64>,
+        limit: u32,
+    ) -> StoreResult<Vec<ConfigVersion>> {
+        let asked = (plugin.to_owned(), before, limit);
+        self.look(tenant, asked, |conn, tenant, (plugin, before, limit)| {
+            Box::pin(config_version::list(conn, tenant, plugin, *before, *limit))
+        })
+        .await
+    }
+
+    async fn schedules(&self, tenant: &TenantId) -> StoreResult<Vec<(String, ScheduleRow)>> {
+        let found = self.look(tenant, (), |conn, tenant, ()| Box::pin(installation::schedules(conn, Some(tenant))));
+        Ok(named(found.await?))
     }
 
     async fn create_connection(&self, connection: ConnectionRow, audit: AuditEntry) -> StoreResult<()> {

@@ -10,7 +10,7 @@ use super::{
         shadow,
         sql::one_row,
     },
-    audit, json, word,
+    audit, config_version, json, word,
 };
 use crate::{
     clock::Timestamp,
@@ -57,6 +57,7 @@ pub(in super::super) async fn put(
     one_row(conn, query).await?;
     put_sources(conn, &new).await?;
     put_schedules(conn, &new).await?;
+    config_version::note(conn, &new, &entry).await?;
     audit::write(conn, entry).await?;
     let stored = list(conn, Some(&new.tenant), Some(&new.plugin)).await?;
     stored.into_iter().next().ok_or_else(|| inconsistent("installation"))
@@ -87,18 +88,21 @@ async fn put_sources(conn: &mut SqliteConnection, new: &InstallationRow) -> Stor
     Ok(())
 }
 
-/// Known names keep cursor and due time; a new one is due at once.
+/// Known names keep the cursor and, where the times are the same, when they are due; a new one is due at once.
 async fn put_schedules(conn: &mut SqliteConnection, new: &InstallationRow) -> StoreResult<()> {
     const DROP: &str = "delete from schedule where tenant = ? and plugin = ? \
         and name not in (select value from json_each(?))";
-    const ADD: &str = "insert into schedule (tenant, plugin, name, due_at) values (?, ?, ?, ?) on conflict do nothing";
+    const ADD: &str = "insert into schedule (tenant, plugin, name, due_at, timetable) values (?, ?, ?, ?, ?) \
+        on conflict do update set due_at = excluded.due_at, timetable = excluded.timetable \
+        where schedule.timetable is not excluded.timetable";
     let names: Vec<&String> = new.schedules.iter().map(|schedule| &schedule.name).collect();
     let query = sqlx::query(DROP).bind(new.tenant.as_str().to_owned()).bind(new.plugin.clone());
     query.bind(json(&names)?).execute(&mut *conn).await?;
     for schedule in &new.schedules {
         let query = sqlx::query(ADD).bind(new.tenant.as_str().to_owned()).bind(new.plugin.clone());
         let due_at = schedule.due_at.unwrap_or(new.updated_at);
-        query.bind(schedule.name.clone()).bind(due_at.0).execute(&mut *conn).await?;
+        let timetable = schedule.timetable.as_ref().map(json).transpose()?;
+        query.bind(schedule.name.clone()).bind(due_at.0).bind(timetable).execute(&mut *conn).await?;
     }
     Ok(())
 }
@@ -235,7 +239,7 @@ fn read_queue(fields: &mut Fields<'_>) -> StoreResult<Option<QueueRow>> {
 }
 
 /// (tenant, plugin)
-type Name = (String, String);
+pub(super) type Name = (String, String);
 
 async fn sources(conn: &mut SqliteConnection, tenant: Option<&TenantId>) -> StoreResult<HashMap<Name, Vec<SourceRow>>> {
     const SOURCES: &str = "select tenant, plugin, id, name, amqp_url, shown_url, queue from source \
@@ -250,14 +254,15 @@ async fn sources(conn: &mut SqliteConnection, tenant: Option<&TenantId>) -> Stor
     Ok(sources)
 }
 
-async fn schedules(
+/// The schedules of installations, as they stand.
+pub(super) async fn schedules(
     conn: &mut SqliteConnection,
     tenant: Option<&TenantId>,
 ) -> StoreResult<HashMap<Name, Vec<ScheduleRow>>> {
     const SCHEDULES: &str = "select s.tenant, s.plugin, s.name, \
           case when i.mode = 'live' and not exists \
             (select 1 from delivery d where d.event = s.poll_event and d.state in (0, 1, 2)) then s.due_at end, \
-          s.succeeded_at from schedule s \
+          s.succeeded_at, s.timetable, s.missed, s.missed_at from schedule s \
         join installation i on i.tenant = s.tenant and i.plugin = s.plugin \
         where ?1 is null or s.tenant = ?1 order by s.tenant, s.plugin, s.name";
     let rows = sqlx::query(SCHEDULES).bind(tenant.map(|tenant| tenant.as_str().to_owned())).fetch_all(conn).await?;
@@ -265,7 +270,14 @@ async fn schedules(
     for row in &rows {
         let mut fields = Fields::of(row);
         let of = schedules.entry((fields.text()?, fields.text()?)).or_default();
-        of.push(ScheduleRow { name: fields.text()?, due_at: fields.opt_time()?, succeeded_at: fields.opt_time()? });
+        of.push(ScheduleRow {
+            name: fields.text()?,
+            due_at: fields.opt_time()?,
+            succeeded_at: fields.opt_time()?,
+            timetable: fields.opt_json()?,
+            missed: fields.number()?,
+            missed_at: fields.opt_time()?,
+        });
     }
     Ok(schedules)
 }

@@ -1,6 +1,6 @@
 //! What admins create, in SQLite.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -15,8 +15,8 @@ use crate::{
         StoreError, StoreResult,
         ledger::NewEvent,
         registry::{
-            ApiKeyRow, AuditEntry, ConnectionRow, EndpointRow, InstallationRow, PluginVersionRow, Registry,
-            RegistryRows, Rewrapped, StoredAnswer, TenantRow, UpgradeChange, WrappedKey,
+            ApiKeyRow, AuditEntry, ConfigVersion, ConnectionRow, EndpointRow, InstallationRow, PluginVersionRow,
+            Registry, RegistryRows, Rewrapped, ScheduleRow, StoredAnswer, TenantRow, UpgradeChange, WrappedKey,
         },
     },
 };
@@ -29,6 +29,9 @@ pub(super) mod audit;
 
 /// Connections, whose tokens a refresh changes too.
 pub(super) mod connection;
+
+/// Earlier configs.
+mod config_version;
 
 /// Wrapped data keys.
 pub(super) mod data_key;
@@ -82,6 +85,16 @@ async fn cancel_target(
     let query = sqlx::query(CANCEL).bind(tenant.as_str().to_owned()).bind(target.to_owned());
     query.bind(now.0).execute(conn).await?;
     Ok(())
+}
+
+/// Schedules with the names of their plugins, in order.
+fn named(schedules: HashMap<installation::Name, Vec<ScheduleRow>>) -> Vec<(String, ScheduleRow)> {
+    let of = |((_, plugin), rows): (installation::Name, Vec<ScheduleRow>)| {
+        rows.into_iter().map(move |row| (plugin.clone(), row)).collect::<Vec<_>>()
+    };
+    let mut all: Vec<_> = schedules.into_iter().flat_map(of).collect();
+    all.sort_by(|(a, left), (b, right)| (a, &left.name).cmp(&(b, &right.name)));
+    all
 }
 
 /// Everything at one moment: the reads share one snapshot.
@@ -195,6 +208,20 @@ impl Registry for SqliteStore {
         self.writer
             .alone(move |conn| Box::pin(async move { installation::delete(conn, &tenant, &plugin, audit).await }))
             .await
+    }
+
+    async fn config_versions(
+        &self,
+        tenant: &TenantId,
+        plugin: &str,
+        before: Option<u64>,
+        limit: u32,
+    ) -> StoreResult<Vec<ConfigVersion>> {
+        config_version::list(&mut *self.reader().await?, tenant, plugin, before, limit).await
+    }
+
+    async fn schedules(&self, tenant: &TenantId) -> StoreResult<Vec<(String, ScheduleRow)>> {
+        Ok(named(installation::schedules(&mut *self.reader().await?, Some(tenant)).await?))
     }
 
     async fn create_connection(&self, connection: ConnectionRow, audit: AuditEntry) -> StoreResult<()> {
