@@ -169,10 +169,11 @@ impl Prepared {
             if let Some(told) = delivery.told {
                 told.stored_without(hub, not_started);
             }
+            let due_at = self.event.accepted_at.min(delivery.new.key.made_at());
             match (delivery.new.start, delivery.slot) {
                 (Start::Claimed, slot) if not_started.contains(&delivery.new.key) => {
                     drop(slot);
-                    hub.lane_has_work(&delivery.lane, delivery.lane_key, self.event.accepted_at);
+                    hub.lane_has_work(&delivery.lane, delivery.lane_key, due_at);
                 }
                 (Start::Claimed, Some(slot)) => {
                     let claimed = Claimed {
@@ -188,7 +189,7 @@ impl Prepared {
                     };
                     hub.attempt(claimed, slot);
                 }
-                (Start::Queued, _) => hub.lane_has_work(&delivery.lane, delivery.lane_key, self.event.accepted_at),
+                (Start::Queued, _) => hub.lane_has_work(&delivery.lane, delivery.lane_key, due_at),
                 (Start::Claimed, None) | (Start::Dead(_), _) => {}
             }
         }
