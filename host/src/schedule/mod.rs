@@ -247,3 +247,6 @@ impl Hub {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod cron_tests;
