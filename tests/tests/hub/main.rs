@@ -52,6 +52,9 @@ mod operations;
 /// Everything on a PostgreSQL server.
 mod server;
 
+/// Traces and metrics at a collector.
+mod telemetry;
+
 /// The interface is what its description says.
 mod openapi;
 
