@@ -1,12 +1,15 @@
 //! The broker between nodes goes away, falls silent or is meddled with, under load: bells are late, nothing else.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
-use lapin::options::{BasicPublishOptions, QueueDeleteOptions};
-use serde_json::Value;
+use lapin::{
+    options::{BasicPublishOptions, QueueDeleteOptions},
+    types::FieldTable,
+};
+use serde_json::{Value, json};
 use switchyard_chaos::cluster::{Cluster, load::Load, probe::Probes, verdict};
 use switchyard_tests::{
-    api::{until, until_within},
+    api::{Tenant, text, until, until_within},
     broker::{Client, OwnBroker, shared_url},
     proxy::{Direction, Fault, Proxy},
 };
@@ -54,14 +57,65 @@ async fn end(cluster: &Cluster, load: Load) {
     assert!(verdict.accepted > 50, "hardly anything was accepted: {verdict}");
 }
 
+/// A queue of the broker that dies, which a tenant's endpoint fills.
+const QUEUE: &str = "orders";
+
+/// Orders placed at each time.
+const ORDERS: usize = 5;
+
+/// Events for that queue.
+struct Orders {
+    tenant: Tenant,
+    endpoint: String,
+}
+
+impl Orders {
+    async fn set_up(cluster: &Cluster, own: &OwnBroker) -> Self {
+        Client::of(&own.url()).await.expect("a client").declare_queue(QUEUE, FieldTable::default()).await;
+        let tenant = cluster.tenants[0].clone();
+        let waits: Vec<u32> = std::iter::once(0).chain([30; 47]).collect();
+        let wanted = json!({"kind": "amqp", "url": own.url(), "exchange": "", "routing_key": QUEUE,
+            "event_types": ["order.placed"], "retry_schedule": waits});
+        let endpoint = text(&tenant.post("/endpoints", &wanted).await.expect(201), "id");
+        Self { tenant, endpoint }
+    }
+
+    async fn place(&self, when: &str) {
+        for n in 0..ORDERS {
+            let event = json!({"type": "order.placed", "id": format!("{when}-{n}"), "data": {}});
+            let _ = self.tenant.publish(&event).await;
+        }
+    }
+
+    /// Each of the three times' orders is in the queue, once or more.
+    async fn all_came(&self, own: &OwnBroker) {
+        let list = format!("/deliveries?target={}&state=delivered", self.endpoint);
+        until("every order to be delivered", async || match self.tenant.list(&list).await.len() {
+            count if count == 3 * ORDERS => Ok(()),
+            count => Err(count.to_string()),
+        })
+        .await;
+        let client = Client::of(&own.url()).await.expect("a client");
+        let mut ids = BTreeSet::new();
+        while let Some(message) = client.take(QUEUE).await {
+            let body: Value = serde_json::from_slice(&message.data).expect("JSON");
+            ids.insert(text(&body, "id"));
+        }
+        assert_eq!(ids.len(), 3 * ORDERS, "{ids:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c28_a_broker_killed_under_load_and_back_delays_bells_and_loses_nothing() {
     let mut own = OwnBroker::start().await;
     let cluster = Cluster::start(2, Some(&own.url())).await;
     says(&cluster, "up").await;
+    let orders = Orders::set_up(&cluster, &own).await;
     let (probes, load) = (Probes::set_up(&cluster).await, Load::begin(&cluster));
+    orders.place("before").await;
     pass(A_WHILE).await;
     own.kill().await;
+    orders.place("without").await;
     says(&cluster, "down").await;
     assert_eq!(broker(&cluster, 0).await.1, "database", "the database rings instead");
     probes.are_delivered(&cluster, "without", SOON).await;
@@ -69,7 +123,9 @@ async fn c28_a_broker_killed_under_load_and_back_delays_bells_and_loses_nothing(
     // Nobody does anything: it is found again, and relied upon once it has held for a while.
     says(&cluster, "down: connected").await;
     probes.are_delivered(&cluster, "again", SOON).await;
+    orders.place("again").await;
     end(&cluster, load).await;
+    orders.all_came(&own).await;
 }
 
 /// The broker that all tests share, by way of a network that fails.

@@ -12,7 +12,7 @@ use switchyard_tests::{
 const HOUR_MS: i64 = 3_600_000;
 
 /// Tenants, so that lanes are on both nodes.
-const TENANTS: usize = 8;
+const TENANTS: usize = 4;
 
 /// A bell of the database comes at once, and owners look every second.
 const PROMPTLY: Duration = Duration::from_secs(5);
