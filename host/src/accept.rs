@@ -10,7 +10,11 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use crate::{
     clock::Timestamp,
     directory::view::TenantView,
-    event::{Event, EventType, Target, Urgency, catalogue::SchemaFault},
+    event::{
+        Event, EventType, Target, Urgency,
+        catalogue::SchemaFault,
+        text::{NOT_STORABLE, is_storable},
+    },
     failpoint::{self, Point},
     hub::Hub,
     id::Key,
@@ -176,10 +180,11 @@ impl Prepared {
             if let Some(told) = delivery.told {
                 told.stored_without(hub, not_started);
             }
+            let due_at = self.event.accepted_at.min(delivery.new.key.made_at());
             match (delivery.new.start, delivery.slot) {
                 (Start::Claimed, slot) if not_started.contains(&delivery.new.key) => {
                     drop(slot);
-                    hub.lane_has_work(&delivery.lane, delivery.lane_key, self.event.accepted_at);
+                    hub.lane_has_work(&delivery.lane, delivery.lane_key, due_at);
                 }
                 (Start::Claimed, Some(slot)) => {
                     let claimed = Claimed {
@@ -195,7 +200,7 @@ impl Prepared {
                     };
                     hub.attempt(claimed, slot);
                 }
-                (Start::Queued, _) => hub.lane_has_work(&delivery.lane, delivery.lane_key, self.event.accepted_at),
+                (Start::Queued, _) => hub.lane_has_work(&delivery.lane, delivery.lane_key, due_at),
                 (Start::Claimed, None) | (Start::Dead(_), _) => {}
             }
         }
@@ -356,9 +361,11 @@ impl Hub {
         }
         check_token("id", said.id.as_deref())?;
         check_token("correlation_id", said.correlation_id.as_deref())?;
-        check_length("subject", said.subject.as_deref())?;
-        check_length("ordering_key", said.ordering_key.as_deref())?;
-        check_length("source", said.source.as_deref())?;
+        check_text("subject", said.subject.as_deref())?;
+        check_text("ordering_key", said.ordering_key.as_deref())?;
+        check_text("source", said.source.as_deref())?;
+        // Of any length, but never one that a database does not take as text.
+        check_storable("traceparent", said.traceparent.as_deref())?;
         let data = self
             .parse_data(&event_type, &said.data)
             .map_err(|SchemaFault { path, message }| PublishError::Schema { path, message })?;
@@ -468,11 +475,18 @@ fn check_token(field: &'static str, text: Option<&str>) -> Result<(), PublishErr
     }
 }
 
-fn check_length(field: &'static str, text: Option<&str>) -> Result<(), PublishError> {
+fn check_text(field: &'static str, text: Option<&str>) -> Result<(), PublishError> {
     match text {
         Some(text) if text.is_empty() || text.len() > 255 => {
             Err(PublishError::Invalid { field, message: "must have 1 to 255 bytes".to_owned() })
         }
+        text => check_storable(field, text),
+    }
+}
+
+fn check_storable(field: &'static str, text: Option<&str>) -> Result<(), PublishError> {
+    match text {
+        Some(text) if !is_storable(text) => Err(PublishError::Invalid { field, message: NOT_STORABLE.to_owned() }),
         _ => Ok(()),
     }
 }

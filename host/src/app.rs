@@ -10,7 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     cli::{GlobalArgs, Output, ServeArgs},
-    clock::{SharedClock, SystemClock, TimeFactor},
+    clock::{ServerClock, SharedClock, SystemClock, TimeFactor},
     cluster::Node,
     config::{Role, Settings},
     connection::{key_sets::KeySets, master_keys, pace::Paces, tokens::Tokens, vault::Vault},
@@ -89,14 +89,14 @@ pub struct Running {
 pub async fn start(start: Start) -> anyhow::Result<Running> {
     let Start { settings, listener, time_factor, clock, lifecycle } = start;
     let settings = Arc::new(settings);
-    let database::Opened { store, queue_clock } = database::open(&settings, &clock).await?;
+    let database::Opened { store, queue_clock, server_clock } = database::open(&settings, &clock).await?;
     // Keys order deliveries, so that they must not step back either.
     let ids = Ids::from_os(queue_clock.clone());
     let keys = database::keyring(&settings, &ids)?;
     check_master_keys(&store, &keys).await?;
     let vault = Arc::new(Vault::new(keys, ids.clone()));
     let made_admin_key = ensure_admin_key(&store, &settings, &ids, &clock).await?;
-    let node = node(&settings, &store, &ids, &clock, listener.local_addr()?);
+    let node = node(&settings, server_clock, &ids, &clock, listener.local_addr()?);
     // Marked before the first look, so that no change of another node falls between.
     let mark = if node.is_shared() { store.changes(&ChangeMark::default()).await?.mark } else { ChangeMark::default() };
     let directory = Directory::new(store.clone(), vault.clone());
@@ -172,7 +172,7 @@ pub async fn start(start: Start) -> anyhow::Result<Running> {
 /// What this process is among others.
 fn node(
     settings: &Settings,
-    store: &SharedStore,
+    server_clock: Option<Arc<ServerClock>>,
     ids: &Ids,
     clock: &SharedClock,
     address: std::net::SocketAddr,
@@ -185,10 +185,9 @@ fn node(
         roles: settings.roles.names(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    if store.is_shared() {
-        Node::among_others(row, clock.clone(), settings.broker_url.clone())
-    } else {
-        Node::alone(row, clock.clone())
+    match server_clock {
+        Some(server_clock) => Node::among_others(row, clock.clone(), server_clock, settings.broker_url.clone()),
+        None => Node::alone(row, clock.clone()),
     }
 }
 

@@ -138,6 +138,46 @@ impl Clock for SteadyClock {
     }
 }
 
+/// The clock of a database server, as a process that shares it knows it: the moment that the server showed, and the time
+/// that has passed here since. What this machine's own clock says does not matter, so that nodes whose clocks differ agree
+/// on when something is due.
+pub struct ServerClock {
+    own: SharedClock,
+    /// What the server showed, and the monotonic time at which it did.
+    base: Mutex<(Timestamp, Duration)>,
+}
+
+/// A server that seems to be off by less is taken to be right: its answer was on its way for some time.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+impl ServerClock {
+    /// A clock that shows what the server shows now.
+    #[must_use]
+    pub fn showing(server: Timestamp, own: SharedClock) -> Arc<Self> {
+        let base = Mutex::new((server, own.monotonic()));
+        Arc::new(Self { own, base })
+    }
+
+    /// Goes by what the server shows now, where that is something else.
+    pub fn set(&self, server: Timestamp) {
+        let apart = server.since(self.now()).max(self.now().since(server));
+        if apart > ON_ITS_WAY {
+            *self.base.lock().unwrap_or_else(PoisonError::into_inner) = (server, self.own.monotonic());
+        }
+    }
+}
+
+impl Clock for ServerClock {
+    fn now(&self) -> Timestamp {
+        let (shown, at) = *self.base.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.after(self.own.monotonic().saturating_sub(at))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.own.monotonic()
+    }
+}
+
 /// A clock that moves only when a test says so.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
@@ -229,6 +269,22 @@ mod tests {
         assert_eq!(steady.now(), Timestamp(30_000), "a step ahead is taken over");
         wall.pass(1);
         assert_eq!(steady.now(), Timestamp(30_001));
+    }
+
+    #[test]
+    fn a_servers_clock_follows_the_server_and_not_this_machine() {
+        let wall = Arc::new(Settable::default());
+        let server = ServerClock::showing(Timestamp(1_000_000), wall.clone());
+        wall.wall.store(99_000_000, Ordering::SeqCst);
+        assert_eq!(server.now(), Timestamp(1_000_000), "this machine's clock was put wrong");
+        wall.pass(700);
+        assert_eq!(server.now(), Timestamp(1_000_700));
+        server.set(Timestamp(1_000_100));
+        assert_eq!(server.now(), Timestamp(1_000_700), "an answer takes a while");
+        server.set(Timestamp(2_000_000));
+        assert_eq!(server.now(), Timestamp(2_000_000));
+        server.set(Timestamp(1_500_000));
+        assert_eq!(server.now(), Timestamp(1_500_000), "steps back are for the steady clock to hide");
     }
 
     #[test]

@@ -18,6 +18,7 @@ const USUAL: &str = "postgres://postgres@127.0.0.1:5432/postgres";
 pub struct Database {
     server: Url,
     name: String,
+    kept: bool,
 }
 
 impl Database {
@@ -26,11 +27,19 @@ impl Database {
     /// # Panics
     /// If no server can be reached, with what to do about it: a test of PostgreSQL never passes without one.
     pub async fn fresh() -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
         let url = std::env::var(SERVER).unwrap_or_else(|_| USUAL.to_owned());
+        Self::on_server_at(&url).await
+    }
+
+    /// Makes an empty database on the server of this URL.
+    ///
+    /// # Panics
+    /// As [`fresh`](Self::fresh).
+    pub async fn on_server_at(url: &str) -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
         let server: Url = url.parse().expect("the URL of a server");
         let name = format!("switchyard_test_{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::SeqCst));
-        let database = Self { server, name };
+        let database = Self { server, name, kept: false };
         // One of this name may be left over from a test that was killed.
         database.on_server("drop database if exists {name} with (force)").await;
         database.on_server("create database {name} encoding 'UTF8' template template0").await;
@@ -82,8 +91,18 @@ impl Database {
     }
 }
 
+impl Database {
+    /// Leaves it where it is, for a server that goes before it does.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
         // A runtime of its own, since that of the test may be ending.
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -15,8 +15,14 @@ pub mod sink;
 /// A PostgreSQL database of its own for a test.
 pub mod database;
 
+/// A PostgreSQL server that a test may kill.
+pub mod server;
+
 /// A network that misbehaves on command.
 pub mod proxy;
+
+/// Where a hub keeps everything, for cases that run on both databases.
+pub mod place;
 
 /// Several hubs on one database.
 pub mod nodes;

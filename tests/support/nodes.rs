@@ -28,7 +28,13 @@ pub struct Nodes {
 impl Nodes {
     /// No node yet.
     pub async fn none() -> Self {
-        Self { hubs: Vec::new(), database: Database::fresh().await }
+        Self::none_on(Database::fresh().await)
+    }
+
+    /// No node yet, on this database.
+    #[must_use]
+    pub const fn none_on(database: Database) -> Self {
+        Self { hubs: Vec::new(), database }
     }
 
     /// So many nodes with all roles, once they share the partitions.

@@ -54,6 +54,7 @@ pub enum Direction {
 
 /// Connections on their way through.
 struct Shared {
+    server: watch::Sender<SocketAddr>,
     to_server: watch::Sender<Fault>,
     to_client: watch::Sender<Fault>,
     refusing: watch::Sender<bool>,
@@ -76,6 +77,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it has an address");
         let shared = Arc::new(Shared {
+            server: watch::Sender::new(server),
             to_server: watch::Sender::default(),
             to_client: watch::Sender::default(),
             refusing: watch::Sender::default(),
@@ -88,7 +90,7 @@ impl Proxy {
             while let Ok((client, _)) = listener.accept().await {
                 accepting.connections.fetch_add(1, Ordering::SeqCst);
                 if !*accepting.refusing.borrow() {
-                    tokio::spawn(carry(client, server, accepting.clone()));
+                    tokio::spawn(carry(client, accepting.clone()));
                 }
             }
         });
@@ -117,6 +119,12 @@ impl Proxy {
     /// Whether new connections are closed at once.
     pub fn refuse(&self, refuse: bool) {
         self.shared.refusing.send_replace(refuse);
+    }
+
+    /// New connections go to another server, as when a standby takes the place of the first. Those of now are cut.
+    pub fn lead_to(&self, server: SocketAddr) {
+        self.shared.server.send_replace(server);
+        self.cut_all();
     }
 
     /// Cuts every connection of now.
@@ -156,8 +164,9 @@ struct Line {
 }
 
 /// Carries one connection until one side ends it or it is cut.
-async fn carry(client: TcpStream, server: SocketAddr, shared: Arc<Shared>) {
+async fn carry(client: TcpStream, shared: Arc<Shared>) {
     let cut = shared.generation.borrow().child_token();
+    let server = *shared.server.borrow();
     let Ok(upstream) = TcpStream::connect(server).await else { return };
     for stream in [&client, &upstream] {
         stream.set_nodelay(true).ok();
@@ -322,6 +331,19 @@ mod tests {
             assert_eq!(said(&mut stream, "MMIT").await, None);
         }
         assert_eq!((proxy.cuts(), proxy.connections()), (3, 3));
+    }
+
+    #[tokio::test]
+    async fn connections_are_led_to_another_server() {
+        let proxy = Proxy::before(echo().await).await;
+        let mut before = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(said(&mut before, "one").await.as_deref(), Some("one"));
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        proxy.lead_to(other.local_addr().unwrap());
+        assert_eq!(said(&mut before, "two").await, None);
+        let _after = TcpStream::connect(proxy.address()).await.unwrap();
+        let arrived = tokio::time::timeout(Duration::from_secs(5), other.accept()).await;
+        assert!(arrived.is_ok_and(|accepted| accepted.is_ok()));
     }
 
     #[tokio::test]

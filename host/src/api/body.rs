@@ -6,9 +6,16 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use super::problem::{Answer, Code, Problem};
-use crate::{event::json_limits::check_json_limits, ingress::body::BodyError};
+use crate::{
+    event::{
+        json_limits::check_json_limits,
+        text::{NOT_STORABLE, is_storable},
+    },
+    ingress::body::BodyError,
+};
 
 /// The largest JSON body, batches of events included; the listener has the same bound.
 pub(super) const MAX_JSON: usize = 1 << 20;
@@ -32,7 +39,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
                 format!("send the body as `Content-Type: application/json`, not {found}"),
             ));
         }
-        parse_object(&bytes).map(Self)
+        let said = parse_object(&bytes)?;
+        refuse_unstorable(&bytes)?;
+        Ok(Self(said))
     }
 }
 
@@ -108,6 +117,33 @@ pub(super) fn parse_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Answer<T>
     parse(bytes)
 }
 
+/// Refuses settings with a character that not every database stores. That is seen on the bytes; the path is looked for
+/// only then.
+fn refuse_unstorable(bytes: &[u8]) -> Answer<()> {
+    const ESCAPED: &[u8] = b"\\u0000";
+    if !bytes.windows(ESCAPED.len()).any(|window| window == ESCAPED) {
+        return Ok(());
+    }
+    let value: Value = parse(bytes)?;
+    unstorable(&value, String::new()).map_or(Ok(()), |path| Err(Problem::field(path, NOT_STORABLE)))
+}
+
+/// The path of the first text, or name of a member, with such a character.
+fn unstorable(value: &Value, path: String) -> Option<String> {
+    match value {
+        Value::String(text) => (!is_storable(text)).then_some(path),
+        Value::Array(items) => {
+            items.iter().enumerate().find_map(|(index, item)| unstorable(item, format!("{path}[{index}]")))
+        }
+        Value::Object(members) => members.iter().find_map(|(name, member)| {
+            let joint = if path.is_empty() { "" } else { "." };
+            let path = format!("{path}{joint}{}", name.replace('\0', "\\u0000"));
+            if is_storable(name) { unstorable(member, path) } else { Some(path) }
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}
+
 /// Parses JSON after judging its shape. Errors name line and column, or the path of the field that is wrong.
 pub(super) fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Answer<T> {
     check_json_limits(bytes)?;
@@ -172,6 +208,21 @@ mod tests {
     fn an_unknown_field_is_named() {
         let problem = problem(r#"{"retry_schedule": [], "retries": 1}"#);
         assert!(problem["detail"].as_str().unwrap().contains("retries"), "{problem}");
+    }
+
+    #[test]
+    fn a_character_that_not_every_database_stores_is_refused_with_its_path() {
+        for (text, path) in [
+            (r#"{"name":"a\u0000"}"#, "name"),
+            (r#"{"a":[1,{"b":["x","\u0000"]}]}"#, "a[1].b[1]"),
+            (r#"{"a":{"b\u0000":1}}"#, r"a.b\u0000"),
+        ] {
+            let problem = serde_json::to_value(refuse_unstorable(text.as_bytes()).unwrap_err()).unwrap();
+            assert_eq!(problem["errors"][0]["field"], path, "{problem}");
+        }
+        for text in [r#"{"name":"a\\u0000"}"#, r#"{"name":"\u0001"}"#, "{}"] {
+            assert!(refuse_unstorable(text.as_bytes()).is_ok(), "{text}");
+        }
     }
 
     #[test]

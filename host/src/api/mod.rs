@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderName, HeaderValue},
+    http::{HeaderName, HeaderValue, Uri},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
@@ -13,7 +13,10 @@ use serde_json::Value;
 
 use crate::{
     clock::Timestamp,
-    event::{Target, TenantId, Urgency},
+    event::{
+        Target, TenantId, Urgency,
+        text::{NOT_STORABLE, is_storable},
+    },
     hub::Hub,
     id::Key,
     observe::{metrics::Surface, trace::CorrelationId},
@@ -189,13 +192,28 @@ async fn correlate(State(api): State<Api>, mut request: Request, next: Next) -> 
     let value = HeaderValue::from_str(id.as_str());
     request.extensions_mut().insert(Correlation(id));
     let started = api.hub.clock.monotonic();
-    let mut response = next.run(request).await.into_response();
+    let mut response = match refuse_unstorable(request.uri()) {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await.into_response(),
+    };
     let took = api.hub.clock.monotonic().saturating_sub(started);
     crate::observe::metrics::request_answered(Surface::Api, response.status().as_u16(), took);
     if let Ok(value) = value {
         response.headers_mut().insert(CORRELATION, value);
     }
     response
+}
+
+/// Refuses an address with a character that not every database stores: nothing has such a name, and no list such entries.
+fn refuse_unstorable(uri: &Uri) -> Option<Problem> {
+    const ESCAPED: &str = "%00";
+    if uri.path().contains(ESCAPED) {
+        return Some(Problem::not_found("object"));
+    }
+    let query = uri.query().filter(|query| query.contains(ESCAPED))?;
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    let (name, _) = pairs.find(|(name, value)| !is_storable(name) || !is_storable(value))?;
+    Some(Problem::field(name.replace('\0', ESCAPED), NOT_STORABLE))
 }
 
 impl Shared {

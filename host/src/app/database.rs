@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use crate::{
-    clock::{SharedClock, SteadyClock},
+    clock::{Clock as _, ServerClock, SharedClock, SteadyClock},
     config::{Database, Settings},
     id::Ids,
     observe::redact::Redactor,
@@ -36,6 +36,8 @@ const NO_KEYS: &str = "SWITCHYARD_MASTER_KEYS is not set; with PostgreSQL no key
 pub(super) struct Opened {
     pub(super) store: SharedStore,
     pub(super) queue_clock: SharedClock,
+    /// The clock that the nodes of a server have in common; the queue's follows it.
+    pub(super) server_clock: Option<Arc<ServerClock>>,
 }
 
 /// Opens the database, and brings its schema up to this version.
@@ -47,18 +49,19 @@ pub(super) async fn open(settings: &Settings, clock: &SharedClock) -> anyhow::Re
             let store = SqliteStore::open(&path.to_string_lossy(), options, clock.clone()).await?;
             let store: SharedStore = Arc::new(store);
             let queue_clock = SteadyClock::after(store.last_seen().await?.after(KEYS_AHEAD), clock.clone());
-            Ok(Opened { store, queue_clock })
+            Ok(Opened { store, queue_clock, server_clock: None })
         }
         Database::Postgres(url) => {
             // A hub without its keys must not touch a database.
             anyhow::ensure!(settings.master_keys.is_some(), NO_KEYS);
-            // The nodes have no stored time in common; each only never steps back itself.
-            let queue_clock = SteadyClock::after(clock.now(), clock.clone());
+            // What one node makes due another one starts, so that both go by the clock that they share.
+            let server_clock = ServerClock::showing(postgres::now(url.expose_secret()).await?, clock.clone());
+            let queue_clock = SteadyClock::after(server_clock.now(), server_clock.clone());
             let options = postgres::Options::default();
             let connections = options.connections.max(readers);
             let options = postgres::Options { connections, ..options };
             let store = PostgresStore::open(url.expose_secret(), options, queue_clock.clone()).await?;
-            Ok(Opened { store: Arc::new(store), queue_clock })
+            Ok(Opened { store: Arc::new(store), queue_clock, server_clock: Some(server_clock) })
         }
     }
 }

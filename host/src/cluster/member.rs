@@ -148,6 +148,9 @@ impl Member {
 
     fn note_clock(&mut self, hub: &Hub, beaten: &Beaten) {
         let skew = beaten.now.0 - hub.clock.now().0;
+        if let Some(clock) = &hub.node.server_clock {
+            clock.set(beaten.now);
+        }
         hub.node.skew_ms.store(skew, std::sync::atomic::Ordering::Relaxed);
         if skew.abs() > SKEW && !self.skew_told {
             tracing::warn!(skew_ms = skew, "this node's clock and the database's differ; set both by NTP");

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::{
     broker::{BellSettings, Bells, BrokerAddress, Rung},
-    clock::SharedClock,
+    clock::{ServerClock, SharedClock},
     id::Key,
     queue::{
         lane::{Lane, LaneKey},
@@ -55,7 +55,9 @@ pub struct Node {
     trusted_until: AtomicU64,
     /// Monotonic milliseconds until which the scheduler's duty is this node's.
     leads_until: AtomicU64,
-    /// How far the database's clock is ahead of this node's, in milliseconds.
+    /// The clock that the nodes have in common.
+    server_clock: Option<Arc<ServerClock>>,
+    /// How far it is ahead of this node's, in milliseconds.
     skew_ms: AtomicI64,
     seen: ArcSwap<Seen>,
     /// Lanes of others that have work, until somebody rings.
@@ -93,9 +95,15 @@ impl Node {
 
     /// A node of a shared database; it owns nothing yet.
     #[must_use]
-    pub fn among_others(row: NodeRow, clock: SharedClock, broker: Option<BrokerAddress>) -> Arc<Self> {
-        let settings = broker.map(|address| BellSettings::new(address, &row.id.to_string()));
-        Arc::new(Self { broker: settings.map(Bells::new), ..Self::new(row, clock, true, PartitionSet::none(), 0) })
+    pub fn among_others(
+        row: NodeRow,
+        clock: SharedClock,
+        server_clock: Arc<ServerClock>,
+        broker: Option<BrokerAddress>,
+    ) -> Arc<Self> {
+        let broker = broker.map(|address| Bells::new(BellSettings::new(address, &row.id.to_string())));
+        let server_clock = Some(server_clock);
+        Arc::new(Self { broker, server_clock, ..Self::new(row, clock, true, PartitionSet::none(), 0) })
     }
 
     fn new(row: NodeRow, clock: SharedClock, shared: bool, owned: PartitionSet, until: u64) -> Self {
@@ -107,6 +115,7 @@ impl Node {
             losses: std::array::from_fn(|_| AtomicU32::new(0)),
             trusted_until: AtomicU64::new(until),
             leads_until: AtomicU64::new(until),
+            server_clock: None,
             skew_ms: AtomicI64::new(0),
             seen: ArcSwap::default(),
             ringing: Mutex::default(),

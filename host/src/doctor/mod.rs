@@ -10,6 +10,9 @@ mod database;
 /// A database server: whether a hub can work there, its schema, its clock, its connections.
 mod server;
 
+/// The broker between nodes.
+mod broker;
+
 /// Master keys and what they open.
 mod keys;
 
@@ -60,6 +63,7 @@ async fn look(settings: &Settings, report: &mut Report) {
             (found.map(|found| found.kept), in_use)
         }
     };
+    broker::look(settings, report).await;
     keys::look(settings, found.as_ref(), &clock, report);
     if let Database::Sqlite(file) = &settings.database_url {
         machine::files(file, plugin_cache(&settings.database_url), report);

@@ -80,3 +80,60 @@ fn connections(found: &Examined, settings: &Settings, report: &mut Report) {
         report.ok("connections", said);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::{ManualClock, Timestamp},
+        store::examine::Kept,
+    };
+
+    const SERVER: Timestamp = Timestamp(1_800_000_000_000);
+
+    fn found() -> Examined {
+        Examined {
+            label: "db.example:5432/hub".to_owned(),
+            server: "15.1".to_owned(),
+            server_number: 150_001,
+            takes_writes: true,
+            unsafe_settings: Vec::new(),
+            clock: SERVER,
+            connections: (1, 100),
+            nodes: Vec::new(),
+            not_a_hub: None,
+            kept: Kept::default(),
+        }
+    }
+
+    #[test]
+    fn clocks_that_differ_are_told_with_the_way_in_which_they_do() {
+        for (ahead_ms, words) in
+            [(3_600_000, "3600 s ahead of"), (-3_600_000, "3600 s behind"), (900, "as the server's")]
+        {
+            let (clock, mut report): (SharedClock, _) =
+                (ManualClock::starting_at(Timestamp(SERVER.0 + ahead_ms)), Report::default());
+            time(&found(), &clock, &mut report);
+            assert!(report.table().contains(words), "{}", report.table());
+            assert_eq!(report.failed(), usize::from(ahead_ms.abs() > CLOCKS_APART_MS));
+        }
+    }
+
+    #[test]
+    fn a_database_that_a_hub_cannot_use_is_told_with_the_fix() {
+        type Change = fn(&mut Examined);
+        let cases: [(Change, &str, &str); 4] = [
+            (|found| found.takes_writes = false, "takes no writes", "give the primary"),
+            (|found| found.server_number = 130_000, "is PostgreSQL", "PostgreSQL 14 or newer"),
+            (|found| found.not_a_hub = Some("permission denied".to_owned()), "cannot work as the hub", "grant"),
+            (|found| found.unsafe_settings = vec!["fsync = off".to_owned()], "fsync = off", "postgresql.conf"),
+        ];
+        for (change, words, fix) in cases {
+            let (mut found, mut report) = (found(), Report::default());
+            change(&mut found);
+            database(&found, &mut report);
+            let said = report.table();
+            assert!(report.failed() == 1 && said.contains(words) && said.contains(fix), "{said}");
+        }
+    }
+}

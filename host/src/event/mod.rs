@@ -10,4 +10,7 @@ pub mod catalogue;
 /// How deep and large JSON may be, judged before it is parsed.
 pub mod json_limits;
 
+/// Text that every database stores as it is.
+pub mod text;
+
 pub use event::{Event, EventType, InvalidName, Target, TenantId, Urgency};

@@ -7,6 +7,9 @@
 //! | it could not be judged | acknowledged, after it is parked here |
 //! | the database is away | nothing: the connection is given back, and the broker gives the message again later |
 //!
+//! A source that has used up its rate leaves its messages with the broker until it may go on: a queue can wait, so that
+//! nothing of it is refused.
+//!
 //! Every node that answers HTTP consumes every such source: the broker hands each message to one of them. A message that
 //! comes again after a cut is a duplicate by the dedupe keys of the plugin. A plugin that is switched off leaves its
 //! messages in the queue.
@@ -32,6 +35,7 @@ use crate::{
     },
     directory::{places, view::SourceView},
     hub::Hub,
+    id::Key,
     observe::metrics,
     queue::reason::{Failure, ReasonClass},
     store::{
@@ -76,6 +80,35 @@ enum Disposition {
 
 /// The database is away: the message stays the broker's.
 struct NotTaken;
+
+/// Whether the next message may be taken by the rate of its source.
+#[derive(Default)]
+struct Turn {
+    is_mine: bool,
+    /// Each message that waits for its turn is counted once.
+    counted: bool,
+}
+
+impl Turn {
+    /// Takes the turn if it has come, or says how long that takes.
+    fn take(&mut self, hub: &Hub, source_id: &str) -> Duration {
+        if self.is_mine {
+            return Duration::ZERO;
+        }
+        match Key::parse("src", source_id).map_or(Ok(()), |key| hub.rates.check_source(key)) {
+            Ok(()) => {
+                self.is_mine = true;
+                Duration::ZERO
+            }
+            Err(limited) => {
+                if !std::mem::replace(&mut self.counted, true) {
+                    metrics::rate_limited("source");
+                }
+                limited.retry_after
+            }
+        }
+    }
+}
 
 impl Hub {
     /// Consumes every source that is fed from a queue, as admins change them, until `stop`.
@@ -202,13 +235,19 @@ impl Hub {
         let options = BasicConsumeOptions::default();
         let mut consumer = answered(channel.basic_consume(queue, "".into(), options, FieldTable::default())).await?;
         let mut judging = FuturesUnordered::new();
+        let mut turn = Turn::default();
         loop {
+            let wait = turn.take(self, &fed.id);
             select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some(done) = judging.next() => self.conclude(done, took_some).await?,
-                next = consumer.next() => match next {
-                    Some(Ok(delivery)) => judging.push(self.judge_message(fed, delivery)),
+                () = sleep(wait), if !turn.is_mine => {}
+                next = consumer.next(), if turn.is_mine => match next {
+                    Some(Ok(delivery)) => {
+                        turn = Turn::default();
+                        judging.push(self.judge_message(fed, delivery));
+                    }
                     Some(Err(error)) => return Err(crate::broker::dial::short(&error.to_string())),
                     None => return Err("the queue was deleted, or its broker went away".to_owned()),
                 },

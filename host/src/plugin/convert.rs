@@ -15,7 +15,10 @@ pub(super) use manifest::manifest;
 pub(super) use output::{output, plugin_error, poll_output, received};
 
 use super::{bindings::imports::types, call::CallEnd, model};
-use crate::event::json_limits::check_json_limits;
+use crate::event::{
+    json_limits::check_json_limits,
+    text::{NOT_STORABLE, is_storable, make_storable},
+};
 
 fn malformed(field: impl Into<String>, problem: impl Into<String>) -> CallEnd {
     CallEnd::Malformed { field: field.into(), problem: problem.into() }
@@ -39,8 +42,17 @@ fn optional_json(field: &str, text: Option<String>) -> Result<Option<String>, Ca
     text.map(|text| json(field, text)).transpose()
 }
 
-/// At most `bytes` of `text`, whole characters.
+/// Refuses a text that not every database stores.
+fn storable(field: &str, text: Option<&str>) -> Result<(), CallEnd> {
+    match text {
+        Some(text) if !is_storable(text) => Err(malformed(field, NOT_STORABLE)),
+        _ => Ok(()),
+    }
+}
+
+/// At most `bytes` of `text`, whole characters, as every database stores them.
 fn cut(mut text: String, bytes: usize) -> String {
+    make_storable(&mut text);
     text.truncate(text.floor_char_boundary(bytes));
     text
 }

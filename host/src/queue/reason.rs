@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::event::text::make_storable;
+
 /// The class of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,10 +97,11 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of this class, code and sentence; over-long texts are cut.
+    /// A failure of this class, code and sentence; over-long texts are cut, and what not every database stores is left out.
     #[must_use]
     pub fn new(reason: ReasonClass, code: impl Into<String>, message: impl Into<String>) -> Self {
         let (mut code, mut message) = (code.into(), message.into());
+        make_storable(&mut message);
         truncate(&mut code, 64);
         truncate(&mut message, 1024);
         Self { reason, code, message }

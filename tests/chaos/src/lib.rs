@@ -34,5 +34,8 @@ pub mod cluster;
 /// The process as the system sees it: signals, limits, memory, time on the processor.
 pub mod process;
 
+/// A hub in the test's own process, with a clock that may be wrong.
+pub mod inside;
+
 /// Chance that can be repeated.
 pub mod chance;

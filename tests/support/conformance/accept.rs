@@ -206,6 +206,31 @@ pub async fn an_event_comes_back_as_it_was_given(hub: &Fixture) {
     assert_eq!(format!("{stored:?}"), format!("{:?}", Arc::new(given)));
 }
 
+/// In JSON the character that PostgreSQL has no text with is an escape, and so are others that are seldom seen.
+pub async fn a_payload_with_an_escaped_nul_comes_back_as_it_was_given(hub: &Fixture) {
+    let mut event = hub.event(&hub.acme);
+    event.data = r#"{"a":"\u0000","\u0000":["x\u0000y","\u0001","\ud83d\ude00"]}"#.into();
+    event.extensions = Some(r#"{"own":"\u0000"}"#.into());
+    let given = event.clone();
+    hub.deliver_event(event, &hub.endpoint()).await;
+    let stored = hub.store.event(&hub.acme, &given.id).await.expect("the event is there");
+    assert_eq!((&stored.data, &stored.extensions), (&given.data, &given.extensions));
+}
+
+/// Whoever starts it goes by the queue's clock, which made its key.
+pub async fn a_delivery_is_due_by_the_queues_clock_if_the_wall_clock_is_ahead(hub: &Fixture) {
+    let target = hub.endpoint();
+    let mut event = hub.event(&hub.acme);
+    event.accepted_at = hub.now().after(std::time::Duration::from_secs(3_600));
+    let stamp = event.accepted_at;
+    let id = event.id.clone();
+    let key = hub.deliver_event(event, &target).await;
+    let lanes = hub.store.lanes(PartitionSet::all()).await.expect("lanes");
+    assert!(lanes.iter().all(|head| head.due_at <= hub.now().after(std::time::Duration::from_secs(1))), "{lanes:?}");
+    assert_eq!(hub.claim(key).await.delivery, key);
+    assert_eq!(hub.store.event(&hub.acme, &id).await.expect("the event").accepted_at, stamp, "stamps are the wall's");
+}
+
 /// A duplicate's request is not kept again.
 pub async fn a_raw_request_is_kept_only_with_a_new_event(hub: &Fixture) {
     for expected in [1, 1] {

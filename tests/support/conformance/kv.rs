@@ -125,6 +125,15 @@ pub async fn keys_are_listed_by_prefix_in_byte_order(hub: &Fixture) {
     assert!(list("d", None, 10).await.is_empty());
 }
 
+/// Text or none.
+pub async fn any_byte_may_be_in_a_value(hub: &Fixture) {
+    let value = Some((0..=255).chain([0, 0]).collect::<Vec<u8>>());
+    let write =
+        KvWrite { key: "k".into(), expected: Expected::Any, value: value.clone(), expires_at: None, person: None };
+    assert!(put(hub, vec![write]).await);
+    assert_eq!(get(hub, "k").await, KvRow { value, version: 1 });
+}
+
 /// Keys and values in bytes.
 pub async fn bytes_are_counted_and_deleted_ones_are_not(hub: &Fixture) {
     assert_eq!(hub.store.kv_bytes(&hub.acme, "billy").await.expect("bytes"), 0);

@@ -116,7 +116,7 @@ async fn a_bell_that_nobody_would_hear_is_counted_as_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn garbage_is_set_aside_and_doubled_bells_do_no_harm() {
+async fn c32_garbage_is_set_aside_and_doubled_bells_do_no_harm() {
     let client = Client::shared().await;
     let node = Node::start(&shared_url(), &prefix(), "one");
     node.bells.set_owned(ALL);

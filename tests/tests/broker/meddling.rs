@@ -4,7 +4,7 @@ use switchyard_tests::broker::{Client, shared_url, until};
 use super::node::{ALL, EVENTUALLY, Node, SOON, lane, prefix};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_somebody_declared_otherwise_is_told_and_tried_again() {
+async fn c31_a_queue_that_somebody_declared_otherwise_is_told_and_tried_again() {
     let client = Client::shared().await;
     let prefix = prefix();
     let queue = format!("{prefix}.one");
@@ -23,7 +23,7 @@ async fn a_queue_that_somebody_declared_otherwise_is_told_and_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_somebody_deletes_is_declared_again() {
+async fn c31_a_queue_that_somebody_deletes_is_declared_again() {
     let client = Client::shared().await;
     let node = Node::start(&shared_url(), &prefix(), "one");
     node.bells.set_owned(ALL);

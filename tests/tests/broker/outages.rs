@@ -6,7 +6,7 @@ use switchyard_tests::broker::{OwnBroker, until};
 use super::node::{ALL, EVENTUALLY, Node, SOON, lane, prefix};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_is_killed_is_known_at_once_and_found_again() {
+async fn c28_a_broker_that_is_killed_is_known_at_once_and_found_again() {
     let mut broker = OwnBroker::start().await;
     let node = Node::start(&broker.url(), &prefix(), "one");
     node.bells.set_owned(ALL);
@@ -22,7 +22,7 @@ async fn a_broker_that_is_killed_is_known_at_once_and_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_freezes_is_given_up_within_the_time_of_a_confirm() {
+async fn c29_a_broker_that_freezes_is_given_up_within_the_time_of_a_confirm() {
     let broker = OwnBroker::start().await;
     let node = Node::start(&broker.url(), &prefix(), "one");
     node.bells.set_owned(ALL);
@@ -41,7 +41,7 @@ async fn a_broker_that_freezes_is_given_up_within_the_time_of_a_confirm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_freezes_is_given_up_by_its_heartbeat_when_nobody_rings() {
+async fn c29_a_broker_that_freezes_is_given_up_by_its_heartbeat_when_nobody_rings() {
     let broker = OwnBroker::start().await;
     let mut settings = BellSettings::new(BrokerAddress::parse(&broker.url()).unwrap(), "one");
     (settings.prefix, settings.stable) = (prefix(), Duration::from_millis(300));
@@ -56,7 +56,7 @@ async fn a_broker_that_freezes_is_given_up_by_its_heartbeat_when_nobody_rings() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_short_of_memory_is_blocked_until_it_says_otherwise() {
+async fn c30_a_broker_short_of_memory_is_blocked_until_it_says_otherwise() {
     let broker = OwnBroker::start().await;
     let node = Node::start(&broker.url(), &prefix(), "one");
     node.bells.set_owned(ALL);

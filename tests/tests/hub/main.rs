@@ -61,6 +61,9 @@ mod operations;
 /// Everything on a PostgreSQL server.
 mod server;
 
+/// Traces and metrics at a collector.
+mod telemetry;
+
 /// The interface is what its description says.
 mod openapi;
 

@@ -42,7 +42,7 @@ async fn events(hub: &Fixture) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn with_every_connection_in_use_a_call_is_answered_in_time_and_the_queue_goes_on() {
+async fn b19_with_every_connection_in_use_a_call_is_answered_in_time_and_the_queue_goes_on() {
     let database = Database::fresh().await;
     let options = Options { connections: 2, ..Options::default() };
     assert!(options.acquire <= Duration::from_secs(2));
@@ -91,7 +91,7 @@ async fn stumble(conn: &mut PgConnection, table: &str, code: &str, times: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_that_another_one_stood_in_the_way_of_runs_again() {
+async fn b20_a_transaction_that_another_one_stood_in_the_way_of_runs_again() {
     let (hub, database) = hub().await;
     let mut conn = database.connect().await;
     for (name, code) in [("initech", "40001"), ("hooli", "40P01")] {
@@ -133,7 +133,7 @@ async fn a_transaction_that_never_gets_through_ends_as_unavailable() {
 
 /// What it sees stays as it was, and nobody waits for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_long_transaction_of_an_analyst_stops_nothing() {
+async fn b21_a_long_transaction_of_an_analyst_stops_nothing() {
     let (hub, database) = hub().await;
     let target = hub.endpoint();
     hub.deliver(&target).await;
@@ -171,7 +171,7 @@ fn accept_of(new: &NewEvent) -> Accept {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_whose_answer_is_lost_is_found_and_told_truly() {
+async fn b16_a_commit_whose_answer_is_lost_is_found_and_told_truly() {
     let (hub, proxy, database) = by_proxy().await;
     let mut conn = database.connect().await;
     for round in 1..=3 {

@@ -208,7 +208,7 @@ const CHILD_NOW: &str = "TEST_PRUNED_AT";
 
 /// Around each of its commits: of rows, of a whole day, and of what a day leaves behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_is_killed_while_it_prunes_loses_nothing_that_is_live() {
+async fn a12_a_node_that_is_killed_while_it_prunes_loses_nothing_that_is_live() {
     if let (Ok(url), Ok(now)) = (std::env::var(CHILD_URL), std::env::var(CHILD_NOW)) {
         return prune_until_killed(&url, Timestamp(now.parse().expect("a time"))).await;
     }
@@ -238,7 +238,7 @@ async fn a_node_that_is_killed_while_it_prunes_loses_nothing_that_is_live() {
 
 /// Lets another process prune with this fail point; answers whether that killed it.
 async fn child(hub: &Fixture, database: &Database, failpoints: &str) -> bool {
-    let name = "retention::a_node_that_is_killed_while_it_prunes_loses_nothing_that_is_live";
+    let name = "retention::a12_a_node_that_is_killed_while_it_prunes_loses_nothing_that_is_live";
     let ended = tokio::process::Command::new(std::env::current_exe().expect("the test's own path"))
         .args(["--exact", name, "--nocapture"])
         .env(CHILD_URL, database.url())

@@ -183,7 +183,7 @@ async fn an_order_has_one_head_whichever_node_adds_and_settles() {
 
 /// Both want the whole lane.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_nodes_never_claim_the_same_delivery() {
+async fn d36_two_nodes_never_claim_the_same_delivery() {
     let nodes = Nodes::start().await;
     let hub = &nodes.hub;
     let target = hub.endpoint();

@@ -41,6 +41,9 @@ const METRICS_EVERY: Duration = Duration::from_secs(15);
 /// Time for one request.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// How long what is under way, and then what is left, may take when the hub stops: a silent collector must not hold it up.
+const LAST: Duration = Duration::from_secs(2);
+
 /// Bytes of the collector's answer that are read.
 const ANSWER_BYTES: usize = 16 << 10;
 
@@ -94,20 +97,23 @@ impl Exporter {
                     let more = async { while batch.len() < BATCH && steps.recv_many(&mut batch, BATCH).await > 0 {} };
                     // What came by then is sent, however many.
                     tokio::time::timeout(BATCH_EVERY, more).await.ok();
-                    self.send_steps(&mut batch).await;
+                    unless_over(&stop, self.send_steps(&mut batch)).await;
                 }
                 () = tokio::time::sleep(next_metrics.saturating_sub(self.clock.monotonic())) => {}
             }
             if self.clock.monotonic() >= next_metrics {
                 next_metrics = self.clock.monotonic() + METRICS_EVERY;
-                self.send_metrics(began).await;
+                unless_over(&stop, self.send_metrics(began)).await;
             }
         }
         while let Ok(step) = steps.try_recv() {
             batch.push(step);
         }
-        self.send_steps(&mut batch).await;
-        self.send_metrics(began).await;
+        let last = async {
+            self.send_steps(&mut batch).await;
+            self.send_metrics(began).await;
+        };
+        unless_over(&stop, last).await;
     }
 
     async fn send_metrics(&self, began: Timestamp) {
@@ -135,6 +141,18 @@ impl Exporter {
             Ok(answer) => tracing::warn!(status = answer.status.as_u16(), "the collector refused what it was sent"),
             Err(error) => tracing::warn!(%error, "the collector could not be reached"),
         }
+    }
+}
+
+/// Gives up what is still under way a moment after `stop`.
+async fn unless_over(stop: &CancellationToken, work: impl Future<Output = ()>) {
+    let over = async {
+        stop.cancelled().await;
+        tokio::time::sleep(LAST).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = over => {}
     }
 }
 

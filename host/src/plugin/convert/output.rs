@@ -1,6 +1,6 @@
 //! What a guest returns: JSON is checked to parse, sizes to fit, and texts for people are cut.
 
-use super::{cut, header, json, malformed, optional_json, payload};
+use super::{cut, header, json, malformed, optional_json, payload, storable};
 use crate::plugin::{
     bindings::{
         imports::types, ingest::exports::switchyard::plugin::ingest, poller::exports::switchyard::plugin::poller,
@@ -29,6 +29,7 @@ pub(in crate::plugin) fn poll_output(raw: poller::PollOutput, limit: u64) -> Res
     if raw.cursor.as_ref().is_some_and(|cursor| cursor.len() > CURSOR_BYTES) {
         return Err(malformed("poll-output.cursor", format!("longer than {CURSOR_BYTES} bytes")));
     }
+    storable("poll-output.cursor", raw.cursor.as_deref())?;
     Ok(PollOutput {
         events: output(raw.output, limit)?.events,
         cursor: raw.cursor,
@@ -42,6 +43,7 @@ pub(in crate::plugin) fn received(raw: ingest::IngestResult, limit: u64) -> Resu
         ingest::IngestResult::Accepted(accepted) => {
             optional_json("accepted.extensions", accepted.extensions)?;
             let answer = accepted.reply.map(|raw| reply(raw, "accepted.reply")).transpose()?;
+            accepted.poll_now.iter().try_for_each(|name| storable("accepted.poll-now", Some(name)))?;
             Ok(Received::Accepted {
                 events: events(accepted.events, "accepted", limit)?,
                 // A provider that is told anything but success would send again what is stored already.
@@ -82,6 +84,14 @@ fn size(event: &types::EmittedEvent) -> usize {
 fn emitted(raw: types::EmittedEvent, field: &str) -> Result<EmittedEvent, CallEnd> {
     if raw.dedupe_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > DEDUPE_KEY_BYTES) {
         return Err(malformed(format!("{field}.dedupe-key"), format!("not 1 to {DEDUPE_KEY_BYTES} bytes")));
+    }
+    for (name, text) in [
+        ("subject", &raw.subject),
+        ("ordering-key", &raw.ordering_key),
+        ("dedupe-key", &raw.dedupe_key),
+        ("account", &raw.account),
+    ] {
+        storable(&format!("{field}.{name}"), text.as_deref())?;
     }
     Ok(EmittedEvent {
         type_: raw.type_,
@@ -147,7 +157,7 @@ mod tests {
         let raw = types::PluginError::Reject(types::ErrorDetail {
             reason: types::Reason::Other("å".repeat(64)),
             code: "Invoice not-found".to_owned(),
-            message: "å".repeat(1_000),
+            message: format!("\0{}", "å".repeat(1_000)),
             details: Some("{not json".to_owned()),
         });
         let PluginError::Reject(detail) = plugin_error(raw) else { panic!("another disposition") };
@@ -155,6 +165,47 @@ mod tests {
         assert_eq!(detail.code, "invoice_not_found");
         assert_eq!(detail.message, "å".repeat(512));
         assert_eq!(detail.details, None);
+    }
+
+    #[test]
+    fn a_text_that_not_every_database_stores_is_malformed_and_named() {
+        let event = |change: fn(&mut types::EmittedEvent)| {
+            let mut event = types::EmittedEvent {
+                type_: "a.b".to_owned(),
+                subject: None,
+                time: None,
+                ordering_key: None,
+                dedupe_key: None,
+                account: None,
+                expires_at: None,
+                emergency: false,
+                data: r#"{"kept":"\u0000"}"#.to_owned(),
+                extensions: None,
+            };
+            change(&mut event);
+            emitted(event, "output.events[0]")
+        };
+        assert!(event(|_| ()).is_ok(), "in JSON it is an escape");
+        type Change = fn(&mut types::EmittedEvent);
+        let cases: [(Change, &str); 4] = [
+            (|event| event.subject = Some("\0".to_owned()), "subject"),
+            (|event| event.ordering_key = Some("a\0b".to_owned()), "ordering-key"),
+            (|event| event.dedupe_key = Some("\0".to_owned()), "dedupe-key"),
+            (|event| event.account = Some("\0".to_owned()), "account"),
+        ];
+        for (change, field) in cases {
+            let Err(CallEnd::Malformed { field: named, .. }) = event(change) else { panic!("{field} passed") };
+            assert_eq!(named, format!("output.events[0].{field}"));
+        }
+        let output = types::Output { events: vec![], extensions: None };
+        let poll = poller::PollOutput {
+            output,
+            cursor: Some("a\0".to_owned()),
+            has_more: false,
+            next_in: None,
+            extensions: None,
+        };
+        assert!(matches!(poll_output(poll, 1_000), Err(CallEnd::Malformed { .. })));
     }
 
     #[test]

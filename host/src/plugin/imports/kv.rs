@@ -2,11 +2,14 @@
 
 use wasmtime::Result;
 
-use crate::plugin::{
-    bindings::imports::kv::{Entry, Error, Host, Options, Page, SwapResult},
-    convert,
-    cpu::OffBudget,
-    state::State,
+use crate::{
+    event::text::is_storable,
+    plugin::{
+        bindings::imports::kv::{Entry, Error, Host, Options, Page, SwapResult},
+        convert,
+        cpu::OffBudget,
+        state::State,
+    },
 };
 
 /// Bytes of a key.
@@ -21,11 +24,11 @@ const KEYS_AT_ONCE: usize = 100;
 /// Keys of one page.
 const PAGE_KEYS: u32 = 1_000;
 
-const fn check_key(key: &str) -> Result<(), Error> {
-    if key.is_empty() || key.len() > KEY_BYTES { Err(Error::InvalidKey) } else { Ok(()) }
+fn check_key(key: &str) -> Result<(), Error> {
+    if key.is_empty() || key.len() > KEY_BYTES || !is_storable(key) { Err(Error::InvalidKey) } else { Ok(()) }
 }
 
-const fn check_write(key: &str, value: &[u8]) -> Result<(), Error> {
+fn check_write(key: &str, value: &[u8]) -> Result<(), Error> {
     if value.len() > VALUE_BYTES { Err(Error::TooLarge(VALUE_BYTES as u64)) } else { check_key(key) }
 }
 
@@ -95,10 +98,12 @@ impl Host for State {
     }
 
     async fn list_keys(&mut self, prefix: String, cursor: Option<String>, limit: u32) -> Result<Result<Page, Error>> {
-        let check = if (1..=PAGE_KEYS).contains(&limit) {
+        let check = if !(1..=PAGE_KEYS).contains(&limit) {
+            Err(Error::Other(format!("the limit of a page is 1 to {PAGE_KEYS}")))
+        } else if is_storable(&prefix) && cursor.as_deref().is_none_or(is_storable) {
             Ok(())
         } else {
-            Err(Error::Other(format!("the limit of a page is 1 to {PAGE_KEYS}")))
+            Err(Error::InvalidKey)
         };
         if let Err(error) = self.admit("kv.list-keys", check)? {
             return Ok(Err(error));

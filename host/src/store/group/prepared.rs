@@ -54,7 +54,8 @@ impl NewRow {
             fingerprint,
             ordering_key: delivery.ordering_key.clone(),
             at,
-            due_at: at,
+            // By the queue's clock, which made the key, if this machine's is ahead of it: another node starts it.
+            due_at: at.min(delivery.key.made_at()),
             expires_at: event.expires_at,
         }
     }

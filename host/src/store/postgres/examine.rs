@@ -46,6 +46,19 @@ pub fn label(url: &str) -> StoreResult<String> {
     Ok(Place::of(url)?.label().to_owned())
 }
 
+/// What the server's clock shows.
+///
+/// # Errors
+/// It cannot be reached.
+pub async fn now(url: &str) -> StoreResult<Timestamp> {
+    const NOW: &str = "select (extract(epoch from clock_timestamp()) * 1000)::bigint";
+    let mut conn = Place::of(url)?.connect().await?;
+    let row = sqlx::query(NOW).fetch_one(&mut conn).await?;
+    let now = Fields::of(&row).time()?;
+    conn.close().await?;
+    Ok(now)
+}
+
 /// Reads what there is to know of a database.
 ///
 /// # Errors

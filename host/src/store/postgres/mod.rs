@@ -129,7 +129,7 @@ mod row;
 /// What failures mean.
 mod error;
 
-pub use examine::{Examined, examine, label};
+pub use examine::{Examined, examine, label, now};
 pub(super) use load::Target;
 pub use open::Options;
 pub use schema::{migrate_down, migrate_up, schema_steps};

@@ -40,7 +40,7 @@ pub async fn one(cluster: &mut Cluster, chance: &mut Chance) -> &'static str {
         }
         8 => {
             let network = &cluster.networks[victim];
-            network.set(Direction::ToClient, Fault::CutAnswerTo("commit"));
+            network.set(Direction::ToServer, Fault::CutAnswerTo("commit"));
             tokio::time::sleep(chance.between_ms(200, 1_500)).await;
             network.heal();
             "the answers to its commits lost"

@@ -23,6 +23,9 @@ pub mod load;
 /// What goes wrong.
 pub mod harm;
 
+/// How long a single event takes meanwhile.
+pub mod probe;
+
 /// What must hold afterwards.
 pub mod verdict;
 
@@ -73,19 +76,31 @@ impl Cluster {
     /// # Panics
     /// Something of it cannot be started.
     pub async fn start(count: usize, broker: Option<&str>) -> Self {
-        Self::start_with(count, broker, &[]).await
+        Self::build(Nodes::none().await, count, broker, &[]).await
     }
 
     /// The same with more in the nodes' environment.
     ///
     /// # Panics
-    /// Something of it cannot be started.
+    /// As [`start`](Self::start).
     pub async fn start_with(count: usize, broker: Option<&str>, environment: &[(&str, &str)]) -> Self {
+        Self::build(Nodes::none().await, count, broker, environment).await
+    }
+
+    /// The same on this database.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub async fn start_on(nodes: Nodes, count: usize, broker: Option<&str>) -> Self {
+        Self::build(nodes, count, broker, &[]).await
+    }
+
+    async fn build(mut nodes: Nodes, count: usize, broker: Option<&str>, environment: &[(&str, &str)]) -> Self {
         let shutdown = CancellationToken::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let options = billy::Options::new(BILLY_TOKEN, Arc::new(SystemClock));
         let billy = billy::Billy::start(listener, options, shutdown.clone()).expect("Billy");
-        let (mut nodes, at) = (Nodes::none().await, subscriber().await);
+        let at = subscriber().await;
         let mut networks = Vec::new();
         for _ in 0..count {
             let network = Proxy::before(nodes.database.address().await).await;

@@ -1,84 +1,20 @@
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::path::Path;
 
 use serde_json::{Value, json};
-use switchyard::{
-    app::{self, Running},
-    clock::{Clock, SharedClock, SystemClock, TimeFactor, Timestamp},
-    config::Settings,
-    lifecycle::{Ending, Lifecycle},
-};
+use switchyard::clock::Timestamp;
+use switchyard_chaos::inside::{Inside, WrongClock};
 use switchyard_simulators::subscriber::{self, Script, Step};
 use switchyard_tests::{
-    api::{Api, SOON, Tenant},
-    hub::ADMIN_KEY,
+    api::{SOON, Tenant},
     world::subscriber,
 };
 
 /// An hour back.
 const BACK_MS: i64 = -3_600_000;
 
-/// The machine's clock, put wrong at will; its monotonic time is never wrong.
-struct WrongClock {
-    right: SharedClock,
-    offset_ms: AtomicI64,
-}
-
-impl Clock for WrongClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.right.now().0 + self.offset_ms.load(Ordering::SeqCst))
-    }
-
-    fn monotonic(&self) -> Duration {
-        self.right.monotonic()
-    }
-}
-
-/// A hub in this process, since a clock of the system cannot be put back, on a real file.
-struct Inside {
-    running: Running,
-    lifecycle: Lifecycle,
-    api: Api,
-}
-
-impl Inside {
-    async fn start(folder: &Path, clock: &Arc<WrongClock>) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("its address");
-        let config = folder.join("switchyard.toml");
-        let text = format!(
-            "database_url = \"sqlite:{folder}/hub.db\"\nadmin_key = \"{ADMIN_KEY}\"\nplugin_dir = \"{folder}\"\n\
-             egress_allow = [\"127.0.0.0/8\"]\n",
-            folder = folder.display()
-        );
-        std::fs::write(&config, text).expect("the file is written");
-        let settings = Settings::load(Some(&config)).expect("the settings are good");
-        let lifecycle = Lifecycle::new();
-        let start = app::Start {
-            settings,
-            listener,
-            time_factor: TimeFactor::new(60),
-            clock: clock.clone(),
-            lifecycle: lifecycle.clone(),
-        };
-        let running = app::start(start).await.expect("the hub starts");
-        Self { running, lifecycle, api: Api::new(&format!("http://{address}"), Some(ADMIN_KEY)) }
-    }
-
-    async fn stop(self) -> Timestamp {
-        self.lifecycle.stop();
-        let ending = self.lifecycle.finished(Duration::from_secs(20)).await.expect("it can be waited for");
-        assert_eq!(ending, Ending::Soft);
-        let latest = self.running.hub.store.last_seen().await.expect("a time");
-        self.running.hub.store.close().await;
-        latest
-    }
+/// Where a hub in this folder keeps everything.
+fn settings(folder: &Path) -> String {
+    format!("database_url = \"sqlite:{}/hub.db\"", folder.display())
 }
 
 fn step(key: &str, n: u32) -> Value {
@@ -102,8 +38,8 @@ async fn arrivals(at: &subscriber::Handle, wanted: &[&str]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d40_a_clock_that_steps_back_an_hour_freezes_no_retry_and_keeps_order_also_over_a_restart() {
     let (folder, at) = (tempfile::tempdir().expect("a folder"), subscriber().await);
-    let clock = Arc::new(WrongClock { right: SystemClock::shared(), offset_ms: AtomicI64::new(0) });
-    let hub = Inside::start(folder.path(), &clock).await;
+    let clock = WrongClock::ahead_by(0);
+    let hub = Inside::start(folder.path(), &settings(folder.path()), &clock).await;
     let tenant = hub.api.tenant("acme").await;
     let more = json!({"ordered": true, "retry_schedule": [0, 60, 60, 60, 60, 60, 60, 60]});
     let _ = tenant.endpoint(&at, "/hook", &["a.b"], more).await;
@@ -112,7 +48,7 @@ async fn d40_a_clock_that_steps_back_an_hour_freezes_no_retry_and_keeps_order_al
     at.set_script("/hook", Script::always(Step::status(503)));
     let _ = tenant.publish(&step("s", 1)).await;
     let _ = at.wait_for("/hook", 1, SOON).await.expect("a first attempt");
-    clock.offset_ms.store(BACK_MS, Ordering::SeqCst);
+    clock.put_ahead_by(BACK_MS);
     let _ = tenant.publish(&step("s", 2)).await;
     // The next attempt is due by a clock that an hour would have to pass on twice.
     let _ = at.wait_for("/hook", 3, SOON).await.expect("attempts go on");
@@ -126,9 +62,9 @@ async fn d40_a_clock_that_steps_back_an_hour_freezes_no_retry_and_keeps_order_al
     let before = hub.stop().await;
 
     // A new process knows only what is stored.
-    let clock = Arc::new(WrongClock { right: SystemClock::shared(), offset_ms: AtomicI64::new(BACK_MS) });
-    let hub = Inside::start(folder.path(), &clock).await;
-    let latest = hub.running.hub.store.last_seen().await.expect("a time");
+    let clock = WrongClock::ahead_by(BACK_MS);
+    let hub = Inside::start(folder.path(), &settings(folder.path()), &clock).await;
+    let latest = hub.last_seen().await;
     assert!(latest >= before, "the queue's clock stepped back from {before} to {latest}");
     let tenant = Tenant { api: hub.api.clone(), id: "acme".to_owned() };
     let _ = tenant.publish(&step("s", 4)).await;

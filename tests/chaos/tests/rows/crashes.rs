@@ -3,7 +3,10 @@ use std::{os::unix::process::ExitStatusExt as _, time::Duration};
 use serde_json::{Value, json};
 use switchyard::failpoint::Point;
 use switchyard_chaos::{acts::Person, checker, load::Load, world::World};
-use switchyard_simulators::{faults::Fault, subscriber::Received};
+use switchyard_simulators::{
+    faults::Fault,
+    subscriber::{Received, Script, Step},
+};
 use switchyard_tests::{
     api::{SOON, Tenant, text, until},
     hub::Hub,
@@ -250,4 +253,44 @@ async fn a9_no_answer_of_a_group_comes_before_its_commit() {
     }
     let stored = tenant.list("/events?limit=200").await.len();
     let _ = at.wait_for("/hook", stored, SOON).await.expect("what was stored arrives");
+}
+
+/// How many dead letters are replayed at once.
+const DEAD: usize = 120;
+
+#[tokio::test]
+async fn a11_a_death_within_a_replay_sends_none_twice_and_leaves_none_out() {
+    let (mut hub, at) = (Hub::start().await, subscriber().await);
+    let tenant = hub.tenant("acme").await;
+    let _ = tenant.endpoint(&at, "/hook", &["a.b"], json!({"retry_schedule": [0]})).await;
+    at.set_script("/hook", Script::always(Step::status(400)));
+    for n in 0..DEAD {
+        let _ = tenant.publish(&event(&format!("e-{n}"))).await;
+    }
+    let dead = async || tenant.all_of("/deliveries?state=dead").await.len();
+    until("all to be dead", async || if dead().await == DEAD { Ok(()) } else { Err(dead().await.to_string()) }).await;
+    at.set_script("/hook", Script::default());
+    let group = tenant.list("/dead-letters").await.remove(0);
+    let wanted = json!({"fingerprint": group["fingerprint"]});
+    for (point, left) in [(Point::ReplayBeforeCommit, DEAD), (Point::ReplayAfterCommit, 0)] {
+        restart_to_die_at(&mut hub, point).await;
+        let headers = [("content-type", "application/json")];
+        let path = tenant.path("/dead-letters/replay");
+        let lost = tenant.api.try_raw("POST", &path, &headers, wanted.to_string().into()).await;
+        assert!(lost.is_err(), "{lost:?}");
+        died_and_restarted(&mut hub, point).await;
+        assert_eq!(dead().await, left, "{}", point.name());
+    }
+    let arrived = at.wait_for("/hook", 2 * DEAD, SOON).await.expect("what was committed is sent");
+    until("all to be delivered", async || {
+        let done = tenant.all_of("/deliveries?state=delivered").await.len();
+        if done == DEAD { Ok(()) } else { Err(done.to_string()) }
+    })
+    .await;
+    for n in 0..DEAD {
+        let id = format!("e-{n}");
+        let times = arrived.iter().filter(|request| request.webhook_id() == Some(&*id)).count();
+        assert_eq!(times, 2, "{id}: once in vain, and once more");
+    }
+    assert_eq!(at.requests("/hook").len(), 2 * DEAD);
 }

@@ -19,6 +19,9 @@ mod clock;
 /// D42 and D43: restarts under load, and everything due at once.
 mod herd;
 
+/// One tenant with nearly all deliveries, beside others.
+mod neighbours;
+
 /// D44 and D45: memory and descriptors.
 mod scarce;
 

@@ -1,3 +1,15 @@
+/// B15 to B18, D37: their database goes away and comes back.
+mod database;
+
+/// C28 to C34: so does their broker.
+mod broker;
+
+/// A1 to A9: one of them dies at every place.
+mod deaths;
+
+/// D39: one of them has a wrong clock.
+mod clock;
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -172,6 +172,34 @@ async fn a_queue_that_is_not_there_yet_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_source_over_its_rate_leaves_its_messages_with_the_broker_and_refuses_none() {
+    const RATE: usize = 10;
+    const MESSAGES: usize = 40;
+    let hub = Hub::builder()
+        .set("SWITCHYARD_RATES__SOURCE_PER_SECOND", &RATE.to_string())
+        .set("SWITCHYARD_RATES__SOURCE_BURST", &RATE.to_string())
+        .start()
+        .await;
+    let feed = Feed::new(&hub).await;
+    for n in 0..MESSAGES {
+        feed.send_signed(&format!("{{\"n\":{n}}}")).await;
+    }
+    let _ = feed.tenant.install("webhook", &feed.wanted).await;
+    until("all are there", SOON, async || feed.tenant.all("/events?type=order.placed").await.len() == MESSAGES).await;
+    let events = feed.tenant.all("/events?type=order.placed").await;
+    let mut accepted: Vec<jiff::Timestamp> =
+        events.iter().map(|event| text(event, "accepted_at").parse().expect("a time")).collect();
+    accepted.sort_unstable();
+    let took = accepted[MESSAGES - 1].duration_since(accepted[0]).as_millis();
+    // The burst comes at once, the rest at the rate.
+    let least = (MESSAGES - RATE - 1) * 1000 / RATE;
+    assert!(took >= least as i128, "{MESSAGES} were taken within {took} ms");
+    assert!(feed.tenant.list("/rejections").await.is_empty());
+    assert!(feed.client.take(&feed.dead).await.is_none(), "nothing was refused");
+    feed.clear().await;
+}
+
+#[tokio::test]
 async fn a_fault_in_a_sources_queue_names_its_field() {
     let hub = Hub::start().await;
     let feed = Feed::new(&hub).await;

@@ -4,6 +4,9 @@ mod signatures;
 /// Bodies of API requests.
 mod bodies;
 
+/// A character that not every database stores.
+mod characters;
+
 /// Names of things that are not there, or are another tenant's.
 mod unknown;
 

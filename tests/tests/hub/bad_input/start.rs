@@ -87,7 +87,7 @@ async fn a_damaged_database_is_refused_and_not_repaired_by_guessing() {
 }
 
 #[tokio::test]
-async fn a_setting_that_does_not_exist_or_does_not_fit_is_refused_with_its_place_and_the_fix() {
+async fn h82_a_setting_that_does_not_exist_or_does_not_fit_is_refused_with_its_place_and_the_fix() {
     let unknown = Hub::builder().file("lisen = \"127.0.0.1:0\"\n").refuses().await;
     assert!(unknown.contains("unknown setting `lisen`") && unknown.contains("did you mean `listen`"), "{unknown}");
     assert!(unknown.contains("switchyard.toml"), "{unknown}");

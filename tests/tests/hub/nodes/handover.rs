@@ -109,7 +109,7 @@ async fn a_node_that_joins_gets_its_share_and_one_that_stops_hands_over_at_once_
 }
 
 #[tokio::test]
-async fn what_a_killed_node_was_sending_is_sent_by_another_within_15_seconds() {
+async fn a6_what_a_killed_node_was_sending_is_sent_by_another_within_15_seconds() {
     let (mut nodes, at) = (Nodes::start(2).await, subscriber().await);
     let tenants = tenants(&nodes, &at).await;
     for number in 0..TENANTS {
@@ -173,7 +173,7 @@ fn signal(name: &str, process: &str) {
 }
 
 #[tokio::test]
-async fn a_rolling_restart_under_load_fails_no_request_and_burns_no_try() {
+async fn d42_a_rolling_restart_under_load_fails_no_request_and_burns_no_try() {
     let (mut nodes, at) = (Nodes::start(2).await, subscriber().await);
     let tenants = tenants(&nodes, &at).await;
     let mut expected = BTreeSet::new();

@@ -6,6 +6,9 @@ mod handover;
 /// Nodes with some of the roles.
 mod roles;
 
+/// Beside a newer version.
+mod versions;
+
 /// What an admin changes on one node is in force on the others.
 mod changes;
 

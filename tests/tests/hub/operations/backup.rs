@@ -4,7 +4,7 @@ use serde_json::json;
 use switchyard_tests::{api::SOON, hub::Hub, world::subscriber};
 
 #[tokio::test]
-async fn a_copy_taken_while_the_hub_works_is_whole_private_and_brings_everything_back() {
+async fn h83_a_copy_taken_while_the_hub_works_is_whole_private_and_brings_everything_back() {
     let (mut hub, at) = (Hub::start().await, subscriber().await);
     let tenant = hub.tenant("acme").await;
     let endpoint = tenant.endpoint(&at, "/hook", &["a.b"], json!({})).await;

@@ -30,7 +30,7 @@ async fn fill(hub: &Hub, step: i64, name: &str) {
 }
 
 /// Table to rows, each row a column's name to what is in it.
-type Contents = BTreeMap<String, Vec<BTreeMap<String, String>>>;
+pub(crate) type Contents = BTreeMap<String, Vec<BTreeMap<String, String>>>;
 
 /// Everything but the list of steps.
 async fn contents(hub: &Hub) -> Contents {
@@ -77,12 +77,12 @@ fn common(one: &Contents, other: &Contents) -> (Contents, Contents) {
 }
 
 #[track_caller]
-fn assert_kept(before: &Contents, after: &Contents, what: &str) {
+pub(crate) fn assert_kept(before: &Contents, after: &Contents, what: &str) {
     let (before, after) = common(before, after);
     assert_eq!(before, after, "{what} changed rows");
 }
 
-async fn steps(hub: &Hub) -> Vec<(i64, String, bool)> {
+pub(crate) async fn steps(hub: &Hub) -> Vec<(i64, String, bool)> {
     let status = hub.run(&["migrate", "status", "--json"], &[]).await.json();
     let step = |step: &Value| {
         let number = step["number"].as_i64().expect("a number");
@@ -91,7 +91,7 @@ async fn steps(hub: &Hub) -> Vec<(i64, String, bool)> {
     rows(&status["steps"]).iter().map(step).collect()
 }
 
-async fn go(hub: &Hub, way: &str, to: i64) -> Value {
+pub(crate) async fn go(hub: &Hub, way: &str, to: i64) -> Value {
     let to = to.to_string();
     let mut args = vec!["migrate", way, "--to", &to, "--json"];
     if way == "down" {

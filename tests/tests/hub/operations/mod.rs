@@ -20,7 +20,7 @@ mod doctor;
 mod master_keys;
 
 /// Schemas up and down.
-mod migrations;
+pub(crate) mod migrations;
 
 /// A keyring of keys named by their letters: `keyring("ba")` seals with `b` and opens what `a` sealed.
 fn keyring(names: &str) -> String {

@@ -7,9 +7,14 @@ use switchyard_simulators::{
 };
 use switchyard_tests::{
     api::{text, until},
-    hub::Hub,
+    place::Place,
     world::subscriber,
 };
+
+switchyard_tests::on_both_databases! {
+    e53_a_wish_to_be_left_alone_is_kept_within_a_day_and_holds_the_whole_lane,
+    e54_one_endpoint_that_is_down_keeps_nothing_from_the_ninety_nine_others,
+}
 
 /// Endpoints of which one is down.
 const ENDPOINTS: usize = 100;
@@ -30,9 +35,8 @@ fn seconds_between(from: &Value, to: &Value) -> i64 {
     at(to).duration_since(at(from)).as_secs()
 }
 
-#[tokio::test]
-async fn e53_a_wish_to_be_left_alone_is_kept_within_a_day_and_holds_the_whole_lane() {
-    let (hub, at) = (Hub::start().await, subscriber().await);
+async fn e53_a_wish_to_be_left_alone_is_kept_within_a_day_and_holds_the_whole_lane(place: &Place) {
+    let (hub, at) = (place.builder().start().await, subscriber().await);
     let tenant = hub.tenant("acme").await;
     const DAY: i64 = 86_400;
     // Without a wish the table waits 20 to 24 s at 60 times the speed of life.
@@ -73,9 +77,8 @@ async fn e53_a_wish_to_be_left_alone_is_kept_within_a_day_and_holds_the_whole_la
     }
 }
 
-#[tokio::test]
-async fn e54_one_endpoint_that_is_down_keeps_nothing_from_the_ninety_nine_others() {
-    let (hub, at) = (Hub::start().await, subscriber().await);
+async fn e54_one_endpoint_that_is_down_keeps_nothing_from_the_ninety_nine_others(place: &Place) {
+    let (hub, at) = (place.builder().start().await, subscriber().await);
     let tenant = hub.tenant("acme").await;
     let down = tenant.endpoint(&at, "/down", &["a.b"], json!({"timeout_ms": 500})).await;
     at.set_script("/down", Script::always(Step::Hang));

@@ -4,8 +4,18 @@ use serde_json::{Value, json};
 use switchyard_tests::{
     api::{Tenant, text},
     hub::Hub,
+    place::Place,
     sink::{Act, Sink, nobody},
 };
+
+switchyard_tests::on_both_databases! {
+    e46_a_sink_that_hangs_before_its_status_ends_by_the_timeout,
+    e47_a_dripped_body_ends_by_the_same_timeout_and_the_connection_with_it,
+    e49_resets_before_within_and_after_the_request_are_told_apart_from_no_connection,
+    e50_answers_that_lie_or_are_no_http_are_failures_and_harm_nothing,
+    e50_bytes_that_are_no_text_are_kept_as_far_as_they_can_be_shown,
+    e51_no_redirect_is_followed_wherever_it_leads,
+}
 
 /// Long enough for an honest answer on a busy machine, short enough to wait for.
 const TIMEOUT_MS: u32 = 2_000;
@@ -23,8 +33,8 @@ async fn impatient(tenant: &Tenant, url: &str) -> String {
 type Case = (Vec<Act>, &'static str);
 
 /// Sends one event to all sinks at once; answers hub, tenant and the deliveries in the order of the cases.
-async fn send_to_all(cases: &[Case], data: Value) -> (Hub, Vec<Value>) {
-    let hub = Hub::start().await;
+async fn send_to_all(cases: &[Case], data: Value, place: &Place) -> (Hub, Vec<Value>) {
+    let hub = place.builder().start().await;
     let tenant = hub.tenant("acme").await;
     let mut endpoints = Vec::new();
     for (acts, expected) in cases {
@@ -52,8 +62,7 @@ fn ok(head: &str) -> Act {
     Act::say(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n"))
 }
 
-#[tokio::test]
-async fn e46_a_sink_that_hangs_before_its_status_ends_by_the_timeout() {
+async fn e46_a_sink_that_hangs_before_its_status_ends_by_the_timeout(place: &Place) {
     let cases = [
         (vec![Act::ReadRequest, Act::Hang], "timeout"),
         (vec![Act::Hang], "timeout"),
@@ -61,11 +70,10 @@ async fn e46_a_sink_that_hangs_before_its_status_ends_by_the_timeout() {
         (vec![Act::ReadRequest, Act::Drip("x-slow: ".into(), SLOWLY)], "bad_answer"),
         (vec![Act::ReadRequest, Act::say("HTTP/1.1 200 OK\r\n"), Act::Drip("x-slow: y\r\n".into(), SLOWLY)], "timeout"),
     ];
-    let _ = send_to_all(&cases, json!({})).await;
+    let _ = send_to_all(&cases, json!({}), place).await;
 }
 
-#[tokio::test]
-async fn e47_a_dripped_body_ends_by_the_same_timeout_and_the_connection_with_it() {
+async fn e47_a_dripped_body_ends_by_the_same_timeout_and_the_connection_with_it(place: &Place) {
     let sink = Sink::start(vec![Act::ReadRequest, ok("content-length: 100000"), Act::Drip("x".into(), SLOWLY)]).await;
     let cases = [
         (vec![Act::ReadRequest, ok("content-length: 100000"), Act::Drip("x".into(), SLOWLY)], "body_too_slow"),
@@ -75,7 +83,7 @@ async fn e47_a_dripped_body_ends_by_the_same_timeout_and_the_connection_with_it(
         ),
         (vec![Act::ReadRequest, ok("connection: close"), Act::Drip("x".into(), SLOWLY)], "body_too_slow"),
     ];
-    let (hub, ended) = send_to_all(&cases, json!({})).await;
+    let (hub, ended) = send_to_all(&cases, json!({}), place).await;
     for delivery in &ended {
         assert!(text(delivery, "message").contains("200"), "the status that came is told: {delivery}");
     }
@@ -88,8 +96,7 @@ async fn e47_a_dripped_body_ends_by_the_same_timeout_and_the_connection_with_it(
     assert_eq!(sink.connections(), 2);
 }
 
-#[tokio::test]
-async fn e49_resets_before_within_and_after_the_request_are_told_apart_from_no_connection() {
+async fn e49_resets_before_within_and_after_the_request_are_told_apart_from_no_connection(place: &Place) {
     let large = json!({"filler": "x".repeat(600_000)});
     let cases = [
         (vec![Act::Read(10), Act::Reset], "reset"),
@@ -99,7 +106,7 @@ async fn e49_resets_before_within_and_after_the_request_are_told_apart_from_no_c
         (vec![Act::ReadRequest, ok("content-length: 100"), Act::say("abc"), Act::Reset], "reset"),
         (vec![Act::ReadRequest, ok("transfer-encoding: chunked"), Act::say("5\r\nab"), Act::Reset], "reset"),
     ];
-    let (hub, _) = send_to_all(&cases, large).await;
+    let (hub, _) = send_to_all(&cases, large, place).await;
     let tenant = hub.tenant("other").await;
     let handshake = Sink::start(vec![Act::Read(5), Act::Reset]).await;
     let cases = [(nobody().await, "connect_refused"), (handshake.url("/").replace("http:", "https:"), "tls")];
@@ -113,8 +120,7 @@ async fn e49_resets_before_within_and_after_the_request_are_told_apart_from_no_c
     assert!(handshake.heads().iter().all(|head| !head.contains("POST")), "a request left before TLS");
 }
 
-#[tokio::test]
-async fn e50_answers_that_lie_or_are_no_http_are_failures_and_harm_nothing() {
+async fn e50_answers_that_lie_or_are_no_http_are_failures_and_harm_nothing(place: &Place) {
     let answer = |text: String| vec![Act::ReadRequest, Act::say(text)];
     let said = |head: &str| answer(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\nok"));
     let many: String = (0..10_000).map(|n| format!("x-{n}: y\r\n")).collect();
@@ -140,23 +146,21 @@ async fn e50_answers_that_lie_or_are_no_http_are_failures_and_harm_nothing() {
         (answer("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok and more than was promised".to_owned()), "delivered"),
         (answer("HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\nbody?".to_owned()), "delivered"),
     ];
-    let _ = send_to_all(&cases, json!({})).await;
+    let _ = send_to_all(&cases, json!({}), place).await;
 }
 
-#[tokio::test]
-async fn e50_bytes_that_are_no_text_are_kept_as_far_as_they_can_be_shown() {
+async fn e50_bytes_that_are_no_text_are_kept_as_far_as_they_can_be_shown(place: &Place) {
     let bytes = |text: &[u8]| vec![Act::ReadRequest, Act::Write(bytes::Bytes::copy_from_slice(text))];
     let cases = [
         (bytes(b"HTTP/1.1 200 OK\r\nx-a: \xff\xfe\x80\r\ncontent-length: 0\r\n\r\n"), "delivered"),
         (bytes(b"HTTP/1.1 500 \xff\xfe\r\nx-a: \xff\r\ncontent-length: 6\r\n\r\nno\xff\xfe\x00!"), "http_500"),
     ];
-    let (_, ended) = send_to_all(&cases, json!({})).await;
+    let (_, ended) = send_to_all(&cases, json!({}), place).await;
     let kept = &ended[1]["attempts"][0]["detail"]["response"]["body"];
     assert_eq!(kept, "no\u{fffd}\u{fffd}\u{0}!", "{:#}", ended[1]);
 }
 
-#[tokio::test]
-async fn e51_no_redirect_is_followed_wherever_it_leads() {
+async fn e51_no_redirect_is_followed_wherever_it_leads(place: &Place) {
     let mut cases = Vec::new();
     for status in [301, 302, 303, 307, 308] {
         for to in ["http://169.254.169.254/latest/meta-data/", "/elsewhere", "https://example.com/"] {
@@ -165,7 +169,7 @@ async fn e51_no_redirect_is_followed_wherever_it_leads() {
             cases.push((vec![Act::ReadRequest, Act::say(text), Act::ReadRequest], "redirect"));
         }
     }
-    let (_, ended) = send_to_all(&cases, json!({})).await;
+    let (_, ended) = send_to_all(&cases, json!({}), place).await;
     for delivery in &ended {
         assert!(!text(delivery, "message").contains("169.254"), "{delivery}");
     }

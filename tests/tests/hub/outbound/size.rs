@@ -2,9 +2,13 @@ use bytes::Bytes;
 use serde_json::json;
 use switchyard_tests::{
     api::{Api, text, until},
-    hub::Hub,
+    place::Place,
     sink::{Act, Sink},
 };
+
+switchyard_tests::on_both_databases! {
+    e48_endless_and_packed_answers_are_cut_and_cost_no_memory,
+}
 
 /// Answers at once, each without end.
 const AT_ONCE: usize = 16;
@@ -26,9 +30,8 @@ async fn resident(hub: &Api) -> f64 {
     line.and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("the hub measures itself")
 }
 
-#[tokio::test]
-async fn e48_endless_and_packed_answers_are_cut_and_cost_no_memory() {
-    let hub = Hub::start().await;
+async fn e48_endless_and_packed_answers_are_cut_and_cost_no_memory(place: &Place) {
+    let hub = place.builder().start().await;
     let tenant = hub.tenant("acme").await;
     let zeros = Bytes::from(vec![0; 64 << 10]);
     let head = |more: &str| Act::say(format!("HTTP/1.1 200 OK\r\n{more}\r\n\r\n"));

@@ -1,6 +1,7 @@
 //! Logins: OAuth, service accounts, refresh, and what happens when they end.
 
 mod login;
+mod nodes;
 mod refresh;
 mod service_account;
 mod trouble;

@@ -9,6 +9,12 @@ mod refusing;
 /// Schemas up and down, and what the doctor sees.
 mod schema;
 
+/// Every step of the schema up, down and up again.
+mod steps;
+
+/// A broker that is wrong from the start.
+mod broker;
+
 /// From a file to a server.
 mod moving;
 

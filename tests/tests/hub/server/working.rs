@@ -65,7 +65,7 @@ async fn what_was_accepted_outlives_a_kill_and_is_delivered_by_the_next_start() 
 }
 
 #[tokio::test]
-async fn while_the_database_takes_no_writes_events_are_refused_and_afterwards_taken_again() {
+async fn b23_while_the_database_takes_no_writes_events_are_refused_and_afterwards_taken_again() {
     let database = Database::fresh().await;
     let hub = Hub::builder().on(&database).start().await;
     let tenant = hub.tenant("acme").await;

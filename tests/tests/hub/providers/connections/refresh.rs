@@ -54,7 +54,7 @@ async fn a_hundred_calls_that_find_the_token_over_refresh_it_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_calls_at_the_end_of_a_token_refresh_it_once_and_lose_no_grant() {
+async fn e55_a_hundred_calls_at_the_end_of_a_token_refresh_it_once_and_lose_no_grant() {
     let (world, connection) = World::logged_in(google(rotating).await).await;
     world.call("first").await;
     let _ = world.answered(1).await;

@@ -9,7 +9,7 @@ use switchyard_tests::{api::text, hub::Hub, world::subscriber};
 use super::{CLIENT_ID, CLIENT_SECRET, SCOPE, World, google, hub_beside};
 
 #[tokio::test]
-async fn a_grant_that_ended_holds_its_calls_tells_once_and_goes_on_after_the_login() {
+async fn e55_a_grant_that_ended_holds_its_calls_tells_once_and_goes_on_after_the_login() {
     let (world, connection) = World::logged_in(google(|_| {}).await).await;
     world.call("c-0").await;
     let _ = world.answered(1).await;
