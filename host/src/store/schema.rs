@@ -32,6 +32,11 @@ pub(super) fn says_compatible(sql: &str) -> bool {
     sql.lines().next().is_some_and(|line| line.trim() == COMPATIBLE)
 }
 
+/// Which rows of a table are content: the marks of compatible steps are each database's own.
+pub(super) fn content_of(table: &str) -> &'static str {
+    if table == "meta" { "where name not like 'schema\\_compatible:%' escape '\\'" } else { "" }
+}
+
 /// The name of the value that marks a step as compatible.
 pub(super) fn mark(number: i64) -> String {
     format!("{MARK}{number:04}")

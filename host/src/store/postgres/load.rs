@@ -19,7 +19,11 @@ use super::{
 use crate::{
     clock::SharedClock,
     id::Key,
-    store::{StoreError, StoreResult, schema::refuse_unknown, transfer::Value},
+    store::{
+        StoreError, StoreResult,
+        schema::{content_of, refuse_unknown},
+        transfer::Value,
+    },
 };
 
 /// What the schema itself writes, and what nodes write of themselves.
@@ -132,7 +136,7 @@ impl Target {
         table: &str,
         columns: &[String],
     ) -> BoxStream<'a, StoreResult<Vec<Value>>> {
-        let select = AssertSqlSafe(format!("select {} from \"{table}\"", quoted(columns)));
+        let select = AssertSqlSafe(format!("select {} from \"{table}\" {}", quoted(columns), content_of(table)));
         let width = columns.len();
         let rows = sqlx::query(select).fetch(&mut self.conn).map_err(StoreError::from);
         rows.and_then(move |row| async move { (0..width).map(|at| value(&row, at)).collect() }).boxed()
@@ -195,9 +199,8 @@ async fn refuse_filled(
     label: &str,
 ) -> StoreResult<()> {
     for table in kinds.keys().filter(|table| !NOT_CONTENT.contains(&table.as_str())) {
-        let own = if table == "meta" { "where name not like 'schema\\_compatible:%'" } else { "" };
         // The name is the database's own, from its schema.
-        let filled = AssertSqlSafe(format!("select exists (select 1 from \"{table}\" {own})"));
+        let filled = AssertSqlSafe(format!("select exists (select 1 from \"{table}\" {})", content_of(table)));
         let row = sqlx::query(filled).fetch_one(&mut *conn).await?;
         if Fields::of(&row).flag()? {
             return Err(StoreError::Refused(format!(

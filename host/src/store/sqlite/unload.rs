@@ -10,7 +10,7 @@ use super::{
     row::{Fields, inconsistent},
     schema,
 };
-use crate::store::{StoreError, StoreResult, transfer::Value};
+use crate::store::{StoreError, StoreResult, schema::content_of, transfer::Value};
 
 /// A file that is locked and read at one moment. Nothing in it is changed.
 pub(in crate::store) struct Source {
@@ -53,7 +53,7 @@ impl Source {
     /// How many rows a table has.
     pub(in crate::store) async fn count(&mut self, table: &str) -> StoreResult<u64> {
         // The name is the database's own, from its schema.
-        let count = AssertSqlSafe(format!("select count(*) from \"{table}\""));
+        let count = AssertSqlSafe(format!("select count(*) from \"{table}\" {}", content_of(table)));
         let row = sqlx::query(count).fetch_one(&mut self.conn).await?;
         Fields::of(&row).number()
     }
@@ -66,7 +66,7 @@ impl Source {
     ) -> BoxStream<'a, StoreResult<Vec<Value>>> {
         let named: Vec<String> = columns.iter().map(|column| format!("\"{column}\"")).collect();
         let width = columns.len();
-        let select = AssertSqlSafe(format!("select {} from \"{table}\"", named.join(", ")));
+        let select = AssertSqlSafe(format!("select {} from \"{table}\" {}", named.join(", "), content_of(table)));
         let rows = sqlx::query(select).fetch(&mut self.conn).map_err(StoreError::from);
         rows.and_then(move |row| async move { (0..width).map(|at| value(&row, at)).collect() }).boxed()
     }

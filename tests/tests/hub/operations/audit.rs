@@ -88,6 +88,10 @@ async fn tenants_and_keys(walk: &mut Walk) {
     let settings = json!({"note": format!("{MARKER}-settings")});
     let _ = walk.step("post /v1/tenants", &[], json!({"id": "acme", "settings": settings})).await;
     let _ = walk.step("patch /v1/tenants/{tenant}", &["acme"], json!({"name": "Acme", "settings": settings})).await;
+    let consent = json!({"channel": "email", "address": format!("{MARKER}@example.com"), "state": "withdrawn"});
+    let _ = walk.step("put /v1/tenants/{tenant}/consents", &["acme"], consent).await;
+    let _ = walk.step("put /v1/tenants/{tenant}/plan", &["acme"], json!({"state": "active"})).await;
+    let _ = walk.step("delete /v1/tenants/{tenant}/plan", &["acme"], Value::Null).await;
     let made = walk.step("post /v1/keys", &[], json!({"tenant": "acme", "scope": "reader", "name": "a"})).await;
     let id = text(&made, "id");
     let first = text(&made, "key");
