@@ -19,7 +19,11 @@ use super::{
 use crate::{
     clock::SharedClock,
     id::Key,
-    store::{StoreError, StoreResult, schema::refuse_unknown, transfer::Value},
+    store::{
+        StoreError, StoreResult,
+        schema::{own_rows, refuse_unknown},
+        transfer::Value,
+    },
 };
 
 /// What the schema itself writes, and what nodes write of themselves.
@@ -130,7 +134,7 @@ impl Target {
         table: &str,
         columns: &[String],
     ) -> BoxStream<'a, StoreResult<Vec<Value>>> {
-        let select = AssertSqlSafe(format!("select {} from \"{table}\"", quoted(columns)));
+        let select = AssertSqlSafe(format!("select {} from \"{table}\" {}", quoted(columns), own_rows(table)));
         let width = columns.len();
         let rows = sqlx::query(select).fetch(&mut self.conn).map_err(StoreError::from);
         rows.and_then(move |row| async move { (0..width).map(|at| value(&row, at)).collect() }).boxed()
@@ -193,7 +197,7 @@ async fn refuse_filled(
     label: &str,
 ) -> StoreResult<()> {
     for table in kinds.keys().filter(|table| !NOT_CONTENT.contains(&table.as_str())) {
-        let own = if table == "meta" { "where name not like 'schema\\_compatible:%'" } else { "" };
+        let own = own_rows(table);
         // The name is the database's own, from its schema.
         let filled = AssertSqlSafe(format!("select exists (select 1 from \"{table}\" {own})"));
         let row = sqlx::query(filled).fetch_one(&mut *conn).await?;

@@ -10,7 +10,7 @@ use super::{
     row::{Fields, inconsistent},
     schema,
 };
-use crate::store::{StoreError, StoreResult, transfer::Value};
+use crate::store::{StoreError, StoreResult, schema::own_rows, transfer::Value};
 
 /// A file that is locked and read at one moment. Nothing in it is changed.
 pub(in crate::store) struct Source {
@@ -66,7 +66,7 @@ impl Source {
     ) -> BoxStream<'a, StoreResult<Vec<Value>>> {
         let named: Vec<String> = columns.iter().map(|column| format!("\"{column}\"")).collect();
         let width = columns.len();
-        let select = AssertSqlSafe(format!("select {} from \"{table}\"", named.join(", ")));
+        let select = AssertSqlSafe(format!("select {} from \"{table}\" {}", named.join(", "), own_rows(table)));
         let rows = sqlx::query(select).fetch(&mut self.conn).map_err(StoreError::from);
         rows.and_then(move |row| async move { (0..width).map(|at| value(&row, at)).collect() }).boxed()
     }
