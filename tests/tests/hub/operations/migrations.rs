@@ -44,7 +44,9 @@ async fn contents(hub: &Hub) -> Contents {
         let columns: Vec<String> =
             sqlx::query(columns).fetch_all(&mut conn).await.expect("columns").iter().map(|row| row.get(0)).collect();
         let quoted: Vec<_> = columns.iter().map(|column| format!("quote(\"{column}\")")).collect();
-        let select = AssertSqlSafe(format!("select {} from \"{table}\" order by 1", quoted.join(", ")));
+        // What a step says of itself to older versions is no content.
+        let content = if table == "meta" { "where name not like 'schema\\_compatible:%' escape '\\'" } else { "" };
+        let select = AssertSqlSafe(format!("select {} from \"{table}\" {content} order by 1", quoted.join(", ")));
         let found = sqlx::query(select).fetch_all(&mut conn).await.expect("rows");
         let row = |row: &sqlx::sqlite::SqliteRow| {
             columns.iter().enumerate().map(|(at, column)| (column.clone(), row.get(at))).collect()
