@@ -12,9 +12,6 @@ const COMPATIBLE: &str = "-- compatible: yes";
 /// Under which name among the values of the database it stands that a step is compatible.
 const MARK: &str = "schema_compatible:";
 
-/// Leaves out of a table the rows that a database has of its own and does not take along: the marks of its steps.
-pub(super) fn own_rows(table: &str) -> &'static str {
-    if table == "meta" { "where substr(name, 1, 18) <> 'schema_compatible:'" } else { "" }
 }
 
 /// One step of the schema.
