@@ -15,7 +15,7 @@ use switchyard_tests::{
 };
 
 /// How long each harm lasts.
-const A_WHILE: Duration = Duration::from_secs(3);
+const A_WHILE: Duration = Duration::from_secs(2);
 
 /// A bell of the database, or a look without any, comes so soon; the machine is busy beside that.
 const SOON: Duration = Duration::from_secs(2);
@@ -82,7 +82,7 @@ impl Orders {
 
     async fn place(&self, when: &str) {
         for n in 0..ORDERS {
-            let event = json!({"type": "order.placed", "id": format!("{when}-{n}"), "data": {}});
+            let event = json!({"type": "order.placed", "id": format!("order-{when}-{n}"), "data": {}});
             let _ = self.tenant.publish(&event).await;
         }
     }

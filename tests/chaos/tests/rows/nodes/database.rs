@@ -17,7 +17,7 @@ use switchyard_tests::{
 const A_WHILE: Duration = Duration::from_secs(2);
 
 /// How long the database is away.
-const AWAY: Duration = Duration::from_secs(4);
+const AWAY: Duration = Duration::from_secs(3);
 
 /// A caller is told within so long that the database is away.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
