@@ -12,8 +12,6 @@ const COMPATIBLE: &str = "-- compatible: yes";
 /// Under which name among the values of the database it stands that a step is compatible.
 const MARK: &str = "schema_compatible:";
 
-}
-
 /// One step of the schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchemaStep {

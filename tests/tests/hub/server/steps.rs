@@ -47,9 +47,8 @@ async fn contents(database: &Database) -> Contents {
             columns.map(|(name, value)| (name.clone(), value.to_string())).collect()
         };
         // What a step says of itself to older versions is no content.
-        let is_content = |row: &BTreeMap<String, String>| {
-            table != "meta" || !row["name"].starts_with("\"schema_compatible:")
-        };
+        let is_content =
+            |row: &BTreeMap<String, String>| table != "meta" || !row["name"].starts_with("\"schema_compatible:");
         let rows = rows.iter().map(row).filter(is_content).collect();
         all.insert(table, rows);
     }
