@@ -31,7 +31,7 @@ pub fn addresses(message: &[u8]) -> Vec<String> {
 
 /// Quoted names end with their line: a quote that is left open, or one that may be escaped, hides nothing.
 fn collect(value: &str, found: &mut Vec<String>) {
-    let sound = value.matches('"').count() % 2 == 0 && !value.contains('\\');
+    let sound = value.matches('"').count().is_multiple_of(2) && !value.contains('\\');
     let plain = if sound { value.split('"').step_by(2).collect::<Vec<_>>().join(" ") } else { value.replace('"', " ") };
     let apart = |letter: char| letter.is_whitespace() || ",;:<>()[]".contains(letter);
     found.extend(plain.split(apart).filter(|part| part.contains('@')).map(str::to_owned));

@@ -34,6 +34,10 @@ pub(super) fn judge(wanted: &Wanted<'_>, kept: &Kept, now: Timestamp) -> Verdict
         Kept::Parked(request) => names_in_request(wanted, request).then_some(Emptied::Parked(request.key)),
         Kept::Rejection(rejection) => in_text(&rejection.reason, &is).then_some(Emptied::Rejection(rejection.key)),
         Kept::Value(value) => of_value(wanted, value),
+        Kept::Consent(consent) => {
+            let theirs = consent.addressed && wanted.is_among(&consent.person);
+            theirs.then_some(Emptied::Consents(consent.person))
+        }
     };
     emptied.map_or(Verdict::Clean, Verdict::Empty)
 }
@@ -93,7 +97,7 @@ fn of_delivery(wanted: &Wanted<'_>, delivery: &KeptDelivery) -> Verdict {
 
 /// Whether facts were emptied before.
 fn is_emptied(text: &str) -> bool {
-    text == json!({"erased": true}).to_string()
+    serde_json::from_str::<Value>(text).is_ok_and(|value| value == json!({"erased": true}))
 }
 
 /// The journal without the person, `whole` without anything that was said; none if it is so already.

@@ -21,6 +21,10 @@ pub(super) fn line(wanted: &Wanted<'_>, kept: &Kept) -> Option<Value> {
             in_value(&line, &|kind, text| wanted.is(kind, text)).then_some(line)
         }
         Kept::Value(value) => of_value(wanted, value),
+        Kept::Consent(consent) => wanted.is_among(&consent.person).then(|| {
+            json!({"record": "consent", "channel": consent.channel, "state": consent.state, "source": consent.source,
+                "at": consent.at})
+        }),
     }
 }
 

@@ -124,7 +124,7 @@ mod tests {
         };
         append(&path, std::slice::from_ref(&line)).unwrap();
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"request\":\"prv_").unwrap();
-        assert_eq!(read(&path).unwrap(), [line.clone()]);
+        assert_eq!(read(&path).unwrap(), std::slice::from_ref(&line));
         let row = line.again(Timestamp(5)).unwrap();
         assert_eq!((row.key, row.person, row.created_at), (Key([7; 16]), [9; 32], line.at));
         assert_eq!(Line::of(&row), line);

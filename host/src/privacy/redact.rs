@@ -42,7 +42,7 @@ pub fn value(value: &mut Value, names: &Names<'_>) -> bool {
             }
             None => false,
         },
-        Value::Array(items) => items.iter_mut().fold(false, |named, item| self::value(item, names) || named),
+        Value::Array(items) => each(items.iter_mut(), names),
         Value::Object(members) => object(members, names),
     }
 }
@@ -56,8 +56,17 @@ fn document(string: &str, names: &Names<'_>) -> Option<String> {
     value(&mut inner, names).then(|| inner.to_string())
 }
 
+/// Takes the person out of all of them; answers whether one of them named the person.
+fn each<'v>(values: impl Iterator<Item = &'v mut Value>, names: &Names<'_>) -> bool {
+    let mut named = false;
+    for one in values {
+        named |= value(one, names);
+    }
+    named
+}
+
 fn object(members: &mut Map<String, Value>, names: &Names<'_>) -> bool {
-    let mut named = members.values_mut().fold(false, |named, member| value(member, names) || named);
+    let mut named = each(members.values_mut(), names);
     let personal: Vec<String> = members.keys().filter(|name| in_text(name, names)).cloned().collect();
     for name in personal {
         named = true;

@@ -208,10 +208,6 @@ pub trait Policies: Send + Sync {
         persons: Vec<Person>,
     ) -> StoreResult<Vec<(Person, Channel, ConsentState)>>;
 
-    /// Forgets a person's addresses and the events that spoke of them. What they want stays, under their hash. Answers how
-    /// many channels it was.
-    async fn erase_consents(&self, tenant: &TenantId, person: Person) -> StoreResult<u64>;
-
     /// Replaces a tenant's plan, or makes it.
     async fn put_plan(&self, plan: PlanRow, audit: AuditEntry) -> StoreResult<()>;
 

@@ -105,12 +105,22 @@ pub enum Place {
     Rejections,
     /// What plugins keep.
     Kv,
+    /// Whether persons want to be reached.
+    Consents,
 }
 
 impl Place {
     /// All of them, in the order in which they are looked at: a delivery is judged by its event.
-    pub const ALL: [Self; 7] =
-        [Self::Events, Self::Deliveries, Self::Requests, Self::AppRequests, Self::Parked, Self::Rejections, Self::Kv];
+    pub const ALL: [Self; 8] = [
+        Self::Events,
+        Self::Deliveries,
+        Self::Requests,
+        Self::AppRequests,
+        Self::Parked,
+        Self::Rejections,
+        Self::Kv,
+        Self::Consents,
+    ];
 
     /// What people call it.
     #[must_use]
@@ -123,6 +133,7 @@ impl Place {
             Self::Parked => "parked",
             Self::Rejections => "rejections",
             Self::Kv => "kv",
+            Self::Consents => "consents",
         }
     }
 }
@@ -229,6 +240,23 @@ pub struct KeptValue {
     pub person: Option<[u8; 32]>,
 }
 
+/// What a person said last of a channel, as it is looked through.
+#[derive(Clone, Debug)]
+pub struct KeptConsent {
+    /// The person.
+    pub person: [u8; 32],
+    /// `sms`, `call` or `email`.
+    pub channel: String,
+    /// `granted` or `withdrawn`.
+    pub state: String,
+    /// Who said so.
+    pub source: String,
+    /// When it was said.
+    pub at: Timestamp,
+    /// Whether the address is kept beside the person's hash.
+    pub addressed: bool,
+}
+
 /// A row of a place.
 #[derive(Clone, Debug)]
 pub enum Kept {
@@ -244,6 +272,8 @@ pub enum Kept {
     Rejection(KeptRejection),
     /// Of [`Place::Kv`].
     Value(KeptValue),
+    /// Of [`Place::Consents`].
+    Consent(KeptConsent),
 }
 
 /// The next rows of a place.
@@ -318,6 +348,9 @@ pub enum Emptied {
         /// The value without the person; none when it goes as a whole, with its key.
         value: Option<Vec<u8>>,
     },
+    /// Consents: the addresses go. What the person wants stays under the keyed hash, or the next message would go to
+    /// somebody who asked for none.
+    Consents([u8; 32]),
 }
 
 /// One step of a request.

@@ -16,13 +16,13 @@ fn event(id: &str, matched: &Value) -> Event {
 fn matched(name: &str, more: Value) -> Value {
     let mut rule =
         json!({"name": name, "mode": "live", "emits": [{"type": "sms.send", "data": {"to": "+4520123456"}}]});
-    rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    rule.as_object_mut().expect("a rule").extend(more.as_object().expect("an object").clone());
     rule
 }
 
 #[track_caller]
 fn emitted(host: &MockHost, event: Event) -> Vec<Emit> {
-    host.handle::<Rules>(json!({"rules": []}), event).unwrap().events
+    host.handle::<Rules>(json!({"rules": []}), event).expect("it ends well").events
 }
 
 /// The types of what is emitted on one event by one rule.

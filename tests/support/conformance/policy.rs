@@ -21,12 +21,16 @@ use switchyard::{
         policy::{
             ConsentFilter, ConsentSaid, Counted, KEPT_SAYINGS, Person, PlanRow, PolicyChange, Reservation, Reserved,
         },
+        privacy::Emptied,
         records::{Replay, Selection},
         registry::RegistryRows,
     },
 };
 
-use super::fixture::{Fixture, dedupe, plugin};
+use super::{
+    fixture::{Fixture, dedupe, plugin},
+    privacy,
+};
 
 const KARL: Person = [1; 32];
 const IDA: Person = [2; 32];
@@ -171,8 +175,7 @@ pub async fn of_each_person_the_newest_sayings_are_kept(hub: &Fixture) {
 pub async fn an_erased_person_stays_opted_out(hub: &Fixture) {
     say(hub, KARL, ConsentState::Withdrawn, 100).await;
     say(hub, IDA, ConsentState::Withdrawn, 100).await;
-    assert_eq!(hub.store.erase_consents(&hub.globex, KARL).await.expect("erased"), 0);
-    assert_eq!(hub.store.erase_consents(&hub.acme, KARL).await.expect("erased"), 1);
+    let _ = privacy::empty(hub, Emptied::Consents(KARL)).await;
     assert_eq!(state(hub, &hub.acme, KARL).await, Some(ConsentState::Withdrawn));
     let rows = hub.store.consents(&hub.acme, ConsentFilter::default(), 10).await.expect("rows");
     let addresses: Vec<_> = rows.iter().map(|row| row.address.is_some()).collect();

@@ -287,7 +287,7 @@ impl Rows<'_> {
 
     fn progress(&self, report: &Report, done: bool) {
         let rows = report.rows();
-        if !done && rows % REPORTED != 0 {
+        if !done && !rows.is_multiple_of(REPORTED) {
             return;
         }
         let percent = self.source.position().saturating_mul(100).checked_div(self.source.size).unwrap_or(100).min(100);

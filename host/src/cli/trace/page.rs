@@ -57,9 +57,9 @@ fn head(page: &mut String, story: &Value) {
     let (first, last) =
         (entries.first().map_or("", |one| text(one, "at")), entries.last().map_or("", |one| text(one, "at")));
     let count = |kind: &str| entries.iter().filter(|entry| entry["kind"] == kind).count();
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<p>Tenant <b>{}</b>, {} to {}: {} requests, {} events, {} deliveries, {} attempts, {} calls to providers.</p>\n",
+        "<p>Tenant <b>{}</b>, {} to {}: {} requests, {} events, {} deliveries, {} attempts, {} calls to providers.</p>",
         escaped(text(story, "tenant")),
         escaped(first),
         escaped(last),
@@ -84,11 +84,11 @@ fn time_line(page: &mut String, story: &Value) {
         let after =
             began.zip(millis(text(entry, "at"))).map_or_else(String::new, |(began, at)| format!("+{} ms", at - began));
         let state = escaped(entry["state"].as_str().unwrap_or_default());
-        let _ = write!(
+        let _ = writeln!(
             page,
             "<tr><td class=\"at\">{}</td><td class=\"after\">{after}</td><td style=\"padding-left:{}rem\">\
              <details><summary><span class=\"kind\">{}</span> <span class=\"{state}\">{}</span></summary>\
-             <pre>{}</pre></details></td></tr>\n",
+             <pre>{}</pre></details></td></tr>",
             escaped(text(entry, "at")),
             depth(&parents, text(entry, "id")),
             escaped(text(entry, "kind")),

@@ -204,13 +204,14 @@ async fn known(
         .collect()
 }
 
-async fn erase(conn: &mut PgConnection, tenant: &TenantId, person: &Person) -> StoreResult<u64> {
+/// Forgets a person's addresses and the events that spoke of them. What they want stays, under their hash.
+pub(super) async fn erase(conn: &mut PgConnection, tenant: &TenantId, person: &Person) -> StoreResult<()> {
     const ADDRESSES: &str = "update consent set address = null where tenant = $1 and person = $2";
     const EVENTS: &str = "update consent_history set event = null where tenant = $1 and person = $2";
     let of = |sql: &'static str| sqlx::query(sql).bind(tenant.as_str()).bind(&person[..]);
-    let erased = of(ADDRESSES).execute(&mut *conn).await?.rows_affected();
+    of(ADDRESSES).execute(&mut *conn).await?;
     of(EVENTS).execute(conn).await?;
-    Ok(erased)
+    Ok(())
 }
 
 async fn ask_again(
@@ -258,13 +259,6 @@ impl Policies for PostgresStore {
         persons: Vec<Person>,
     ) -> StoreResult<Vec<(Person, Channel, ConsentState)>> {
         self.look(tenant, persons, |conn, tenant, persons| Box::pin(known(conn, tenant, persons))).await
-    }
-
-    async fn erase_consents(&self, tenant: &TenantId, person: Person) -> StoreResult<u64> {
-        self.change(Concerns::Nobody, (tenant.clone(), person), |conn, (tenant, person)| {
-            Box::pin(erase(conn, tenant, person))
-        })
-        .await
     }
 
     async fn put_plan(&self, plan: PlanRow, audit: AuditEntry) -> StoreResult<()> {

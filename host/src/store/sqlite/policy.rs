@@ -197,12 +197,14 @@ async fn known(
     Ok(known)
 }
 
-async fn erase(conn: &mut SqliteConnection, tenant: TenantId, person: Person) -> StoreResult<u64> {
+/// Forgets a person's addresses and the events that spoke of them. What they want stays, under their hash.
+pub(super) async fn erase(conn: &mut SqliteConnection, tenant: &TenantId, person: &Person) -> StoreResult<()> {
     const ADDRESSES: &str = "update consent set address = null where tenant = ? and person = ?";
     const EVENTS: &str = "update consent_history set event = null where tenant = ? and person = ?";
     let of = |sql: &'static str| sqlx::query(sql).bind(tenant.as_str().to_owned()).bind(person.to_vec());
     of(EVENTS).execute(&mut *conn).await?;
-    Ok(of(ADDRESSES).execute(conn).await?.rows_affected())
+    of(ADDRESSES).execute(conn).await?;
+    Ok(())
 }
 
 async fn ask_again(
@@ -244,11 +246,6 @@ impl Policies for SqliteStore {
         persons: Vec<Person>,
     ) -> StoreResult<Vec<(Person, Channel, ConsentState)>> {
         known(&mut *self.reader().await?, tenant, persons).await
-    }
-
-    async fn erase_consents(&self, tenant: &TenantId, person: Person) -> StoreResult<u64> {
-        let tenant = tenant.clone();
-        self.writer.alone(move |conn| Box::pin(erase(conn, tenant, person))).await
     }
 
     async fn put_plan(&self, plan: PlanRow, audit: AuditEntry) -> StoreResult<()> {

@@ -60,9 +60,9 @@ async fn a_crowd_keeps_nobody_waiting(builder: Builder) {
     for tenant in &neighbours {
         publish_many(tenant, FEW).await;
     }
-    for look in 0..LOOKS {
+    for (look, neighbour) in neighbours.iter().enumerate().take(LOOKS) {
         let id = format!("single-{look}");
-        let _ = neighbours[look].publish(&json!({"type": "a.b", "id": id, "data": {}})).await;
+        let _ = neighbour.publish(&json!({"type": "a.b", "id": id, "data": {}})).await;
         let ours = |request: &Received| request.webhook_id() == Some(&*id);
         let arrived = at.wait_for_where(1, STARTS_WITHIN, ours).await;
         assert!(arrived.is_ok(), "{id} did not start within {STARTS_WITHIN:?}");

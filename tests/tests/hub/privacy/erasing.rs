@@ -202,3 +202,31 @@ async fn who_is_meant_must_be_said_and_only_admins_may_ask() {
     let foreign = other.with_key(ADMIN_KEY).get(&format!("/privacy/requests/{}", text(&asked, "id"))).await;
     let _ = foreign.problem(404, "not_found");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_opt_out_outlives_the_erasure_without_the_address() {
+    let planted = Planted::on(Hub::builder()).await;
+    let path = planted.tenant.path("/consents");
+    for address in [PHONE, OTHER] {
+        let said = json!({"channel": "sms", "address": address, "state": "withdrawn"});
+        let _ = planted.hub.put(&path, &said).await.expect(200);
+    }
+    let exported = planted.done("export", json!({"phone": PHONE})).await;
+    assert_eq!(exported["progress"]["found"]["consents"], 1, "{exported}");
+    let erased = planted.done("erase", json!({"phone": PHONE})).await;
+    assert_eq!(erased["progress"]["found"]["consents"], 1, "{erased}");
+    let consents = planted.tenant.list("/consents").await;
+    assert_eq!(consents.len(), 2, "{consents:?}");
+    for consent in &consents {
+        assert_eq!(consent["state"], "withdrawn");
+    }
+    let addresses: Vec<_> = consents.iter().filter_map(|consent| consent["address"].as_str()).collect();
+    assert_eq!(addresses, [OTHER], "only the other person's is kept");
+    // Whoever knows the number still finds what its owner wants.
+    let asked = planted.tenant.get("/consents?address=%2B4599887766").await.expect(200);
+    assert_eq!(
+        (&asked["data"][0]["state"], &asked["data"][0]["address"]),
+        (&json!("withdrawn"), &json!(null)),
+        "{asked}"
+    );
+}

@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 
 use super::super::{
+    policy,
     records::act,
     registry::{audit, write::require_tenant},
     row::Fields,
@@ -107,6 +108,7 @@ async fn empty(
         Emptied::Value { plugin, key, version, value } => {
             empty_value(conn, tenant, (plugin, key), *version, value.as_deref(), now).await
         }
+        Emptied::Consents(person) => policy::erase(conn, tenant, person).await,
     }
 }
 

@@ -9,7 +9,8 @@ use crate::{
     store::{
         StoreResult,
         privacy::{
-            Kept, KeptAttempt, KeptDelivery, KeptEvent, KeptRejection, KeptRequest, KeptRows, KeptValue, Place, Portion,
+            Kept, KeptAttempt, KeptConsent, KeptDelivery, KeptEvent, KeptRejection, KeptRequest, KeptRows, KeptValue,
+            Place, Portion,
         },
     },
 };
@@ -33,6 +34,7 @@ pub(super) async fn kept(
         Place::Requests => requests(conn, tenant, after, portion).await,
         Place::AppRequests => app_requests(conn, tenant, after, portion).await,
         Place::Kv => values(conn, tenant, after, portion).await,
+        Place::Consents => consents(conn, tenant, after, portion).await,
     }
 }
 
@@ -286,4 +288,30 @@ async fn values(conn: &mut PgConnection, tenant: &TenantId, after: &str, portion
     let rows = asked(READ).bind(plugin.clone()).bind(key.clone()).fetch_all(conn).await?;
     let rows = rows.iter().map(read).collect::<StoreResult<_>>()?;
     Ok(KeptRows { rows, next: (!all).then(|| format!("{plugin}{BETWEEN}{key}")) })
+}
+
+/// Consents are few and small, so that rows alone bound a portion.
+async fn consents(conn: &mut PgConnection, tenant: &TenantId, after: &str, portion: Portion) -> StoreResult<KeptRows> {
+    const READ: &str = "select person, channel, state, source, at, address is not null from consent \
+        where tenant = $1 and (person, channel) > ($2, $3) order by person, channel limit $4";
+    let (person, channel) = after.split_once(BETWEEN).unwrap_or_default();
+    let person = hex::decode(person).map_err(|_| inconsistent("place"))?;
+    let query = sqlx::query(READ).bind(tenant.as_str()).bind(person).bind(channel.to_owned());
+    let rows = query.bind(i64::from(portion.rows)).fetch_all(conn).await?;
+    let read = |row: &PgRow| {
+        let mut fields = Fields::of(row);
+        Ok(KeptConsent {
+            person: fields.array()?,
+            channel: fields.text()?,
+            state: fields.text()?,
+            source: fields.text()?,
+            at: fields.time()?,
+            addressed: fields.flag()?,
+        })
+    };
+    let rows = rows.iter().map(read).collect::<StoreResult<Vec<_>>>()?;
+    let more = rows.len() >= usize::try_from(portion.rows).unwrap_or(usize::MAX);
+    let last = rows.last().filter(|_| more);
+    let next = last.map(|last| format!("{}{BETWEEN}{}", hex::encode(last.person), last.channel));
+    Ok(KeptRows { rows: rows.into_iter().map(Kept::Consent).collect(), next })
 }

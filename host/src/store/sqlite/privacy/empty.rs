@@ -5,6 +5,7 @@ use sqlx::SqliteConnection;
 use super::super::{
     accept::bytes,
     direct::WriteConnection,
+    policy,
     records::act,
     registry::{audit, require_tenant},
     row::Fields,
@@ -117,6 +118,7 @@ async fn empty(
         Emptied::Value { plugin, key, version, value } => {
             empty_value(conn, tenant, (plugin, key), version, value, now).await
         }
+        Emptied::Consents(person) => policy::erase(conn, tenant, &person).await,
     }
 }
 
