@@ -113,7 +113,7 @@ async fn a_plan_follows_the_subscription_that_its_operator_named() {
     let signing = json!({"provider": "stripe", "name": "stripe", "kind": "hmac", "secret": {"secret": secret}});
     let signing = office.connection(&signing).await;
     let wanted = json!({"grants": ["emits:*"], "connections": {"signing": signing}, "config": {}});
-    stripe.set_url(&text(&office.install("stripe", &wanted).await["sources"][0], "url"));
+    stripe.set_url(text(&office.install("stripe", &wanted).await["sources"][0], "url"));
     let follows = json!({"tenant": "office", "customer_id": "cus_1"});
     let plan = json!({"state": "canceled", "grace_days": 0, "follows": follows});
     let _ = hub.put("/v1/tenants/acme/plan", &plan).await.expect(200);
