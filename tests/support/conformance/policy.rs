@@ -54,7 +54,7 @@ fn saying(hub: &Fixture, all: Vec<ConsentSaid>) -> NewEvent {
     NewEvent { changes: changes.collect(), ..hub.queued(event, &hub.endpoint()) }
 }
 
-async fn say(hub: &Fixture, person: Person, state: ConsentState, at: i64) {
+pub(super) async fn say(hub: &Fixture, person: Person, state: ConsentState, at: i64) {
     assert_eq!(hub.accept(saying(hub, vec![said(hub, person, state, at)])).await, EventOutcome::Stored);
 }
 

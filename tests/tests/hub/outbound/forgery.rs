@@ -143,6 +143,8 @@ async fn h81_a_destination_that_was_changed_behind_the_hubs_back_is_vetted_at_th
         "connections": {"twilio": connection}, "retry_schedule": [0, 86_400]});
     let _ = tenant.install("twilio", &wanted).await;
     let _ = hub.stop().await;
+    // The installation may have looked whether its credential works, where that was allowed.
+    let before = at.all_requests().len();
     sql(
         &hub,
         "update endpoint set url = replace(url, '127.0.0.1', '127.0.0.2');
@@ -161,5 +163,6 @@ async fn h81_a_destination_that_was_changed_behind_the_hubs_back_is_vetted_at_th
     let row = tenant.delivery("plugin:twilio", "tried", tried).await;
     assert_ne!(row["state"], "delivered", "{row}");
     assert!(!text(&row, "message").contains("127.0.0"), "the message tells the address: {row}");
-    assert!(at.all_requests().is_empty(), "what was not vetted was called");
+    let paths: Vec<String> = at.all_requests().into_iter().skip(before).map(|request| request.path).collect();
+    assert!(paths.is_empty(), "what was not vetted was called: {paths:?}");
 }
