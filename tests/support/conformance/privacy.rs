@@ -166,7 +166,7 @@ pub async fn every_place_shows_its_rows_in_portions_and_none_of_another_tenant(h
             }
             counts
         };
-        assert_eq!(counts, [8, 6, 1, 0, 1, 1, 2, 2], "{portion:?}");
+        assert_eq!(counts, [8, 8, 1, 0, 1, 1, 2, 2], "{portion:?}");
     }
     let events = kept(hub, &hub.acme, Place::Events, PORTION).await;
     let Some(Kept::Event(first)) = events.first() else { panic!("no event: {events:?}") };
