@@ -130,7 +130,7 @@ rabbitmq_installed() {
 	names=$((port + 20001))
 	epmd -port "$names" -address 127.0.0.1 >/dev/null 2>&1 &
 	local directory="$!"
-	env HOME="$files" RABBITMQ_CONF_ENV_FILE="$files/rabbitmq-env.conf" RABBITMQ_CONFIG_FILE="$files/rabbitmq.conf" \
+	env HOME="$files" ERL_CRASH_DUMP="$files/erl_crash.dump" RABBITMQ_CONF_ENV_FILE="$files/rabbitmq-env.conf" RABBITMQ_CONFIG_FILE="$files/rabbitmq.conf" \
 		RABBITMQ_ENABLED_PLUGINS_FILE="$files/enabled_plugins" RABBITMQ_MNESIA_BASE="$files/mnesia" \
 		RABBITMQ_LOG_BASE="$files/log" RABBITMQ_PID_FILE="$files/pid" RABBITMQ_NODENAME="switchyard$port@localhost" \
 		RABBITMQ_NODE_IP_ADDRESS="$host" RABBITMQ_NODE_PORT="$port" RABBITMQ_DIST_PORT="$((port + 20000))" \

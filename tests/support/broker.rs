@@ -217,6 +217,7 @@ impl OwnBroker {
         let mut command = Command::new(installed(program));
         command
             .env("HOME", self.folder.path())
+            .env("ERL_CRASH_DUMP", place("erl_crash.dump"))
             .env("RABBITMQ_CONF_ENV_FILE", place("rabbitmq-env.conf"))
             .env("RABBITMQ_CONFIG_FILE", place("rabbitmq.conf"))
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", place("enabled_plugins"))
