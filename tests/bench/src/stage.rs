@@ -35,7 +35,7 @@ pub(crate) async fn hub(bench: &Bench, bundled: bool) -> Stage {
     if bundled {
         builder = builder.with_bundled_plugins();
     }
-    Stage { hub: builder.start().await, _database: database }
+    Stage { hub: builder.start().await, database }
 }
 
 /// In real time, without the limits on how often one caller may call.
@@ -47,7 +47,15 @@ pub(crate) fn unlimited(builder: Builder) -> Builder {
 /// A hub with the database that it may need.
 pub(crate) struct Stage {
     hub: Hub,
-    _database: Option<Database>,
+    database: Option<Database>,
+}
+
+impl Stage {
+    /// Where it keeps everything: a URL, or a file's path.
+    pub(crate) fn place(&self) -> String {
+        let file = || self.hub.database().to_string_lossy().into_owned();
+        self.database.as_ref().map_or_else(file, Database::url)
+    }
 }
 
 impl Deref for Stage {

@@ -34,7 +34,8 @@ pub(super) async fn measure(bench: &Bench, report: &mut Report) -> anyhow::Resul
     let sink = Sink::start(bench.clock.clone()).await?;
     let (empty, mut full) = (stage::hub(bench, false).await, stage::hub(bench, false).await);
     let (beside_none, beside_many) = (busy(&empty, &sink).await?, busy(&full, &sink).await?);
-    let filled = fill(bench, &mut full, &sink).await?;
+    let place = full.place();
+    let filled = fill(bench, &mut full, &place, &sink).await?;
     report.figure(BACKLOG, "deliveries that wait", "count", &[filled.count as f64], None);
 
     let _ = full.stop().await;
@@ -105,7 +106,7 @@ struct Filled {
 }
 
 /// Makes the tenants through the API, stops the hub, writes what waits through the store, and leaves the hub running.
-async fn fill(bench: &Bench, hub: &mut Hub, sink: &Sink) -> anyhow::Result<Filled> {
+async fn fill(bench: &Bench, hub: &mut Hub, place: &str, sink: &Sink) -> anyhow::Result<Filled> {
     let mut lanes = Vec::new();
     let mut first = None;
     for number in 0..TENANTS {
@@ -122,7 +123,7 @@ async fn fill(bench: &Bench, hub: &mut Hub, sink: &Sink) -> anyhow::Result<Fille
         first.get_or_insert((client, paused.swap_remove(0)));
     }
     let _ = hub.stop().await;
-    let filler = Filler::open(&hub.database(), bench.clock.clone()).await?;
+    let filler = Filler::open(place, bench.clock.clone()).await?;
     let began = bench.clock.monotonic();
     let (events, later) = bench.pick((9_800, 1_000), (48, 10));
     let (mut of_first, mut count) = (Vec::new(), 0);

@@ -1,6 +1,6 @@
-//! Writes deliveries that wait straight through the store, while no hub has the file open.
+//! Writes deliveries that wait straight through the store, while no hub has the database open.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use futures_util::future::try_join_all;
@@ -10,9 +10,10 @@ use switchyard::{
     id::{Ids, Key},
     queue::reason::{Failure, ReasonClass},
     store::{
-        Ledger,
+        SharedStore,
         ledger::{Accept, AttemptRow, ClaimRequest, JournalChange, NewDelivery, NewEvent, Outcome, Settle, Start},
-        sqlite::{Options, SqliteStore},
+        postgres::{self, PostgresStore},
+        sqlite::{self, SqliteStore},
     },
 };
 
@@ -40,14 +41,19 @@ impl Lanes {
 
 /// The store of a hub that is stopped.
 pub(super) struct Filler {
-    store: SqliteStore,
+    store: SharedStore,
     ids: Ids,
     clock: SharedClock,
 }
 
 impl Filler {
-    pub(super) async fn open(file: &Path, clock: SharedClock) -> anyhow::Result<Self> {
-        let store = SqliteStore::open(&file.to_string_lossy(), Options::default(), clock.clone()).await?;
+    /// Opens a server's database by its URL, or a file by its path.
+    pub(super) async fn open(database: &str, clock: SharedClock) -> anyhow::Result<Self> {
+        let store: SharedStore = if database.starts_with("postgres") {
+            Arc::new(PostgresStore::open(database, postgres::Options::default(), clock.clone()).await?)
+        } else {
+            Arc::new(SqliteStore::open(database, sqlite::Options::default(), clock.clone()).await?)
+        };
         Ok(Self { store, ids: Ids::from_os(clock.clone()), clock })
     }
 
@@ -94,7 +100,7 @@ impl Filler {
         Ok(count)
     }
 
-    /// Writes what is left and lets go of the file.
+    /// Writes what is left and lets go of the database.
     pub(super) async fn close(self) {
         self.store.close().await;
     }
