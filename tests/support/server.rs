@@ -29,6 +29,17 @@ pub struct OwnServer {
 }
 
 impl OwnServer {
+    /// Whether one can be run here, else says why not: the programs may be missing, where PostgreSQL runs in a container, or
+    /// root may not become anybody else.
+    pub async fn can_run() -> bool {
+        let tried = unprivileged("initdb").arg("--version").output().await;
+        let can = tried.as_ref().is_ok_and(|said| said.status.success());
+        if !can {
+            eprintln!("no PostgreSQL of the test's own can be run on this machine: {tried:?}");
+        }
+        can
+    }
+
     /// Makes its files and starts it. A commit is answered once it is synced, as in life.
     pub async fn start() -> Self {
         let mut server = Self::without_files();
