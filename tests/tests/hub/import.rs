@@ -2,8 +2,9 @@ use std::{collections::HashSet, path::Path};
 
 use serde_json::{Value, json};
 use switchyard_tests::{
-    api::{Tenant, text},
+    api::{SOON, Tenant, text},
     hub::{Hub, Said},
+    world::subscriber,
 };
 
 const MAP: &str = "type = 'lead.created'\nidentity = ['phone', 'email']\npossible = [['name', 'zip']]\ncountry_code = '45'\n\
@@ -138,6 +139,23 @@ async fn an_import_that_is_killed_goes_on_and_makes_nothing_twice() {
     assert_eq!(done["new"].as_u64().unwrap() + done["already_there"].as_u64().unwrap(), 4_000, "{done}");
     assert!(done["already_there"].as_u64().unwrap() >= 100, "what was sent is known: {done}");
     assert_eq!(leads(&tenant).await.len(), 4_000);
+}
+
+#[tokio::test]
+async fn an_event_goes_again_to_whom_it_would_go_now() {
+    let (hub, at) = (Hub::start().await, subscriber().await);
+    let tenant = hub.tenant("acme").await;
+    let event = text(&tenant.publish(&json!({"type": "a.b", "data": {}})).await, "id");
+    let replay = async || hub.run(&["events", "replay", "--tenant", "acme", &event], &[]).await;
+    let nobody = replay().await;
+    assert!(nobody.success && nobody.out.contains("goes to nobody now"), "{nobody:?}");
+    let endpoint = tenant.endpoint(&at, "/hook", &["a.b"], json!({})).await;
+    let again = replay().await;
+    assert!(again.success && again.out.contains(&endpoint), "{again:?}");
+    let arrived = at.wait_for("/hook", 1, SOON).await.expect("it arrives").remove(0);
+    assert_eq!(arrived.webhook_id(), Some(&*event));
+    let unknown = hub.run(&["events", "replay", "--tenant", "acme", "evt_nothing"], &[]).await;
+    assert!(unknown.refusal().contains("not_found"), "{unknown:?}");
 }
 
 #[tokio::test]
